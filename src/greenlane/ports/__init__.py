@@ -1,0 +1,1 @@
+"""What Greenlane needs from outside, as narrow Protocols, each with its in-memory twin."""
