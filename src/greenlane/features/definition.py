@@ -28,7 +28,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 from msgspec import Struct
@@ -342,11 +342,13 @@ def measure_from(text: str) -> Measure:
     """
     match = re.fullmatch(r"([a-z_]+)(?:\(([a-z0-9_.]+)(?:,\s*([0-9]+))?\))?", text)
     if not match:
-        raise FeatureError(f"{text!r} is not a measure", hint="count, sum(amount_reporting_minor), distinct(merchant_id, 16)")
+        raise FeatureError(
+            f"{text!r} is not a measure", hint="count, sum(amount_reporting_minor), distinct(merchant_id, 16)"
+        )
     try:
         op = msgspec.convert(match[1], Op)
     except msgspec.ValidationError:
-        raise FeatureError(f"unknown measure {match[1]!r}", hint=f"one of {', '.join(Op.__args__)}") from None
+        raise FeatureError(f"unknown measure {match[1]!r}", hint=f"one of {', '.join(get_args(Op))}") from None
     cap = int(match[3]) if match[3] else (16 if op == "distinct" else 0)
     return Measure(op, fact_named(match[2]) if match[2] else "", cap)
 
@@ -400,5 +402,7 @@ def union(sets: Sequence[FeatureSet]) -> FeatureSet:
                 raise FeatureError(f"two definitions are called {a.name!r}", hint="give the changed one a new name")
         for d in one.derived:
             if derived.setdefault(d.name, d) != d:
-                raise FeatureError(f"two derived features are called {d.name!r}", hint="give the changed one a new name")
+                raise FeatureError(
+                    f"two derived features are called {d.name!r}", hint="give the changed one a new name"
+                )
     return FeatureSet(tuple(aggregations.values()), tuple(derived.values()))

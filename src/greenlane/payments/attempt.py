@@ -15,14 +15,20 @@ Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alp
 Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$", description="ISO 4217, upper case")]
 AmountMinor = Annotated[int, Meta(ge=0, le=10**13, description="integer minor units of the currency")]
 Timestamp = Annotated[str, Meta(max_length=40, description="RFC 3339, UTC", examples=["2026-11-21T20:55:01.123456Z"])]
-Metadata = Annotated[dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=32)]
+Metadata = Annotated[
+    dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=32)
+]
 Signal = Annotated[str, Meta(max_length=256)] | int | float | bool
 
 Stage = Literal["pre_authentication", "pre_authorization", "post_authorization"]
 Channel = Literal["ecommerce", "moto", "in_app", "pos"]
 Initiator = Literal["cit", "mit"]
-MitReason = Literal["recurring", "installment", "unscheduled", "resubmission", "delayed_charge", "no_show", "incremental"]
-Network = Literal["visa", "mastercard", "amex", "discover", "diners", "jcb", "unionpay", "elo", "maestro", "cartes_bancaires", "other"]
+MitReason = Literal[
+    "recurring", "installment", "unscheduled", "resubmission", "delayed_charge", "no_show", "incremental"
+]
+Network = Literal[
+    "visa", "mastercard", "amex", "discover", "diners", "jcb", "unionpay", "elo", "maestro", "cartes_bancaires", "other"
+]
 Funding = Literal["credit", "debit", "prepaid", "charge", "unknown"]
 Credential = Literal["pan", "network_token"]
 MethodType = Literal["card", "pix", "ideal", "sepa_debit", "upi", "us_bank_account", "blik"]
@@ -32,7 +38,7 @@ class Frozen(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     """The manner of every word here: immutable, keyword-only, strict."""
 
 
-class Card(Frozen):
+class Card(Frozen, frozen=True):
     """A card without its number: the caller's vault computes the fingerprint (a keyed hash of the full number)."""
 
     fingerprint: Id
@@ -47,7 +53,7 @@ class Card(Frozen):
     exp_bucket: Annotated[str, Meta(max_length=16)] | None = None
 
 
-class LocalMethod(Frozen):
+class LocalMethod(Frozen, frozen=True):
     """A non-card instrument, carried as data; its own clock stands in `local_payment_methods.csv`."""
 
     fingerprint: Id
@@ -55,7 +61,7 @@ class LocalMethod(Frozen):
     mandate_id: Id | None = None
 
 
-class PaymentMethod(Frozen):
+class PaymentMethod(Frozen, frozen=True):
     """One instrument: exactly the member that `type` names is set (checked by `payments.checks`)."""
 
     type: MethodType = "card"
@@ -68,7 +74,7 @@ class PaymentMethod(Frozen):
     blik: LocalMethod | None = None
 
 
-class Customer(Frozen):
+class Customer(Frozen, frozen=True):
     id: Id | None = None
     email_hash: Id | None = None
     email_domain: Annotated[str, Meta(max_length=128)] | None = None
@@ -76,7 +82,7 @@ class Customer(Frozen):
     account_created: Timestamp | None = None
 
 
-class Device(Frozen):
+class Device(Frozen, frozen=True):
     id: Id | None = None
     ip: Annotated[str, Meta(max_length=45)] | None = None
     ip_country: Country | None = None
@@ -85,7 +91,7 @@ class Device(Frozen):
     user_agent_hash: Id | None = None
 
 
-class Payment(Frozen):
+class Payment(Frozen, frozen=True):
     """What the payer wants to pay, once."""
 
     id: Id
@@ -106,7 +112,7 @@ class Payment(Frozen):
     metadata: Metadata = {}
 
 
-class ThreeDS(Frozen):
+class ThreeDS(Frozen, frozen=True):
     """The answer of a 3-D Secure authentication, in EMVCo's letters."""
 
     trans_status: Literal["Y", "A", "N", "R", "U", "I", "C", "D"] | None = None
@@ -115,13 +121,15 @@ class ThreeDS(Frozen):
     liability_shift: bool | None = None
 
 
-class Verification(Frozen):
+class Verification(Frozen, frozen=True):
     avs_result: Annotated[str, Meta(max_length=2)] | None = None
-    cvv_result: Annotated[str, Meta(max_length=1, description="the issuer's one-letter answer, never the code")] | None = None
+    cvv_result: (
+        Annotated[str, Meta(max_length=1, description="the issuer's one-letter answer, never the code")] | None
+    ) = None
     three_ds: ThreeDS | None = None
 
 
-class Route(Frozen):
+class Route(Frozen, frozen=True):
     """Acquirer + merchant account + network, with the credentials it accepts."""
 
     id: Id
@@ -131,14 +139,14 @@ class Route(Frozen):
     credentials: Annotated[tuple[Credential, ...], Meta(min_length=1, max_length=2)] = ("pan", "network_token")
 
 
-class Constraints(Frozen):
+class Constraints(Frozen, frozen=True):
     """What the caller rules out for this attempt."""
 
     challenge_allowed: bool = True
     review_allowed: bool = True
 
 
-class Attempt(Frozen):
+class Attempt(Frozen, frozen=True):
     """One authorisation request over one route, about to be made: the body of `POST /v1/decisions`.
 
     >>> body = b'''{"attempt_id": "att_1", "payment": {"id": "pay_1", "amount": 1999, "currency": "EUR",
