@@ -1,0 +1,1 @@
+"""Doors: translate, call decide, translate back. No policy lives here."""

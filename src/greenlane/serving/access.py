@@ -1,0 +1,104 @@
+"""API keys: who may do what. Keys are stored hashed in `keys.json`, and a changed file is noticed without a restart."""
+
+import hashlib
+import secrets
+import time
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+import msgspec
+from msgspec import Struct
+
+from greenlane.errors import InputError, SettingsError
+
+Grant = Literal["decide", "report", "read", "review", "admin"]
+GRANTS: Final[tuple[str, ...]] = get_args(Grant)
+RELOAD_S: Final = 1.0
+
+
+class StoredKey(Struct, frozen=True):
+    """What is kept of a key: never the key itself."""
+
+    id: str
+    sha256: str
+    scopes: tuple[Grant, ...]
+    created: str = ""
+
+
+def hashed(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+class KeyFile:
+    """The keys of one data directory.
+
+    >>> import tempfile
+    >>> keys = KeyFile(Path(tempfile.mkdtemp()) / "keys.json")
+    >>> key = keys.create(("decide",), created="2026-11-21")
+    >>> keys.allow(f"Bearer {key}", "decide").scopes
+    ('decide',)
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.known: dict[str, StoredKey] = {}
+        self.read_at = self.changed_at = 0.0
+
+    def stored(self) -> list[StoredKey]:
+        if not self.path.exists():
+            return []
+        try:
+            return msgspec.json.decode(self.path.read_bytes(), type=list[StoredKey])
+        except msgspec.DecodeError as error:
+            raise SettingsError(f"{self.path} cannot be read: {error}", hint="restore it, or make new keys") from error
+
+    def create(self, scopes: tuple[str, ...], *, created: str) -> str:
+        """A new key, shown once."""
+        unknown = [s for s in scopes if s not in GRANTS]
+        if unknown or not scopes:
+            raise SettingsError(f"unknown scope {', '.join(unknown) or '(none)'}", hint=f"of {', '.join(GRANTS)}")
+        key = f"glk_{secrets.token_urlsafe(24)}"
+        fresh = StoredKey(
+            f"key_{secrets.token_hex(4)}", hashed(key), msgspec.convert(scopes, tuple[Grant, ...]), created
+        )
+        self.write([*self.stored(), fresh])
+        return key
+
+    def revoke(self, key_id: str) -> None:
+        kept = [k for k in self.stored() if k.id != key_id]
+        if len(kept) == len(self.stored()):
+            raise SettingsError(f"there is no key {key_id}", hint="see `greenlane keys list`")
+        self.write(kept)
+
+    def write(self, keys: list[StoredKey]) -> None:
+        part = self.path.with_suffix(".part")
+        part.touch(mode=0o600)
+        part.write_bytes(msgspec.json.format(msgspec.json.encode(keys)))
+        part.replace(self.path)
+
+    def refresh(self) -> None:
+        now = time.monotonic()
+        if now - self.read_at < RELOAD_S:
+            return
+        self.read_at = now
+        changed_at = self.path.stat().st_mtime if self.path.exists() else -1.0
+        if changed_at != self.changed_at:
+            self.changed_at = changed_at
+            self.known = {k.sha256: k for k in self.stored()}
+
+    def allow(self, authorization: str, scope: Grant) -> StoredKey:
+        """The key, or an InputError of status 401 (unknown) or 403 (known, but not for this)."""
+        self.refresh()
+        bearer, _, key = authorization.partition(" ")
+        stored = self.known.get(hashed(key)) if bearer.lower() == "bearer" else None
+        if stored is None:
+            raise refused(401, "invalid_key", "no valid API key", "send `Authorization: Bearer glk_...`")
+        if scope not in stored.scopes and "admin" not in stored.scopes:
+            raise refused(403, "missing_scope", f"this key may not {scope}", f"use a key with the scope {scope!r}")
+        return stored
+
+
+def refused(status: int, code: str, message: str, hint: str) -> InputError:
+    error = InputError(message, code=code, hint=hint)
+    error.status = status
+    return error
