@@ -98,13 +98,13 @@ class Payment(Frozen, frozen=True):
     amount: AmountMinor
     currency: Currency
     merchant_id: Id
+    payment_method: PaymentMethod
     created: Timestamp | None = None
     mcc: Annotated[str, Meta(pattern=r"^[0-9]{4}$")] | None = None
     channel: Channel = "ecommerce"
     initiator: Initiator = "cit"
     mit_reason: MitReason | None = None
     network_transaction_id: Id | None = None
-    payment_method: PaymentMethod
     customer: Customer | None = None
     device: Device | None = None
     billing_country: Country | None = None
