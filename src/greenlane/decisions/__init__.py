@@ -1,0 +1,1 @@
+"""What we said: the record of a decision, and the answer it gives."""
