@@ -1,0 +1,111 @@
+"""The answer of a decision, in the words of the API: rebuilt from the record, so that nothing is stored twice."""
+
+from typing import Literal
+
+from greenlane.payments.attempt import Frozen
+
+Intervention = Literal["allow", "exempt", "challenge", "review", "block"]
+
+
+class Action(Frozen, frozen=True):
+    """What to do: `exemption` and `credential` only where one was chosen."""
+
+    intervention: Intervention
+    route: str | None = None
+    credential: str | None = None
+    exemption: str | None = None
+    fallback_routes: tuple[str, ...] = ()
+    """Only for attempts that provably never left: every other cascade asks again."""
+
+
+class ExpectedValue(Frozen, frozen=True):
+    """Expected money in minor units of the payment's currency; the terms sum to the value."""
+
+    value_minor: float
+    terms: dict[str, float]
+
+
+class Probabilities(Frozen, frozen=True):
+    """Each number's event is named. `approval_probability` is by route."""
+
+    fraud_probability: float
+    """P(would be reported as third-party fraud, if approved unauthenticated)."""
+    fraud_given_approval_probability: float
+    fraud_given_decline_probability: float
+    dispute_probability: float
+    """P(first-party dispute), whatever the authentication."""
+    challenge_success_probability: float
+    approval_probability: dict[str, float]
+
+
+class RunnerUp(Frozen, frozen=True):
+    """The best other action, and how much less it was worth."""
+
+    action: Action
+    value_gap_minor: float
+
+
+class Reason(Frozen, frozen=True):
+    """A feature group's path contribution to the fraud margin; all groups and the base add up to the margin."""
+
+    code: str
+    text: str
+    contribution_log_odds: float
+
+
+class Exploration(Frozen, frozen=True):
+    """With what probability this action could have been chosen. `distribution` are integers that sum to 2^32."""
+
+    explored: bool
+    propensity: dict[str, float]
+    distribution: dict[str, int]
+    policy_epoch: int
+    kind: str | None = None
+
+
+class Versions(Frozen, frozen=True):
+    """Everything an answer depends on, by content hash."""
+
+    engine: str
+    runtime: str
+    models: dict[str, str]
+    features: str
+    policy: str
+    rules: str = "none"
+
+
+class JournalPosition(Frozen, frozen=True):
+    generation: int
+    seq: int
+
+
+class Decision(Frozen, frozen=True):
+    """Our recorded answer. `features` only with `?expand=features`."""
+
+    id: str
+    payment_id: str
+    attempt_id: str
+    attempt_no: int
+    stage: str
+    mode: str
+    created: str
+    action: Action
+    expected_value: ExpectedValue | None
+    probabilities: Probabilities | None
+    multipliers: dict[str, float]
+    runner_up: RunnerUp | None
+    reasons: tuple[Reason, ...]
+    rule_hits: tuple[str, ...]
+    exploration: Exploration
+    versions: Versions
+    inputs_hash: str
+    journal_position: JournalPosition
+    latency_us: int
+    degraded: tuple[str, ...]
+    features: dict[str, float | None] | None = None
+
+
+class DecisionList(Frozen, frozen=True):
+    data: tuple[Decision, ...]
+    has_more: bool
+    next_cursor: str | None = None

@@ -1,0 +1,1 @@
+"""What happened: authorisations, authentications, fraud reports, disputes, returns."""
