@@ -1,0 +1,1 @@
+"""The only room with vendors in it."""

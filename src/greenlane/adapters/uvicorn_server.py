@@ -1,0 +1,39 @@
+"""The hot server: a bare ASGI callable on uvicorn with uvloop and httptools, one process, one event loop."""
+
+from collections.abc import Callable
+from typing import Any
+
+
+def run(app: Callable[..., Any], *, host: str, port: int, on_ready: Callable[[int], None] | None = None) -> None:
+    """Serves until SIGTERM or SIGINT, finishes what it accepted, then returns. `on_ready` gets the bound port."""
+    import asyncio
+    import socket
+
+    import uvicorn
+
+    listener = socket.create_server((host, port), backlog=2048)
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=20,
+    )
+    server = uvicorn.Server(config)
+
+    async def serve() -> None:
+        running = asyncio.ensure_future(server.serve(sockets=[listener]))
+        while not server.started and not running.done():
+            await asyncio.sleep(0.01)
+        if on_ready is not None and server.started:
+            on_ready(listener.getsockname()[1])
+        await running
+
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(serve())
