@@ -1,0 +1,653 @@
+"""The machine code of the stream engine: every loop over state, and nothing that knows a feature's name.
+
+One arena of int64 words holds all state; an address is an index into it and 0 is nowhere. Blocks are powers of two long
+and freed blocks wait in one list per size. A hash table leads from (entity, key) to a record:
+
+    record       entity, key, expires_us, touched_us, then per aggregation the address of its block (or 0)
+    aggregation  its size class, latest t of an event of sign +1, then two words per store
+    store        block << 6 | size class;  head << 32 | count
+    tile store   a ring of the non-empty tiles, oldest first: start, [latest t,] the words of the measures
+    value store  for distinct: value, last seen; the newest `cap` by (last seen, value)
+
+No event costs more than the tiles it touches, and nothing here allocates a Python object.
+"""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from greenlane.features.definition import ABSENT, EMPTY, NEVER, WARMING
+
+Ints = npt.NDArray[np.int64]
+F = TypeVar("F", bound=Callable[..., object])
+
+# head words of State
+TOP, RECORDS, HAND, NOW, FIRST_COMPLETE, LARGEST, FREE = 0, 1, 2, 3, 4, 5, 8
+HEAD_WORDS: Final = FREE + 56
+UNKNOWN: Final = NEVER
+
+# words of a row: what happened, or what is asked
+INGEST, EMITS, SIGN, OCCURRED, PAYMENT, WANTED, ROW_HEAD = 0, 1, 2, 3, 4, 5, 6
+READ_ONLY: Final = -1
+"""EMITS of a row that is a question and no entry."""
+
+# columns of the program's tables
+PART_FROM, PART_TO, RECORD_CLASS, AGG_FROM, AGG_TO = 0, 1, 2, 3, 4
+ATOM, ABSENT_VALUE = 0, 1
+A_ENTITY, A_PLACE, A_SOURCE, A_TIME, A_TTL, A_WHERE, A_CLASS = 0, 1, 2, 3, 4, 5, 6
+A_STORE_FROM, A_STORE_TO, A_SLOT_FROM, A_SLOT_TO, A_TIMED, A_COLUMN_FROM, A_COLUMN_TO = 7, 8, 9, 10, 11, 12, 13
+S_KIND, S_HOP, S_REACH, S_WORDS, S_ATOM, S_ABSENT, S_CAP = 0, 1, 2, 3, 4, 5, 6
+SLOT_OP, SLOT_ATOM, SLOT_AT = 0, 1, 2
+C_OP, C_WIDTH, C_HOP, C_DELAY, C_STORE, C_AT, C_WORDS = 0, 1, 2, 3, 4, 5, 6
+TILES, VALUES = 0, 1
+COUNT, SUM, MIN, MAX, LAST, FIRST, TIME_SINCE, GAP, DISTINCT, SEEN = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
+OPS: Final = ("count", "sum", "min", "max", "last", "first", "time_since", "previous_gap", "distinct", "seen")
+
+# words of a record and of an aggregation's block
+ENTITY, KEY, EXPIRES, TOUCHED, RECORD_HEAD = 0, 1, 2, 3, 4
+CLASS_OF_BLOCK, LATEST, BLOCK_HEAD = 0, 1, 2
+SWEPT_PER_ENTRY: Final = 16
+
+
+class Program(NamedTuple):
+    """A feature set as tables of integers; `entities`, `parts`, `aggregations`, `stores`, `slots`, `columns` by row."""
+
+    entities: Ints
+    parts: Ints
+    aggregations: Ints
+    stores: Ints
+    slots: Ints
+    columns: Ints
+
+
+class State(NamedTuple):
+    arena: Ints
+    keys: Ints
+    """Hash table: the key of each slot (its entity stands in the record)."""
+    refs: Ints
+    """Hash table: the record of each slot, or 0."""
+    head: Ints
+
+
+def kernel(function: F) -> F:
+    """Compiled once per machine; divisions follow numpy, so nothing here can raise."""
+    return cast(F, njit(cache=True, error_model="numpy")(function))
+
+
+# ---- keys
+
+
+@kernel
+def scramble(x: int) -> int:
+    """The finaliser of splitmix64 on a signed word."""
+    x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * -4658895280553007687
+    x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * -7723592293110705685
+    return x ^ ((x >> 31) & 0x1FFFFFFFF)
+
+
+@kernel
+def key_of(program: Program, row: Ints, entity: int) -> int:
+    """The 64-bit key of `row` for an entity, its parts mixed in order; ABSENT where a part is absent."""
+    begin, end = program.entities[entity, PART_FROM], program.entities[entity, PART_TO]
+    key = row[program.parts[begin, ATOM]]
+    if key == program.parts[begin, ABSENT_VALUE]:
+        return ABSENT
+    for i in range(begin + 1, end):
+        part = row[program.parts[i, ATOM]]
+        if part == program.parts[i, ABSENT_VALUE]:
+            return ABSENT
+        key = scramble(key) * 31 + part
+    return scramble(key) if end - begin > 1 else key
+
+
+@kernel
+def home_of(entity: int, key: int) -> int:
+    """Hash of a record's name; the low bits are its slot."""
+    return scramble(key + entity * -7046029254386353131)
+
+
+@kernel
+def find(state: State, entity: int, key: int) -> int:
+    """The table slot of a record, or the bitwise inverse of the slot where it would go."""
+    mask = state.keys.size - 1
+    at = home_of(entity, key) & mask
+    while state.refs[at] != 0:
+        if state.keys[at] == key and state.arena[state.refs[at] + ENTITY] == entity:
+            return at
+        at = (at + 1) & mask
+    return ~at
+
+
+@kernel
+def rehash(state: State, keys: Ints, refs: Ints) -> None:
+    """Every record of `state` into an empty, larger table."""
+    mask = keys.size - 1
+    for i in range(state.refs.size):
+        if state.refs[i] != 0:
+            at = home_of(state.arena[state.refs[i] + ENTITY], state.keys[i]) & mask
+            while refs[at] != 0:
+                at = (at + 1) & mask
+            keys[at], refs[at] = state.keys[i], state.refs[i]
+
+
+@kernel
+def unlink(state: State, slot: int) -> None:
+    """Take a slot out of the table and close the gap, so that no tombstone stays."""
+    mask = state.keys.size - 1
+    at = slot
+    while True:
+        at = (at + 1) & mask
+        if state.refs[at] == 0:
+            break
+        home = home_of(state.arena[state.refs[at] + ENTITY], state.keys[at]) & mask
+        if ((at - home) & mask) >= ((at - slot) & mask):
+            state.keys[slot], state.refs[slot] = state.keys[at], state.refs[at]
+            slot = at
+    state.refs[slot] = 0
+
+
+# ---- blocks
+
+
+@kernel
+def allocate(state: State, size_class: int) -> int:
+    """A block of 2**size_class words, zeroed. The caller has made sure of room (`room_needed`)."""
+    arena, head = state.arena, state.head
+    block = head[FREE + size_class]
+    if block != 0:
+        head[FREE + size_class] = arena[block]
+    else:
+        block = head[TOP]
+        head[TOP] += 1 << size_class
+    head[LARGEST] = max(head[LARGEST], size_class)
+    arena[block : block + (1 << size_class)] = 0
+    return block  # type: ignore[no-any-return] # numpy's stubs: an element is Any
+
+
+@kernel
+def release(state: State, block: int, size_class: int) -> None:
+    state.arena[block] = state.head[FREE + size_class]
+    state.head[FREE + size_class] = block
+
+
+@kernel
+def class_for(words: int) -> int:
+    size_class = 1
+    while 1 << size_class < words:
+        size_class += 1
+    return size_class
+
+
+@kernel
+def room_needed(program: Program, state: State) -> int:
+    """Words that one entry can need at most: every record and block new, and every store doubled."""
+    needed = 0
+    for e in range(program.entities.shape[0]):
+        needed += 1 << program.entities[e, RECORD_CLASS]
+    for a in range(program.aggregations.shape[0]):
+        needed += 1 << program.aggregations[a, A_CLASS]
+    return needed + program.stores.shape[0] * (2 << max(state.head[LARGEST], 6))  # type: ignore[no-any-return] # as above
+
+
+@kernel
+def grown(state: State, at: int, words: int) -> None:
+    """Move a store's ring to a block twice as long (or give it its first), oldest first."""
+    arena = state.arena
+    block, size_class = arena[at] >> 6, arena[at] & 63
+    head, count = arena[at + 1] >> 32, arena[at + 1] & 0xFFFFFFFF
+    larger_class = size_class + 1 if block else class_for(words)
+    larger = allocate(state, larger_class)
+    capacity = (1 << size_class) // words
+    for i in range(count):
+        source = block + ((head + i) % capacity) * words
+        for w in range(words):
+            arena[larger + i * words + w] = arena[source + w]
+    if block:
+        release(state, block, size_class)
+    arena[at], arena[at + 1] = larger << 6 | larger_class, count
+
+
+@kernel
+def drop_record(program: Program, state: State, slot: int) -> None:
+    arena, record = state.arena, state.refs[slot]
+    entity = arena[record + ENTITY]
+    unlink(state, slot)
+    for a in range(program.entities[entity, AGG_FROM], program.entities[entity, AGG_TO]):
+        block = arena[record + RECORD_HEAD + program.aggregations[a, A_PLACE]]
+        if block:
+            for s in range(program.aggregations[a, A_STORE_TO] - program.aggregations[a, A_STORE_FROM]):
+                store = arena[block + BLOCK_HEAD + 2 * s]
+                if store:
+                    release(state, store >> 6, store & 63)
+            release(state, block, program.aggregations[a, A_CLASS])
+    release(state, record, program.entities[entity, RECORD_CLASS])
+    state.head[RECORDS] -= 1
+
+
+# ---- stores
+
+
+@kernel
+def floor_of(now: int, reach: int, hop: int) -> int:
+    """The oldest tile that a read at `now` or later can reach."""
+    return (now - reach) // hop * hop
+
+
+@kernel
+def forget(state: State, at: int, words: int, floor: int) -> None:
+    """Drop the tiles before `floor`."""
+    arena = state.arena
+    block, size_class = arena[at] >> 6, arena[at] & 63
+    if block == 0:
+        return
+    head, count = arena[at + 1] >> 32, arena[at + 1] & 0xFFFFFFFF
+    capacity = (1 << size_class) // words
+    while count > 0 and arena[block + head * words] < floor:
+        head = head + 1 if head + 1 < capacity else 0
+        count -= 1
+    if count == 0:
+        release(state, block, size_class)
+        arena[at], arena[at + 1] = 0, 0
+    else:
+        arena[at + 1] = head << 32 | count
+
+
+@kernel
+def tile_at(state: State, at: int, words: int, start: int) -> int:
+    """Address of the tile that starts at `start`, made (all zero but its start) where there is none."""
+    arena = state.arena
+    block, size_class = arena[at] >> 6, arena[at] & 63
+    head, count = arena[at + 1] >> 32, arena[at + 1] & 0xFFFFFFFF
+    capacity = (1 << size_class) // words if block else 0
+    place = count
+    while place > 0:
+        tile = block + ((head + place - 1) % capacity) * words
+        if arena[tile] == start:
+            return tile  # type: ignore[no-any-return] # numpy's stubs: an element is Any
+        if arena[tile] < start:
+            break
+        place -= 1
+    if count == capacity:
+        grown(state, at, words)
+        block, head, capacity = arena[at] >> 6, 0, (1 << (arena[at] & 63)) // words
+    for i in range(count, place, -1):
+        above, below = block + ((head + i) % capacity) * words, block + ((head + i - 1) % capacity) * words
+        for w in range(words):
+            arena[above + w] = arena[below + w]
+    tile = block + ((head + place) % capacity) * words
+    arena[tile : tile + words] = 0
+    arena[tile] = start
+    arena[at + 1] = head << 32 | (count + 1)
+    return tile  # type: ignore[no-any-return] # numpy's stubs: an element is Any
+
+
+@kernel
+def fold_tile(program: Program, state: State, a: int, tile: int, row: Ints, t: int, new: bool) -> None:
+    """One event into the words of one tile. Entries come in order, so an equal t is later."""
+    arena, sign = state.arena, row[SIGN]
+    timed = program.aggregations[a, A_TIMED]
+    if new and timed:
+        arena[tile + 1] = NEVER
+    latest = arena[tile + 1] if timed else NEVER
+    for s in range(program.aggregations[a, A_SLOT_FROM], program.aggregations[a, A_SLOT_TO]):
+        op, at = program.slots[s, SLOT_OP], tile + program.slots[s, SLOT_AT]
+        if op == COUNT:
+            arena[at] += sign
+            continue
+        value = row[program.slots[s, SLOT_ATOM]]
+        if op == SUM:
+            arena[at] += sign * value
+        elif sign < 0:
+            continue
+        elif op == MIN:
+            arena[at] = value if latest == NEVER else min(arena[at], value)
+        elif op == MAX:
+            arena[at] = value if latest == NEVER else max(arena[at], value)
+        elif op == LAST:
+            arena[at] = value if t >= latest else arena[at]
+        elif op == FIRST:
+            if latest == NEVER or t < arena[at]:
+                arena[at], arena[at + 1] = t, value
+        elif op == GAP:
+            arena[at] = latest if t >= latest else max(arena[at], t)
+    if timed and sign > 0:
+        arena[tile + 1] = max(latest, t)
+
+
+@kernel
+def fold_value(state: State, at: int, cap: int, value: int, t: int) -> None:
+    """Remember when a value was last seen; beyond `cap` the oldest by (t, value) goes."""
+    arena = state.arena
+    block, size_class, count = arena[at] >> 6, arena[at] & 63, arena[at + 1]
+    oldest = block
+    for i in range(count):
+        cell = block + 2 * i
+        if arena[cell] == value:
+            arena[cell + 1] = max(arena[cell + 1], t)
+            return
+        if arena[cell + 1] < arena[oldest + 1] or (
+            arena[cell + 1] == arena[oldest + 1] and arena[cell] < arena[oldest]
+        ):
+            oldest = cell
+    if count < cap:
+        if block == 0 or 2 * count == 1 << size_class:
+            grown(state, at, 2)
+            block = arena[at] >> 6
+        arena[block + 2 * count], arena[block + 2 * count + 1] = value, t
+        arena[at + 1] = count + 1
+    elif t > arena[oldest + 1] or (t == arena[oldest + 1] and value > arena[oldest]):
+        arena[oldest], arena[oldest + 1] = value, t
+
+
+# ---- one entry
+
+
+@kernel
+def record_for(program: Program, state: State, entity: int, key: int) -> int:
+    slot = find(state, entity, key)
+    if slot >= 0:
+        return state.refs[slot]  # type: ignore[no-any-return] # numpy's stubs: an element is Any
+    record = allocate(state, program.entities[entity, RECORD_CLASS])
+    state.arena[record + ENTITY], state.arena[record + KEY] = entity, key
+    state.arena[record + EXPIRES] = NEVER
+    state.keys[~slot], state.refs[~slot] = key, record
+    state.head[RECORDS] += 1
+    return record
+
+
+@kernel
+def apply_to(program: Program, state: State, a: int, record: int, row: Ints, t: int) -> None:
+    """A kept event into one aggregation of its record."""
+    arena, now = state.arena, row[INGEST]
+    place = record + RECORD_HEAD + program.aggregations[a, A_PLACE]
+    block = arena[place]
+    if block == 0:
+        block = allocate(state, program.aggregations[a, A_CLASS])
+        arena[place] = block
+        arena[block + LATEST] = NEVER
+    arena[record + EXPIRES] = max(arena[record + EXPIRES], t + program.aggregations[a, A_TTL])
+    if row[SIGN] > 0:
+        arena[block + LATEST] = max(arena[block + LATEST], t)
+    begin = program.aggregations[a, A_STORE_FROM]
+    for s in range(begin, program.aggregations[a, A_STORE_TO]):
+        at = block + BLOCK_HEAD + 2 * (s - begin)
+        hop, words = program.stores[s, S_HOP], program.stores[s, S_WORDS]
+        if program.stores[s, S_KIND] == VALUES:
+            value = row[program.stores[s, S_ATOM]]
+            if row[SIGN] > 0 and value != program.stores[s, S_ABSENT]:
+                fold_value(state, at, program.stores[s, S_CAP], value, t)
+            continue
+        floor, start = floor_of(now, program.stores[s, S_REACH], hop), t // hop * hop
+        forget(state, at, words, floor)
+        if start >= floor:
+            count = arena[at + 1] & 0xFFFFFFFF
+            tile = tile_at(state, at, words, start)
+            fold_tile(program, state, a, tile, row, t, count < (arena[at + 1] & 0xFFFFFFFF))
+
+
+@kernel
+def apply_row(program: Program, state: State, row: Ints) -> None:
+    now = row[INGEST]
+    entity, record, key = -1, 0, ABSENT
+    for e in range(program.entities.shape[0]):
+        for a in range(program.entities[e, AGG_FROM], program.entities[e, AGG_TO]):
+            where = program.aggregations[a, A_WHERE]
+            if row[EMITS] & program.aggregations[a, A_SOURCE] == 0 or (where >= 0 and row[where] == 0):
+                continue
+            t = min(row[OCCURRED] if program.aggregations[a, A_TIME] == 0 else row[PAYMENT], now)
+            if t < now - program.aggregations[a, A_TTL]:
+                continue
+            if entity != e:
+                entity, record, key = e, 0, key_of(program, row, e)
+            if key == ABSENT:
+                break
+            if record == 0:
+                record = record_for(program, state, e, key)
+                state.arena[record + TOUCHED] = now
+            apply_to(program, state, a, record, row, t)
+
+
+@kernel
+def sweep(program: Program, state: State, now: int) -> None:
+    """Look at the next few slots and drop what no read can reach any more."""
+    mask = state.keys.size - 1
+    at = state.head[HAND] & mask
+    for _ in range(SWEPT_PER_ENTRY):
+        if state.refs[at] != 0 and state.arena[state.refs[at] + EXPIRES] < now:
+            drop_record(program, state, at)
+        else:
+            at = (at + 1) & mask
+    state.head[HAND] = at
+
+
+# ---- one read
+
+
+@kernel
+def tile_value(state: State, at: int, column: Ints, now: int) -> int:
+    """One measure over the tiles of one window, newest first."""
+    arena, op, words = state.arena, column[C_OP], column[C_WORDS]
+    block, size_class = arena[at] >> 6, arena[at] & 63
+    head, count = arena[at + 1] >> 32, arena[at + 1] & 0xFFFFFFFF
+    capacity = (1 << size_class) // words
+    hop, delay, slot = column[C_HOP], column[C_DELAY], column[C_AT]
+    left = (now - delay - column[C_WIDTH]) // hop * hop
+    right = (now - delay) // hop * hop + hop
+    total, latest, before = 0, NEVER, NEVER
+    place = head + count - 1
+    if place >= capacity:
+        place -= capacity
+    for _ in range(count):
+        tile = block + place * words
+        place = place - 1 if place > 0 else capacity - 1
+        if arena[tile] < left:
+            break
+        if delay > 0 and arena[tile] >= right:
+            continue
+        if op in (COUNT, SUM):
+            total += arena[tile + slot]
+            continue
+        t = arena[tile + 1]
+        if t == NEVER:
+            continue
+        if op == GAP:
+            if latest != NEVER:
+                before = t
+                break
+            latest, before = t, arena[tile + slot]
+            if before != NEVER:
+                break
+            continue
+        if op == MIN:
+            total = arena[tile + slot] if latest == NEVER else min(total, arena[tile + slot])
+        elif op == MAX:
+            total = arena[tile + slot] if latest == NEVER else max(total, arena[tile + slot])
+        elif op == FIRST:
+            total = arena[tile + slot + 1]
+        else:
+            total = arena[tile + slot] if op == LAST else now - t
+            latest = t
+            break
+        latest = t
+    if op in (COUNT, SUM):
+        return total
+    if op == GAP:
+        return EMPTY if before == NEVER else latest - before
+    return EMPTY if latest == NEVER else total
+
+
+@kernel
+def value_count(state: State, at: int, column: Ints, now: int) -> int:
+    arena = state.arena
+    block, left = arena[at] >> 6, (now - column[C_WIDTH]) // column[C_HOP] * column[C_HOP]
+    seen = 0
+    for i in range(arena[at + 1]):
+        if arena[block + 2 * i + 1] >= left:
+            seen += 1
+    return seen
+
+
+@kernel
+def read_row(program: Program, state: State, row: Ints, out: Ints) -> None:
+    """Every column for the keys of `row`, marks by their precedence."""
+    arena, now = state.arena, row[INGEST]
+    first_complete = state.head[FIRST_COMPLETE] if state.head[FIRST_COMPLETE] != UNKNOWN else now
+    for e in range(program.entities.shape[0]):
+        key = key_of(program, row, e)
+        slot = find(state, e, key) if key != ABSENT else -1
+        record = state.refs[slot] if slot >= 0 else 0
+        if record:
+            arena[record + TOUCHED] = now
+        for a in range(program.entities[e, AGG_FROM], program.entities[e, AGG_TO]):
+            block = arena[record + RECORD_HEAD + program.aggregations[a, A_PLACE]] if record else 0
+            ttl = program.aggregations[a, A_TTL]
+            never = block == 0 or arena[block + LATEST] == NEVER or arena[block + LATEST] < now - ttl
+            for c in range(program.aggregations[a, A_COLUMN_FROM], program.aggregations[a, A_COLUMN_TO]):
+                column = program.columns[c]
+                op = column[C_OP]
+                if key == ABSENT:
+                    out[c] = ABSENT
+                elif op == SEEN:
+                    out[c] = 1 if not never else WARMING if now - ttl < first_complete else NEVER
+                elif now - column[C_WIDTH] - column[C_DELAY] < first_complete:
+                    out[c] = WARMING
+                elif never:
+                    out[c] = NEVER
+                elif op == DISTINCT:
+                    out[c] = value_count(state, block + column[C_STORE], column, now)
+                else:
+                    out[c] = tile_value(state, block + column[C_STORE], column, now)
+
+
+@kernel
+def fold(program: Program, state: State, rows: Ints, out: Ints, begin: int) -> int:
+    """Answer and apply `rows[begin:]` in order; where room runs out, the index of the row to go on from."""
+    inputs, count = out.shape[1] - program.columns.shape[0], len(rows)
+    for i in range(begin, count):
+        row = rows[i]
+        if row[EMITS] > 0:
+            if state.head[TOP] + room_needed(program, state) > state.arena.size:
+                return i
+            if 4 * (state.head[RECORDS] + program.entities.shape[0]) > 3 * state.keys.size:
+                return i
+        if row[WANTED] >= 0:
+            answer = out[row[WANTED]]
+            answer[:inputs] = row[row.size - inputs :]
+            read_row(program, state, row, answer[inputs:])
+        if row[EMITS] > 0:
+            apply_row(program, state, row)
+        if row[EMITS] != READ_ONLY:
+            state.head[NOW] = max(state.head[NOW], row[INGEST])
+            sweep(program, state, row[INGEST])
+    return count
+
+
+# ---- a record as words, free of where it lies
+
+
+@kernel
+def sort_pairs(words: Ints, begin: int, count: int) -> None:
+    """Values of a value store by (value): insertion sort, at most 256."""
+    for i in range(1, count):
+        value, seen, j = words[begin + 2 * i], words[begin + 2 * i + 1], i
+        while j > 0 and words[begin + 2 * j - 2] > value:
+            words[begin + 2 * j], words[begin + 2 * j + 1] = words[begin + 2 * j - 2], words[begin + 2 * j - 1]
+            j -= 1
+        words[begin + 2 * j], words[begin + 2 * j + 1] = value, seen
+
+
+@kernel
+def packed_size(program: Program, state: State, record: int) -> int:
+    arena, entity = state.arena, state.arena[record + ENTITY]
+    size = 3
+    for a in range(program.entities[entity, AGG_FROM], program.entities[entity, AGG_TO]):
+        size += 1
+        block = arena[record + RECORD_HEAD + program.aggregations[a, A_PLACE]]
+        begin = program.aggregations[a, A_STORE_FROM]
+        for s in range(begin, program.aggregations[a, A_STORE_TO]):
+            size += 1
+            if block:
+                size += (arena[block + BLOCK_HEAD + 2 * (s - begin) + 1] & 0xFFFFFFFF) * program.stores[s, S_WORDS]
+    return size
+
+
+@kernel
+def pack(program: Program, state: State, record: int, now: int, words: Ints) -> int:
+    """Write entity, key, expires_us, then per aggregation its latest t and stores (count, cells); returns the length.
+
+    Only what a read at `now` or later can reach, in an order that depends on nothing but the events.
+    """
+    arena, entity = state.arena, state.arena[record + ENTITY]
+    words[0], words[1], words[2] = entity, arena[record + KEY], arena[record + EXPIRES]
+    n = 3
+    for a in range(program.entities[entity, AGG_FROM], program.entities[entity, AGG_TO]):
+        block = arena[record + RECORD_HEAD + program.aggregations[a, A_PLACE]]
+        latest = arena[block + LATEST] if block else NEVER
+        words[n] = latest if latest >= now - program.aggregations[a, A_TTL] else NEVER
+        n += 1
+        begin = program.aggregations[a, A_STORE_FROM]
+        for s in range(begin, program.aggregations[a, A_STORE_TO]):
+            counted_at = n
+            words[n] = 0
+            n += 1
+            if block == 0:
+                continue
+            at, width = block + BLOCK_HEAD + 2 * (s - begin), program.stores[s, S_WORDS]
+            store, capacity = arena[at] >> 6, (1 << (arena[at] & 63)) // width
+            head, count = arena[at + 1] >> 32, arena[at + 1] & 0xFFFFFFFF
+            floor = floor_of(now, program.stores[s, S_REACH], program.stores[s, S_HOP])
+            values = program.stores[s, S_KIND] == VALUES
+            for i in range(count):
+                cell = store + ((head + i) % capacity) * width
+                if arena[cell + 1 if values else cell] >= floor:
+                    words[n : n + width] = arena[cell : cell + width]
+                    words[counted_at] += 1
+                    n += width
+            if values:
+                sort_pairs(words, counted_at + 1, words[counted_at])
+    return n
+
+
+@kernel
+def unpack(program: Program, state: State, words: Ints, now: int) -> None:
+    """Put a packed record back. The caller has made sure of room: at most twice its words, and `room_needed`."""
+    arena, entity = state.arena, words[0]
+    record = record_for(program, state, entity, words[1])
+    arena[record + EXPIRES], arena[record + TOUCHED] = words[2], now
+    n = 3
+    for a in range(program.entities[entity, AGG_FROM], program.entities[entity, AGG_TO]):
+        block = allocate(state, program.aggregations[a, A_CLASS])
+        arena[record + RECORD_HEAD + program.aggregations[a, A_PLACE]] = block
+        arena[block + LATEST] = words[n]
+        n += 1
+        begin = program.aggregations[a, A_STORE_FROM]
+        for s in range(begin, program.aggregations[a, A_STORE_TO]):
+            count, width = words[n], program.stores[s, S_WORDS]
+            n += 1
+            if count:
+                size_class = class_for(count * width)
+                store = allocate(state, size_class)
+                arena[store : store + count * width] = words[n : n + count * width]
+                at = block + BLOCK_HEAD + 2 * (s - begin)
+                arena[at], arena[at + 1] = store << 6 | size_class, count
+                n += count * width
+
+
+@kernel
+def coldest(state: State, sample: int) -> int:
+    """The slot touched longest ago among the next `sample` filled ones; -1 where there is none."""
+    mask = state.keys.size - 1
+    at, found, seen = state.head[HAND] & mask, -1, 0
+    for _ in range(state.keys.size):
+        if state.refs[at] != 0:
+            seen += 1
+            if found < 0 or state.arena[state.refs[at] + TOUCHED] < state.arena[state.refs[found] + TOUCHED]:
+                found = at
+            if seen == sample:
+                break
+        at = (at + 1) & mask
+    state.head[HAND] = at
+    return found
