@@ -1,6 +1,7 @@
 """The journal's entry, and what a place that keeps entries must be able to do."""
 
 from collections.abc import Iterator, Sequence
+from hashlib import blake2b
 from typing import Final, Protocol
 
 import msgspec
@@ -9,8 +10,8 @@ from msgspec import Struct
 from greenlane.payments.facts import Facts
 
 KINDS: Final = (
-    "decision", "authorization", "authentication", "capture", "reversal", "refund", "settlement", "not_sent", "abandoned",
-    "fraud_report", "alert", "dispute", "return", "review", "link", "control",
+    "decision", "authorization", "authentication", "capture", "reversal", "refund", "settlement", "not_sent",
+    "abandoned", "fraud_report", "alert", "dispute", "return", "review", "link", "control",
 )  # fmt: skip
 
 SOURCES: Final = ("attempts", "approvals", "declines", "authentications", "fraud_reports", "disputes", "refunds")
@@ -54,30 +55,70 @@ class Entry(Struct, frozen=True, array_like=True, gc=False):
         return Position(self.generation, self.seq)
 
 
-class JournalStore(Protocol):
-    """Keeps entries durably, in order. Commits are all or nothing; the store always holds a prefix of the sequence."""
+class Row(Struct, frozen=True, array_like=True, gc=False):
+    """An entry with the names it is found by, as the sequencer hands it to a store."""
 
-    def open(self) -> tuple[int, int, int]:
-        """Raise and return the generation, with the last seq and the last ingest_us held (0, 0 when empty)."""
+    entry: Entry
+    names: tuple[bytes, ...]
+    waiting: bytes = b""
+    """What an outcome needs to become a link once its payment comes; empty for all others."""
+
+
+def name_of(space: str, *parts: str) -> bytes:
+    """The 16 bytes an entry is found by: of its dedup key ("event"), its payment, attempt, decision, ...
+
+    >>> name_of("event", "acquirer", "1") == name_of("event", "acquirer1", "")
+    False
+    """
+    return blake2b("\0".join((space, *parts)).encode(), digest_size=16).digest()
+
+
+class JournalStore(Protocol):
+    """Keeps rows durably, in order. Commits are all or nothing; the store always holds a prefix of the sequence.
+
+    One thread commits while another reads. A name never goes away within the horizon, also when its entry retires.
+    """
+
+    def open(self, *, simulated: bool = False) -> tuple[int, int, int]:
+        """Raise and return the generation, with the last seq and the last ingest_us held (0, 0 when empty).
+
+        A journal keeps the kind of clock it was first opened with: simulated and live time never mix.
+        """
         ...
 
-    def commit(self, batch: Sequence[Entry]) -> None:
-        """Durable when this returns."""
+    def commit(self, batch: Sequence[Row]) -> None:
+        """Durable when this returns. JournalError, and nothing kept, when it cannot be."""
+        ...
+
+    def span(self) -> tuple[int, int]:
+        """The first and the last seq that `read` can give; (last + 1, last) when there is none."""
         ...
 
     def read(self, *, after_seq: int = 0, upto_seq: int | None = None) -> Iterator[Entry]:
-        """Durable entries in order."""
+        """Durable entries in order. JournalError when entries just after `after_seq` have retired."""
         ...
 
-    def find(self, source: str, event_id: str) -> Entry | None:
-        """The entry under this dedup key."""
+    def named(self, name: bytes) -> list[Row]:
+        """All durable rows under a name, in order, `names` left out; retired entries come without their payload."""
         ...
 
-    def of_payment(self, payment_id: str) -> list[Entry]:
-        """All entries about one payment, in order, links and outcomes that name it included."""
+    def names(self) -> Iterator[bytes]:
+        """All names held, concatenated in pieces of a convenient size."""
+        ...
+
+    def retire(self, before_seq: int, *, forget_before_seq: int = 0) -> None:
+        """Drop the entries before a seq, which day files hold now; forget even the names before another."""
         ...
 
     def close(self) -> None: ...
+
+    def find(self, source: str, event_id: str) -> Entry | None:
+        """The durable entry under this dedup key."""
+        return next((row.entry for row in self.named(name_of("event", source, event_id))), None)
+
+    def of_payment(self, payment_id: str) -> list[Entry]:
+        """All durable entries about one payment, in order, links and outcomes that name it included."""
+        return [row.entry for row in self.named(name_of("payment", payment_id))]
 
 
 ENCODER: Final = msgspec.msgpack.Encoder()

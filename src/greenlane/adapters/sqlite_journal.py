@@ -1,0 +1,316 @@
+"""The journal in one SQLite file: batches in WAL mode with `synchronous=FULL`, found by name, read in order.
+
+entries  what happened, by seq, until its day is a file of its own
+retired  the same without payload: facts and body hashes are kept for late outcomes and duplicates
+names    (16-byte name, seq): dedup keys, payments, attempts, decisions
+about    generation, kind of clock, first seq not retired
+"""
+
+import fcntl
+import os
+import sqlite3
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from greenlane.errors import JournalError
+from greenlane.ports.journal import ENCODER, FACTS_DECODER, Entry, JournalStore, Row
+
+FORMAT: Final = 1
+PAGE_BYTES: Final = 8192
+RETIRE_ROWS: Final = 1000
+"""Retired in one transaction, so that commits between two of them wait for a few milliseconds at most."""
+ROWS_PER_STATEMENT: Final = 256
+"""One statement is one release of the interpreter lock: a thread that appends is disturbed once, not once a row."""
+
+COLUMNS: Final = (
+    "seq, generation, ingest_us, kind, source, event_id, occurred_us, emits, sign, body_hash, facts, waiting"
+)
+SCHEMA: Final = f"""
+CREATE TABLE about (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE entries ({COLUMNS.replace("seq,", "seq INTEGER PRIMARY KEY,")}, payload);
+CREATE TABLE retired ({COLUMNS.replace("seq,", "seq INTEGER PRIMARY KEY,")});
+CREATE TABLE names (name BLOB, seq INTEGER, PRIMARY KEY (name, seq)) WITHOUT ROWID;
+INSERT INTO about VALUES ('format', {FORMAT}), ('generation', 0), ('first_seq', 1), ('clock', NULL);
+"""  # noqa: S608 - constants
+
+PACK_BYTES_MIN: Final = 96
+PACK_LEVEL: Final = 4
+RAW, PACKED = b"\0", b"\1"
+DICTIONARY: Final = (
+    b"network_transaction_id verification avs_result cvv_result three_ds trans_status eci liability_shift "
+    b"frictionless phone_hash account_created user_agent_hash billing_country shipping_hash metadata signals "
+    b"deadline_ms constraints pre_authentication post_authorization shadow live initiator cit mit recurring "
+    b"exp_bucket network_token credentials authorization authentication fraud_report dispute refund reversal "
+    b"network_response_code merchant_advice_code acquirer_code occurred_at observed_at executed overridden sent_at "
+    b"degraded rule_hits versions engine runtime models features policy rules inputs_hash exploration explored "
+    b"kind propensity distribution policy_epoch runner_up action value_gap_minor reasons code text "
+    b"contribution_log_odds multipliers probabilities fraud_probability fraud_given_approval_probability "
+    b"fraud_given_decline_probability dispute_probability challenge_success_probability approval_probability "
+    b"expected_value value_minor terms margin fees fraud_loss dispute authentication friction review retry_value "
+    b"constraint_price intervention allow challenge review block exemption route credential fallback_routes "
+    b"attempt_id stage pre_authorization eligible_routes acquirer merchant_account payment id amount currency EUR "
+    b"USD GBP merchant_id mcc channel ecommerce payment_method type card fingerprint par bin last4 network visa "
+    b"mastercard funding credit debit prepaid issuer_id issuer_country credential pan customer email_hash "
+    b"email_domain gmail.com device ip ip_country asn is_proxy "
+)
+"""Words that payloads are full of, the most frequent last. Part of the format: never change it, add another."""
+
+
+class SqliteJournal(JournalStore):
+    """One writer connection (commit, retire) and one reader connection (everything else).
+
+    `read_only` is for the follower and for people: it sees what is durable, and changes nothing.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False):
+        self._path = path
+        self._lock_fd: int | None = None
+        self._writing = threading.Lock()
+        self._writer: sqlite3.Connection | None = None
+        if not path.exists():
+            if read_only:
+                raise JournalError(f"there is no journal at {path}", code="no_journal", hint="is --data right?")
+            self._create()
+        self._reader = self._connect(read_only=True)
+        self._check_format()
+
+    def open(self, *, simulated: bool = False) -> tuple[int, int, int]:
+        self._lock_fd = _lock(self._path.with_suffix(".lock"))
+        clock = "simulated" if simulated else "live"
+        if self._about("clock") not in (None, clock):
+            self._unlock()
+            raise JournalError(
+                f"{self._path} was written under the {self._about('clock')} clock",
+                code="journal_clock",
+                hint="simulated and live time never mix in one journal: use another data directory",
+            )
+        self._writer = self._connect(read_only=False)
+        with self._transaction() as db:
+            db.execute("UPDATE about SET value = ? WHERE key = 'clock'", (clock,))
+            db.execute("UPDATE about SET value = value + 1 WHERE key = 'generation'")
+        self._seq, ingest_us = self._last()
+        return int(self._about("generation")), self._seq, ingest_us
+
+    def commit(self, batch: Sequence[Row]) -> None:
+        if batch[0].entry.seq != self._seq + 1:
+            raise JournalError(f"entry {batch[0].entry.seq} does not follow {self._seq}")
+        entries = [value for row in batch for value in _values(row)]
+        names = sorted((name, row.entry.seq) for row in batch for name in row.names)
+        with self._transaction() as db:
+            _insert(db, "entries", entries, columns=13)
+            _insert(db, "names", [value for pair in names for value in pair], columns=2)
+        self._seq = batch[-1].entry.seq
+
+    def span(self) -> tuple[int, int]:
+        last, _ = self._last()
+        return self._first(), last
+
+    def read(self, *, after_seq: int = 0, upto_seq: int | None = None) -> Iterator[Entry]:
+        first = self._first()
+        if after_seq + 1 < first:
+            raise JournalError(
+                f"entries before {first} have retired", code="entries_retired", hint="read the day files"
+            )
+        rows = self._reader.execute(
+            f"SELECT {COLUMNS}, payload FROM entries WHERE seq > ? AND seq <= ? ORDER BY seq",  # noqa: S608 - constants
+            (after_seq, 2**63 - 1 if upto_seq is None else upto_seq),
+        )
+        for values in rows:
+            yield _row(values).entry
+
+    def named(self, name: bytes) -> list[Row]:
+        seqs = self._reader.execute("SELECT seq FROM names WHERE name = ? ORDER BY seq", (name,)).fetchall()
+        return [self._row_at(seq) for (seq,) in seqs]
+
+    def names(self) -> Iterator[bytes]:
+        rows = self._reader.execute("SELECT name FROM names")
+        while piece := rows.fetchmany(65_536):
+            yield b"".join([name for (name,) in piece])
+
+    def retire(self, before_seq: int, *, forget_before_seq: int = 0) -> None:
+        for seq in range(self._first(), before_seq, RETIRE_ROWS):
+            upto = min(seq + RETIRE_ROWS, before_seq)
+            with self._transaction() as db:
+                db.execute(f"INSERT INTO retired SELECT {COLUMNS} FROM entries WHERE seq < ?", (upto,))  # noqa: S608 - constants
+                db.execute("DELETE FROM entries WHERE seq < ?", (upto,))
+                db.execute("UPDATE about SET value = ? WHERE key = 'first_seq'", (upto,))
+        if forget_before_seq:
+            self._forget(min(forget_before_seq, before_seq))
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        self._reader.close()
+        self._unlock()
+
+    def _forget(self, before_seq: int) -> None:
+        """Names are spread evenly by their first byte, so each step is about 1/256 of the work."""
+        for byte in range(256):
+            with self._transaction() as db:
+                upper = bytes([byte + 1]) if byte < 255 else b"\xff" * 17
+                db.execute(
+                    "DELETE FROM names WHERE name >= ? AND name < ? AND seq < ?", (bytes([byte]), upper, before_seq)
+                )
+        with self._transaction() as db:
+            db.execute("DELETE FROM retired WHERE seq < ?", (before_seq,))
+
+    def _row_at(self, seq: int) -> Row:
+        for table, payload in (("entries", "payload"), ("retired", "NULL")):
+            values = self._reader.execute(
+                f"SELECT {COLUMNS}, {payload} FROM {table} WHERE seq = ?",  # noqa: S608 - constants
+                (seq,),
+            ).fetchone()
+            if values:
+                return _row(values)
+        raise JournalError(f"entry {seq} has a name but is gone", hint="the file is damaged: restore it and replay")
+
+    def _last(self) -> tuple[int, int]:
+        for table in ("entries", "retired"):
+            row = self._reader.execute(f"SELECT seq, ingest_us FROM {table} ORDER BY seq DESC LIMIT 1").fetchone()  # noqa: S608 - constants
+            if row:
+                return int(row[0]), int(row[1])
+        return 0, 0
+
+    def _first(self) -> int:
+        return int(self._about("first_seq"))
+
+    def _about(self, key: str) -> Any:
+        return self._reader.execute("SELECT value FROM about WHERE key = ?", (key,)).fetchone()[0]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        if self._writer is None:
+            raise JournalError("the journal is not open for writing", code="journal_closed")
+        with self._writing:
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                self._writer.execute("ROLLBACK")
+                raise
+
+    def _create(self) -> None:
+        """Whole or not at all: made beside its place, then renamed into it."""
+        part = self._path.with_suffix(f".{os.getpid()}.part")
+        part.unlink(missing_ok=True)
+        db = sqlite3.connect(part)
+        db.executescript(f"PRAGMA page_size = {PAGE_BYTES}; PRAGMA journal_mode = WAL; {SCHEMA}")
+        db.close()
+        part.chmod(0o600)
+        part.rename(self._path)
+
+    def _connect(self, *, read_only: bool) -> sqlite3.Connection:
+        db = sqlite3.connect(
+            f"{self._path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=10,
+        )
+        db.executescript("PRAGMA synchronous = FULL; PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 4000;")
+        return db
+
+    def _check_format(self) -> None:
+        if self._about("format") != FORMAT:
+            raise JournalError(
+                f"{self._path} has format {self._about('format')}; this engine writes {FORMAT}", code="journal_format"
+            )
+
+    def _unlock(self) -> None:
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+            self._lock_fd = None
+
+
+def _lock(path: Path) -> int:
+    """Held as long as the file descriptor is open, so a killed process leaves nothing behind."""
+    fd = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        owner = os.pread(fd, 20, 0).decode() or "another process"
+        os.close(fd)
+        raise JournalError(
+            f"process {owner} writes the journal in {path.parent}",
+            code="journal_locked",
+            hint="one server per data directory: stop the other one, or read with the follower",
+        ) from error
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, str(os.getpid()).encode(), 0)
+    return fd
+
+
+def _insert(db: sqlite3.Connection, table: str, values: list[Any], *, columns: int) -> None:
+    one = f"({', '.join('?' * columns)})"
+    at, left = 0, len(values) // columns
+    size = ROWS_PER_STATEMENT
+    while left:
+        while size > left:
+            size //= 2
+        db.execute(f"INSERT INTO {table} VALUES {', '.join([one] * size)}", values[at : at + size * columns])  # noqa: S608 - constants
+        at += size * columns
+        left -= size
+
+
+def _values(row: Row) -> tuple[Any, ...]:
+    entry = row.entry
+    return (
+        entry.seq,
+        entry.generation,
+        entry.ingest_us,
+        entry.kind,
+        entry.source,
+        entry.event_id,
+        entry.occurred_us,
+        entry.emits,
+        entry.sign,
+        entry.body_hash,
+        None if entry.facts is None else ENCODER.encode(entry.facts),
+        row.waiting or None,
+        _pack(entry.payload),
+    )
+
+
+def _row(values: tuple[Any, ...]) -> Row:
+    seq, generation, ingest_us, kind, source, event_id, occurred_us, emits, sign, body_hash, facts, waiting, payload = (
+        values
+    )
+    frozen = None if facts is None else FACTS_DECODER.decode(facts)
+    entry = Entry(
+        seq,
+        generation,
+        ingest_us,
+        kind,
+        source,
+        event_id,
+        occurred_us,
+        emits,
+        sign,
+        body_hash,
+        frozen,
+        _unpack(payload),
+    )
+    return Row(entry, (), waiting or b"")
+
+
+def _pack(payload: bytes) -> bytes | None:
+    if not payload:
+        return None
+    if len(payload) < PACK_BYTES_MIN:
+        return RAW + payload
+    packer = zlib.compressobj(PACK_LEVEL, zlib.DEFLATED, -15, zdict=DICTIONARY)
+    return PACKED + packer.compress(payload) + packer.flush()
+
+
+def _unpack(stored: bytes | None) -> bytes:
+    if stored is None:
+        return b""
+    if stored[:1] == RAW:
+        return stored[1:]
+    return zlib.decompressobj(-15, zdict=DICTIONARY).decompress(stored[1:])

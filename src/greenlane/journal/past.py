@@ -1,0 +1,166 @@
+"""What an entry takes from the entries before it: the facts of the payment it refers to, and what it takes back."""
+
+from collections.abc import Iterator, Sequence
+
+from msgspec.structs import replace
+
+from greenlane.journal.draft import Draft, Reference
+from greenlane.journal.emits import ATTEMPTS, BITS_OF_KIND
+from greenlane.journal.names import Names
+from greenlane.payments.facts import Facts
+from greenlane.ports.journal import Entry, Row
+
+
+def frozen_facts(draft: Draft, names: Names, *, ingest_us: int) -> Facts | None:
+    """The facts an entry is appended with; None for control entries and while its payment is not known."""
+    if draft.kind == "decision":
+        return draft.facts and _with_payment_time(draft.facts, names, default_us=draft.facts.payment_us)
+    reference = draft.refers_to or Reference()
+    facts = _referred(reference, names)
+    if facts is None or (draft.facts and not _same_attempt(reference, facts)):
+        facts = draft.facts and _with_payment_time(draft.facts, names, default_us=ingest_us)
+    if facts is None:
+        return None
+    return _with_outcome(_with_attempt(facts, draft), draft)
+
+
+def payment_us(payment_id: str, names: Names) -> int | None:
+    """The frozen time of a payment that has an entry with facts; None for a new one."""
+    return next((facts.payment_us for _, facts in _known(names.rows("payment", payment_id))), None)
+
+
+def taken_back(kind: str, facts: Facts, names: Names) -> Entry | None:
+    """The payment's latest event of this kind that no earlier entry took back."""
+    bits, standing = BITS_OF_KIND.get(kind, 0), []
+    for row in names.rows("payment", facts.payment_id):
+        if row.entry.emits & bits and row.entry.sign > 0:
+            standing.append(row.entry)
+        elif row.entry.emits & bits and standing:
+            standing.pop()
+    return standing[-1] if standing else None
+
+
+def opens_attempt(facts: Facts, names: Names) -> bool:
+    """Whether the attempt is not yet an event of the source `attempts`."""
+    if not facts.attempt_id:
+        return False
+    return not any(row.entry.emits & ATTEMPTS for row in names.rows("attempt", facts.attempt_id))
+
+
+def waits(draft: Draft, facts: Facts | None, *, taken: bool) -> bool:
+    """An outcome whose payment has not come, or a reversal of what has not come."""
+    if draft.kind in ("decision", "control") or draft.refers_to is None:
+        return False
+    return facts is None or (draft.takes_back is not None and not taken)
+
+
+def names_of(draft: Draft, facts: Facts | None, names: Names, *, emits: int, waits: bool) -> Iterator[bytes]:
+    """The names a new entry is found by, beside its dedup key.
+
+    A payment leads to all entries about it; an attempt to its first entry, the one that made it an event, and its live
+    decisions; a decision to itself. What waits is found by everything it refers to.
+    """
+    reference = (draft.refers_to if waits else None) or Reference()
+    payment_id = facts.payment_id if facts else draft.refers_to.payment_id if draft.refers_to else ""
+    if payment_id:
+        yield names.name("payment", payment_id)
+    if reference.attempt_id:
+        yield names.name("attempt", reference.attempt_id)
+    elif facts and facts.attempt_id:
+        known = _known(names.rows("attempt", facts.attempt_id))
+        if emits & ATTEMPTS or (draft.kind == "decision" and not draft.shadow) or not known:
+            yield names.name("attempt", facts.attempt_id)
+    decision_id = reference.decision_id or draft.decision_id
+    if decision_id:
+        yield names.name("decision", decision_id)
+
+
+def set_free(draft: Draft, facts: Facts | None, names: Names) -> list[Row]:
+    """The outcomes that waited for what this entry brings, in order."""
+    if facts is None:
+        return []
+    found: dict[int, Row] = {}
+    for space, text, always in (
+        ("payment", facts.payment_id, draft.kind in BITS_OF_KIND),
+        ("attempt", facts.attempt_id, False),
+        ("decision", draft.decision_id, True),
+    ):
+        rows = names.rows(space, text) if text else []
+        if rows and (always or not _known(rows)):
+            found.update((row.entry.seq, row) for row in rows if row.waiting)
+    return [found[seq] for seq in sorted(found)]
+
+
+def _referred(reference: Reference, names: Names) -> Facts | None:
+    if reference.decision_id:
+        known = _known(names.rows("decision", reference.decision_id))
+        if known:
+            return known[0][1]
+    if reference.attempt_id:
+        facts = _of_attempt(reference.attempt_id, names)
+        if facts is not None:
+            return facts
+    return _of_payment(reference, names) if reference.payment_id else None
+
+
+def _of_attempt(attempt_id: str, names: Names) -> Facts | None:
+    """Of the attempt's latest decision, else of its first entry."""
+    known = _known(names.rows("attempt", attempt_id))
+    decided = [facts for entry, facts in known if entry.kind == "decision"]
+    return decided[-1] if decided else known[0][1] if known else None
+
+
+def _of_payment(reference: Reference, names: Names) -> Facts | None:
+    known = _known(names.rows("payment", reference.payment_id))
+    if not known:
+        return None
+    latest = known[-1][1]
+    attempts = list(dict.fromkeys(facts.attempt_id for _, facts in known if facts.attempt_id))
+    number = reference.attempt_no or len(attempts)
+    if reference.attempt_id or number > len(attempts) or not attempts:
+        return replace(latest, attempt_id="", route_id="", intervention="", code="", decline_class="")
+    return _of_attempt(attempts[number - 1], names) or latest
+
+
+def _known(rows: Sequence[Row]) -> list[tuple[Entry, Facts]]:
+    return [(row.entry, row.entry.facts) for row in rows if row.entry.facts is not None]
+
+
+def _same_attempt(reference: Reference, facts: Facts) -> bool:
+    return not reference.attempt_id or reference.attempt_id == facts.attempt_id
+
+
+def _with_payment_time(facts: Facts, names: Names, *, default_us: int) -> Facts:
+    """The time of a payment is the ingest of its first entry; its account's age is counted to then."""
+    first_us = payment_us(facts.payment_id, names) or default_us
+    if first_us == facts.payment_us:
+        return facts
+    age_us = facts.account_age_us
+    return replace(
+        facts,
+        payment_us=first_us,
+        account_age_us=age_us if age_us < 0 else max(0, age_us + first_us - facts.payment_us),
+    )
+
+
+def _with_attempt(facts: Facts, draft: Draft) -> Facts:
+    """An attempt nobody named goes by its number."""
+    reference = draft.refers_to or Reference()
+    if facts.attempt_id or not (reference.attempt_id or draft.kind == "authorization"):
+        return facts
+    return replace(facts, attempt_id=reference.attempt_id or f"{facts.payment_id}/{reference.attempt_no or 1}")
+
+
+def _with_outcome(facts: Facts, draft: Draft) -> Facts:
+    told = {
+        name: value
+        for name, value in (
+            ("code", draft.code),
+            ("decline_class", draft.decline_class),
+            ("route_id", draft.route_id),
+            ("intervention", draft.intervention),
+            ("amount_reporting_minor", draft.amount_reporting_minor),
+        )
+        if value is not None
+    }
+    return replace(facts, **told) if told else facts

@@ -1,0 +1,193 @@
+"""The one thread that makes entries durable: a batch per tick, in order, all or nothing."""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from greenlane.errors import JournalError, LimitExceeded
+from greenlane.ports.journal import JournalStore, Row
+
+TICK_S: Final = 0.002
+
+
+class Pace(Struct, frozen=True):
+    """How much is committed at once, how much may wait, and whether the producer then waits or is refused."""
+
+    batch_rows_max: int
+    queue_rows_max: int
+    producer_waits: bool
+
+
+LIVE: Final = Pace(512, 20_000, False)
+IMPORT: Final = Pace(65_536, 131_072, True)
+
+
+class _Waiter(Struct, gc=False):
+    seq: int
+    loop: asyncio.AbstractEventLoop
+    future: "asyncio.Future[None]"
+
+
+class Writer:
+    """Takes rows from the sequencer's thread; tells threads and event loops when they are on disk.
+
+    The groups handed to `submit` are never torn apart: an entry and the links it sets free are kept together or lost
+    together.
+    """
+
+    def __init__(
+        self,
+        store: JournalStore,
+        *,
+        durable_seq: int = 0,
+        importing: bool = False,
+        before_commit: Callable[[], None] | None = None,
+    ):
+        self.durable_seq = durable_seq
+        self._store, self._pace, self._before_commit = store, IMPORT if importing else LIVE, before_commit
+        self._queue: deque[tuple[int, Sequence[Row]]] = deque()
+        self._accepted = self._taken = 0
+        self._oldest_ns = 0
+        self._failure: JournalError | None = None
+        self._closing = False
+        self._work = threading.Event()
+        self._progress = threading.Condition()
+        self._waiters: list[_Waiter] = []
+        self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        """Raise when a commit failed, or after close."""
+        if self._failure is not None:
+            raise self._failure
+        if self._closing:
+            raise JournalError("the journal is closed", code="journal_closed")
+
+    def check_room(self) -> None:
+        """Raise (or wait, in an import) while too much waits for the disk."""
+        if self._accepted - self._taken < self._pace.queue_rows_max:
+            return
+        if not self._pace.producer_waits:
+            raise LimitExceeded(
+                "more entries wait for the disk than are allowed to",
+                code="journal_backlog",
+                hint="the disk is slower than the traffic: slow down, then try again",
+            )
+        with self._progress:
+            self._progress.wait_for(lambda: self._failure or self._accepted - self._taken < self._pace.queue_rows_max)
+        self.check()
+
+    def submit(self, rows: Sequence[Row]) -> None:
+        """Accept a group that follows everything accepted before."""
+        self._queue.append((time.monotonic_ns(), rows))
+        self._accepted += len(rows)
+        if not self._work.is_set():
+            self._work.set()
+
+    def lag_us(self) -> int:
+        """Age of the oldest entry that is accepted but not durable; 0 when there is none."""
+        oldest_ns = self._oldest_ns
+        if not oldest_ns:
+            try:
+                oldest_ns = self._queue[0][0]
+            except IndexError:
+                return 0
+        return (time.monotonic_ns() - oldest_ns) // 1000
+
+    def wait(self, seq: int, *, timeout_s: float | None = None) -> None:
+        """Block this thread until the entry is durable; JournalError when it will not be, or not in time."""
+        with self._progress:
+            done = self._progress.wait_for(lambda: self._failure or self.durable_seq >= seq, timeout_s)
+        if self.durable_seq >= seq:
+            return
+        raise (
+            self._failure
+            if done and self._failure
+            else JournalError(f"entry {seq} was not durable within {timeout_s} s", code="journal_slow")
+        )
+
+    def when_durable(self, seq: int) -> "asyncio.Future[None]":
+        """A future of the running event loop, done when the entry is durable."""
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        with self._progress:
+            if self.durable_seq < seq and self._failure is None:
+                self._waiters.append(_Waiter(seq, loop, future))
+                return future
+        _settle([_Waiter(seq, loop, future)], self.durable_seq, self._failure)
+        return future
+
+    def close(self) -> None:
+        """Everything accepted is durable when this returns; JournalError when it could not be."""
+        self._closing = True
+        self._work.set()
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self) -> None:
+        committed_at = 0.0
+        while True:
+            self._work.wait()
+            early_s = committed_at + TICK_S - time.monotonic()
+            if early_s > 0 and not self._closing:
+                time.sleep(early_s)
+            committed_at = time.monotonic()
+            self._work.clear()
+            batch = self._batch()
+            if batch and not self._commit(batch):
+                return
+            if self._queue:
+                self._work.set()
+            elif self._closing:
+                return
+
+    def _batch(self) -> list[Row]:
+        batch: list[Row] = []
+        while self._queue and len(batch) < self._pace.batch_rows_max:
+            accepted_ns, rows = self._queue.popleft()
+            if not batch:
+                self._oldest_ns = accepted_ns
+            batch.extend(rows)
+        return batch
+
+    def _commit(self, batch: list[Row]) -> bool:
+        try:
+            if self._before_commit is not None:
+                self._before_commit()
+            self._store.commit(batch)
+        except Exception as error:  # noqa: BLE001 - fail-stop: whatever it was, what the disk holds is unknown
+            failure = JournalError(f"a commit failed: {error}", hint="free or repair the disk, then restart")
+            failure.__cause__ = error
+            self._announce(self.durable_seq, len(batch), failure)
+            return False
+        self._announce(batch[-1].entry.seq, len(batch), None)
+        return True
+
+    def _announce(self, durable_seq: int, count: int, failure: JournalError | None) -> None:
+        with self._progress:
+            self.durable_seq, self._failure = durable_seq, failure
+            self._taken += count
+            self._oldest_ns = 0
+            ready = [w for w in self._waiters if failure or w.seq <= durable_seq]
+            self._waiters = [w for w in self._waiters if not failure and w.seq > durable_seq]
+            self._progress.notify_all()
+        for loop in {id(w.loop): w.loop for w in ready}.values():
+            mine = [w for w in ready if w.loop is loop]
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_settle, mine, durable_seq, failure)
+
+
+def _settle(waiters: Sequence[_Waiter], durable_seq: int, failure: JournalError | None) -> None:
+    for waiter in waiters:
+        if waiter.future.done():
+            continue
+        if waiter.seq <= durable_seq:
+            waiter.future.set_result(None)
+        elif failure is not None:
+            waiter.future.set_exception(failure)
