@@ -1,0 +1,155 @@
+"""What one payment puts at stake, in money, for whoever's value is optimised: a merchant's or a PSP's.
+
+Merchant. A good payment earns its margin; a fraudulent one costs
+
+    L(A) = kappa (1 - m) A + F_cb + unrefunded f_r + O_ops        (and S, the programme's price of a report)
+
+The sale price is not added: it was received and taken back. f_r is the route's, so that part is added with the route.
+
+PSP. A good payment earns the take; a fraudulent one costs P(merchant insolvent) A + fines. What it costs a merchant to
+turn a payer away costs the PSP in proportion to what it earns: by take over margin.
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from greenlane.merchants.economics import Economics
+
+Perspective = Literal["merchant", "psp"]
+
+
+class Stakes(NamedTuple):
+    """Minor units of the reporting currency, except `unrefunded` and the shares; symbols are those of policy.md."""
+
+    margin: float
+    """m A, before the route's fees."""
+    dispute: float
+    """d D, expected first-party loss of an approved good payment."""
+    loss: float
+    """L(A) without the route's unrefunded fees and without S."""
+    unrefunded: float
+    """Share of f_r that comes on top of `loss`."""
+    handling: float
+    """What remains of a loss that was shifted to the issuer."""
+    shifted_by_challenge: float
+    """omega, of an approval that follows a successful challenge."""
+    shifted_already: float
+    """The same share for an approval as things stand now: 0 unless the payment was authenticated before."""
+    report_price: float
+    """S: what one reported fraud costs towards the network's programme."""
+    stop: float
+    """V_stop of a certainly good payer: rho V_payer_retry - C_lost."""
+    false_decline: float
+    """C_fd."""
+    other_method: float
+    """V_other_method."""
+    abandonment: float
+    """C_ab."""
+    challenge: float
+    """c_3ds."""
+    review: float
+    """c_rev."""
+    review_price: float
+    """lambda_rev: what an hour of review is worth to other payments."""
+    review_cancel: float
+    """C_cancel."""
+    cancel_share: float
+    """k_c."""
+    true_positive: float
+    """TPR."""
+    true_negative: float
+    """TNR."""
+
+
+def stakes(economics: Economics, amount_minor: int, perspective: Perspective, *, payer_present: bool = True) -> Stakes:
+    """The stakes of a payment of `amount_minor`, with no fraud shifted yet and no budget priced.
+
+    `payer_present` is False for a merchant-initiated payment: nobody retries, and a lost one may end the contract.
+
+    >>> retail = stakes(Economics(), 10_000, "merchant")
+    >>> retail.margin, retail.loss
+    (3500.0, 8500.0)
+    """
+    return VIEWS[perspective](economics, amount_minor, payer_present)
+
+
+def merchant_stakes(economics: Economics, amount_minor: int, payer_present: bool) -> Stakes:
+    margin = economics.margin_ppm * amount_minor / 1e6
+    goods = economics.unrecoverable_ppm * (1_000_000 - economics.margin_ppm) * amount_minor / 1e12
+    dispute_fee = float(economics.dispute_fee_minor)
+    handling = float(economics.handling_minor)
+    stated = economics.dispute_cost_minor
+    dispute_cost = margin + goods + dispute_fee + handling if stated is None else float(stated)
+    return _stakes(
+        economics,
+        margin=margin,
+        dispute=economics.dispute_ppm * dispute_cost / 1e6,
+        loss=goods + dispute_fee + handling,
+        unrefunded=economics.unrefunded_ppm / 1e6,
+        handling=handling,
+        proportion=1.0,
+        payer_present=payer_present,
+    )
+
+
+def psp_stakes(economics: Economics, amount_minor: int, payer_present: bool) -> Stakes:
+    margin_ppm = economics.margin_ppm
+    return _stakes(
+        economics,
+        margin=economics.take_ppm * amount_minor / 1e6 + economics.take_minor,
+        dispute=0.0,
+        loss=economics.insolvency_ppm * amount_minor / 1e6 + economics.fines_minor,
+        unrefunded=0.0,
+        handling=0.0,
+        proportion=min(1.0, economics.take_ppm / margin_ppm) if margin_ppm else 1.0,
+        payer_present=payer_present,
+    )
+
+
+VIEWS: dict[Perspective, Callable[[Economics, int, bool], Stakes]] = {
+    "merchant": merchant_stakes,
+    "psp": psp_stakes,
+}
+
+
+def _stakes(
+    economics: Economics,
+    *,
+    margin: float,
+    dispute: float,
+    loss: float,
+    unrefunded: float,
+    handling: float,
+    proportion: float,
+    payer_present: bool,
+) -> Stakes:
+    """Both views share the costs of friction; `proportion` is the part of them that the viewer bears."""
+    return Stakes(
+        margin=margin,
+        dispute=dispute,
+        loss=loss,
+        unrefunded=unrefunded,
+        handling=handling,
+        shifted_by_challenge=economics.shifted_ppm / 1e6,
+        shifted_already=0.0,
+        report_price=0.0,
+        stop=_stop(economics, margin, proportion, payer_present=payer_present),
+        false_decline=proportion * economics.false_decline_minor,
+        other_method=economics.other_method_value_ppm * margin / 1e6,
+        abandonment=proportion * economics.abandonment_minor,
+        challenge=float(economics.challenge_minor),
+        review=float(economics.review_minor),
+        review_price=0.0,
+        review_cancel=proportion * economics.review_cancel_minor,
+        cancel_share=economics.review_cancel_ppm / 1e6,
+        true_positive=economics.review_true_positive_ppm / 1e6,
+        true_negative=economics.review_true_negative_ppm / 1e6,
+    )
+
+
+def _stop(economics: Economics, margin: float, proportion: float, *, payer_present: bool) -> float:
+    """V_stop given a good payer; without a payer C_lost = churn x residual value, and nobody retries."""
+    if not payer_present:
+        return -proportion * economics.churn_ppm * economics.residual_value_minor / 1e6
+    retried = economics.payer_retry_ppm * economics.payer_retry_value_ppm * margin / 1e12
+    return retried - proportion * economics.lost_sale_minor

@@ -1,0 +1,56 @@
+"""Everything the policy depends on besides the payment and its merchant, under one content hash."""
+
+import hashlib
+from functools import cached_property
+from typing import Final
+
+import msgspec
+
+from greenlane.merchants.stakes import Perspective
+from greenlane.payments.attempt import Frozen
+from greenlane.policy.priors import GOOD_PAYERS, Priors
+
+FORMULAS: Final = 1
+"""Raised when a formula changes, so that the version does even where no parameter did."""
+
+EPOCH_US: Final = 15 * 60 * 1_000_000
+"""Multipliers, posteriors and model versions stand still for this long."""
+
+
+class Policy(Frozen, frozen=True, omit_defaults=False, dict=True, gc=True):
+    """The tenant's policy. `perspective` has no default: whose money is optimised must be said.
+
+    >>> Policy(perspective="merchant").version == Policy(perspective="psp").version
+    False
+    """
+
+    perspective: Perspective
+    priors: Priors = Priors()
+
+    @cached_property
+    def version(self) -> str:
+        """Content hash of all parameters and of the formulas' number."""
+        whole = msgspec.msgpack.encode((FORMULAS, EPOCH_US, self, sorted(GOOD_PAYERS.items())))
+        return hashlib.blake2b(whole, digest_size=8).hexdigest()
+
+
+class Multipliers(Frozen, frozen=True):
+    """Online prices of shared budgets, minor units; zero while a budget is not scarce.
+
+    >>> Multipliers() == Multipliers(report_minor=0, review_minor=0)
+    True
+    """
+
+    report_minor: int = 0
+    """S: one more reported fraud, towards the programme of the merchant's networks."""
+    review_minor: int = 0
+    """lambda_rev: one more payment in the review queue."""
+
+
+def epoch_of(ingest_us: int) -> int:
+    """The number of the policy epoch.
+
+    >>> epoch_of(0), epoch_of(EPOCH_US)
+    (0, 1)
+    """
+    return ingest_us // EPOCH_US

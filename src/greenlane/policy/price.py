@@ -1,0 +1,51 @@
+"""The money that enters a choice: the payment's stakes as things stand now, and what each route costs."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from greenlane.merchants.economics import Economics
+from greenlane.merchants.stakes import Perspective, Stakes, stakes
+from greenlane.policy.history import History
+from greenlane.policy.parameters import Multipliers
+from greenlane.policy.priors import Approval
+
+NO_MULTIPLIERS = Multipliers()
+
+
+def price(
+    economics: Economics,
+    amount_minor: int,
+    perspective: Perspective,
+    *,
+    payer_present: bool,
+    history: History,
+    multipliers: Multipliers,
+) -> Stakes:
+    """The stakes, with the prices of scarce budgets, and with the share of fraud losses the issuer bears already."""
+    plain = stakes(economics, amount_minor, perspective, payer_present=payer_present)
+    if multipliers == NO_MULTIPLIERS and not history.liability_shifted:
+        return plain
+    return plain._replace(
+        shifted_already=plain.shifted_by_challenge if history.liability_shifted else 0.0,
+        report_price=float(multipliers.report_minor),
+        review_price=float(multipliers.review_minor),
+    )
+
+
+def route_matrix(
+    approvals: Sequence[Approval], economics: Economics, routes: Sequence[str], *, amount_minor: int
+) -> NDArray[np.float64]:
+    """float64 [routes, fields of `value.Over`]: probabilities 0..1, costs in minor units.
+
+    >>> route_matrix([Approval(9 * 10**8, 0, 9 * 10**8, 0)], Economics(), ["default"], amount_minor=10_000).tolist()
+    [[0.9, 0.0, 0.9, 0.0, 230.0, 5.0]]
+    """
+    flat: list[float] = []
+    for route, (good, fraud, good_3ds, fraud_3ds) in zip(routes, approvals, strict=True):
+        terms = economics.route_terms.get(route)
+        fees = (terms.fees if terms else None) or economics.fees
+        flat += (good / 1e9, fraud / 1e9, good_3ds / 1e9, fraud_3ds / 1e9, fees.approved_minor(amount_minor))
+        flat.append(fees.declined_minor)
+    return np.array(flat, dtype=np.float64).reshape(len(routes), 6)
