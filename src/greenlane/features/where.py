@@ -38,11 +38,11 @@ CHARACTERS_MAX: Final = 4000
 def compile_where(expression: str) -> Predicate:
     """The expression as a function of one event's facts; FeatureError where it is no such expression.
 
-    >>> risky = compile_where("merchant_id IN ('m1', 'm2') AND amount_reporting_minor >= 10000")
-    >>> large = Facts(
-    ...     payment_id="p", payment_us=0, amount_minor=200, currency="EUR", amount_reporting_minor=20000, merchant_id="m2"
+    >>> large = compile_where("merchant_id IN ('m1', 'm2') AND amount_minor >= 10000")
+    >>> payment = Facts(
+    ...     payment_id="p", payment_us=0, amount_minor=10000, currency="", amount_reporting_minor=0, merchant_id="m2"
     ... )
-    >>> risky(large)
+    >>> large(payment)
     True
     """
     return predicate(where_tree(expression))
