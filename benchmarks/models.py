@@ -1,0 +1,142 @@
+"""Model calls against LightGBM's own, on one thread: one row, eight routes, reasons.
+
+    python benchmarks/models.py [--json OUT]
+
+500 trees of 64 leaves over 100 features, trained on seeded synthetic payments. The two sides of every bar take turns
+in one run; figures are medians.
+"""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # as in serving
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+
+from greenlane.adapters.lightgbm_trainer import flat_trees_from
+from greenlane.models.calibration import Beta, Isotonic, Platt
+from greenlane.models.fraud_model import FraudModel
+
+FEATURES, ROUTES, GROUPS, ROUTE_FEATURES = 100, 8, 10, 20
+
+
+def synthetic_payments(rows: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Noise, integer-coded categories and heavy-tailed amounts; 2 % missing in 30 columns; about 3 % events."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((rows, FEATURES)).astype(np.float32)
+    x[:, 60:80] = rng.integers(0, 40, (rows, 20))
+    x[:, 80:] = np.abs(x[:, 80:]) ** 3
+    effect = rng.standard_normal((20, 40)) * 0.3
+    z = x[:, :60] @ (rng.standard_normal(60) * (rng.random(60) < 0.4)) * 0.35
+    z += sum(effect[j][x[:, 60 + j].astype(int)] for j in range(20))
+    z += 0.5 * x[:, 0] * x[:, 1] + 0.4 * (x[:, 80] > 2) * x[:, 2]
+    y = rng.random(rows) < 0.6 / (1 + np.exp(np.quantile(z, 0.975) - z))
+    x[:, 30:60][rng.random((rows, 30)) < 0.02] = np.nan
+    return x, y.astype(np.int8)
+
+
+def trained(x: np.ndarray, y: np.ndarray) -> Any:
+    settings = {
+        "objective": "binary",
+        "num_leaves": 64,
+        "learning_rate": 0.03,
+        "min_data_in_leaf": 20,
+        "max_bin": 63,
+        "feature_fraction": 0.5,
+        "verbose": -1,
+        "num_threads": 1,
+    }
+    return lightgbm.train(settings, lightgbm.Dataset(x, y), 500)
+
+
+def alternate(sides: dict[str, Callable[[int], object]], *, turns: int) -> dict[str, float]:
+    """Median microseconds of each side, the sides taking turns."""
+    spent: dict[str, list[int]] = {name: [] for name in sides}
+    for turn in range(turns):
+        for name, call in sides.items():
+            start = time.perf_counter_ns()
+            call(turn)
+            spent[name].append(time.perf_counter_ns() - start)
+    return {name: statistics.median(times[turns // 10 :]) / 1000 for name, times in spent.items()}
+
+
+def routes_of(rows: np.ndarray, turn: int) -> np.ndarray:
+    """Eight routes of one payment: all features alike but the last ROUTE_FEATURES."""
+    payment = np.repeat(rows[turn % 500][None], ROUTES, axis=0)
+    payment[:, -ROUTE_FEATURES:] = rows[turn % 500 : turn % 500 + ROUTES, -ROUTE_FEATURES:]
+    return payment
+
+
+def bar(name: str, value: float, *, unit: str, reference: float, at_most: float) -> dict[str, Any]:
+    ratio = value / reference
+    return {
+        "bar": name,
+        "value": round(value, 2),
+        "unit": unit,
+        "reference": round(reference, 2),
+        "ratio": round(ratio, 3),
+        "pass": ratio <= at_most,
+    }
+
+
+def measure(turns: int) -> list[dict[str, Any]]:
+    x, y = synthetic_payments(22_000, seed=7)
+    booster = trained(x[:20_000], y[:20_000])
+    rows = np.ascontiguousarray(x[20_000:])
+    groups = [f"group_{f * GROUPS // FEATURES}" for f in range(FEATURES)]
+    names = [f"feature_{f}" for f in range(FEATURES)]
+    trees = flat_trees_from(booster.model_to_string())
+    calibrator = Platt(slope=1.0, intercept=0.0)
+    model = FraudModel.of("mdl_bench", names, trees, calibrator=calibrator, groups=groups)
+    assert np.array_equal(trees.margins(rows), booster.predict(rows, raw_score=True)), "margins differ from LightGBM"
+    exits = [trees.exits(row, model.slots)[1] for row in rows[:500]]
+    payments = [routes_of(rows, turn) for turn in range(500)]
+    knots = tuple(np.linspace(-8.0, 2.0, 200).tolist())
+    isotonic, beta = Isotonic(margins=knots, log_odds=knots), Beta(a=1.0, b=1.0, c=0.0)
+    margins = np.linspace(-7.0, 1.0, 100).tolist()
+    sides: dict[str, Callable[[int], object]] = {
+        "library 1 row": lambda i: booster.predict(rows[i % 500 : i % 500 + 1], raw_score=True, num_threads=1),
+        "1 row": lambda i: trees.exits(rows[i % 500], model.slots),
+        "library 8 rows": lambda i: booster.predict(rows[i % 500 : i % 500 + ROUTES], raw_score=True, num_threads=1),
+        "8 routes": lambda i: trees.margins(payments[i % 500], model.slots),
+        "8 unrelated rows": lambda i: trees.margins(rows[i % 500 : i % 500 + ROUTES], model.slots),
+        "reasons": lambda i: model.reason_table.explain(exits[i % 500]),
+        "whole belief": lambda i: model.predict(rows[i % 500]),
+        "isotonic": lambda _: [isotonic.probability_e9(m) for m in margins],
+        "beta": lambda _: [beta.probability_e9(m) for m in margins],
+    }
+    us = alternate(sides, turns=turns)
+    return [
+        bar("model call, 1 row", us["1 row"], unit="us", reference=us["library 1 row"], at_most=0.33),
+        bar("model call, 8 routes", us["8 routes"], unit="us", reference=us["library 8 rows"], at_most=0.2),
+        bar("reasons of one decision", us["reasons"], unit="us", reference=us["1 row"], at_most=0.5),
+        bar("calibration, isotonic", us["isotonic"] / 100, unit="us", reference=4.0, at_most=1.0),
+        bar("calibration, beta", us["beta"] / 100, unit="us", reference=4.0, at_most=1.0),
+        bar("whole belief, 1 row", us["whole belief"], unit="us", reference=us["library 1 row"], at_most=1.0),
+        bar("8 unrelated rows", us["8 unrelated rows"], unit="us", reference=us["library 8 rows"], at_most=1.0),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--turns", type=int, default=3000)
+    options = parser.parse_args()
+    bars = measure(options.turns)
+    for b in bars:
+        passed = "pass" if b["pass"] else "FAIL"
+        print(f"{b['bar']:28} {b['value']:>9} {b['unit']}  reference {b['reference']:>9}  x{b['ratio']:<7} {passed}")
+    if options.json:
+        options.json.write_text(json.dumps(bars, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

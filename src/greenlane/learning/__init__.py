@@ -1,0 +1,1 @@
+"""What we learn: from matured labels to a fitted, calibrated, evaluated model."""

@@ -1,0 +1,69 @@
+"""What a family of models must be able to do to be trained here, and what a search over its parameters must."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from greenlane.learning.examples import Examples
+from greenlane.models.flat_trees import FlatTrees
+
+
+class Range(NamedTuple):
+    """Where a parameter may lie, ends included."""
+
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+
+
+class Fitted(Protocol):
+    """A trained model that can be served."""
+
+    def margins(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The library's own log-odds, float64[rows]."""
+        ...
+
+    def trees(self) -> FlatTrees: ...
+
+
+class Estimator(Protocol):
+    """One family: LightGBM today; whatever offers these four can be tuned, calibrated, evaluated and served alike."""
+
+    family: str
+    default: Mapping[str, float]
+    """Parameters that are good without tuning."""
+    space: Mapping[str, Range]
+
+    @property
+    def trainer(self) -> str:
+        """Name and version of the library, for the manifest."""
+        ...
+
+    def fit(
+        self,
+        examples: Examples,
+        parameters: Mapping[str, float],
+        *,
+        seed: int,
+        on_round: Callable[[int, int], None] | None = None,
+    ) -> Fitted: ...
+
+
+class Search(Protocol):
+    """Proposes parameters and learns from their loss."""
+
+    def ask(self) -> dict[str, float]: ...
+
+    def tell(self, loss: float) -> None:
+        """The loss of what `ask` proposed last."""
+        ...
+
+
+NewSearch = Callable[[Mapping[str, Range], int], Search]
+"""(space, seed) -> a search."""
+
+Record = dict[str, Any]
+"""What goes into a manifest or a report: plain JSON."""

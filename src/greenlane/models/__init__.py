@@ -1,0 +1,1 @@
+"""What we believe: calibrated probabilities from a loaded, verified, warmed artefact."""

@@ -1,0 +1,284 @@
+"""Tree ensembles as flat arrays, scored without a library: the trainer's own raw margin, bit for bit.
+
+Small trees (at most 64 leaves) are scored by QuickScorer (Lucchese et al., SIGIR 2015):
+
+1. Each tree holds one 64-bit word, one bit per leaf, all bits set: every leaf is still possible.
+                                                                         alive: uint64[trees]
+2. The splits of all trees are sorted by (feature, threshold).           thresholds: float32[splits]
+3. For each feature, walk its splits while x > threshold: that split goes right, so the leaves under its left child are
+   struck out of its tree's word.                                        masks: uint64[splits]
+4. The lowest bit still set in a word is the leaf where the row ends. Sum the leaf values in tree order.
+                                                                         margin: float64
+
+Indices are unsigned in the inner loops: numba then leaves out the test for negative ones, a third of the time.
+What step 3 does for a feature that has the same value in every row (the routes of one payment share most features)
+is done once for all rows. Larger trees are walked from the root.
+
+To flatten another library's model, write the function that turns its format into `Tree`s; it belongs into the
+adapter of that library, as `adapters/lightgbm_trainer.py` does.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from greenlane.errors import ModelRefused
+from greenlane.models.tree import Leaf, Tree, float32_at_most, preorder
+
+QUICK_LEAVES_MAX: Final = 64
+NAN_LEFT: Final = 1
+ZERO_LEFT: Final = 2
+ZERO: Final = np.float32(1e-35)
+"""Values this near zero are zero: LightGBM's own kZeroThreshold."""
+
+NODE: Final = np.dtype(
+    [("feature", "<i4"), ("threshold", "<f4"), ("right", "<i4"), ("sides", "<i4"), ("value", "<f8"), ("rows", "<f8")]
+)
+"""One node in preorder: the left child is the next node, `right` counts from the tree's root; a leaf has feature -1."""
+
+ALL_ALIVE: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
+DE_BRUIJN: Final = np.uint64(0x03F79D71B4CB0A89)
+BIT_OF: Final = np.zeros(64, np.int64)
+for _bit in range(64):
+    BIT_OF[((int(DE_BRUIJN) << _bit) & int(ALL_ALIVE)) >> 58] = _bit
+
+
+@njit(cache=True)
+def lowest_bit(word: np.uint64) -> int:
+    """Index of the lowest set bit, by a de Bruijn product (Leiserson, Prokop, Randall 1998)."""
+    alone = word & (~word + np.uint64(1))
+    return BIT_OF[(alone * DE_BRUIJN) >> np.uint64(58)]  # type: ignore[no-any-return]  # numba functions are untyped
+
+
+@njit(cache=True)
+def strike(value, first, last, thresholds, trees, masks, sides, zero_apart, alive):  # type: ignore[no-untyped-def]  # a kernel
+    """Strike out the leaves that one feature's value rules out, in every tree."""
+    if value != value:
+        for i in range(first, last):
+            if not sides[i] & NAN_LEFT:
+                alive[trees[i]] &= masks[i]
+    elif zero_apart and -ZERO <= value <= ZERO:
+        for i in range(first, last):
+            if not sides[i] & ZERO_LEFT:
+                alive[trees[i]] &= masks[i]
+    else:
+        at, end = np.uint64(first), np.uint64(last)
+        while at < end and value > thresholds[at]:
+            alive[trees[at]] &= masks[at]
+            at += np.uint64(1)
+
+
+@njit(cache=True)
+def quick_exits(x, slots, starts, thresholds, trees, masks, sides, zero_apart, first_leaf, values, exits):  # type: ignore[no-untyped-def]  # a kernel
+    """Margin of one row; `exits` gets the leaf where it ends in every tree."""
+    alive = np.full(first_leaf.shape[0], ALL_ALIVE)
+    for f in range(slots.shape[0]):
+        strike(x[slots[f]], starts[f], starts[f + 1], thresholds, trees, masks, sides, zero_apart[f], alive)
+    margin = 0.0
+    for t in range(first_leaf.shape[0]):
+        leaf = first_leaf[t] + lowest_bit(alive[t])
+        exits[t] = leaf
+        margin += values[np.uint64(leaf)]
+    return margin
+
+
+@njit(cache=True)
+def same_in_all_rows(x, column):  # type: ignore[no-untyped-def]  # a kernel
+    first = x[0, column]
+    for row in range(1, x.shape[0]):
+        value = x[row, column]
+        if value != first and (value == value or first == first):
+            return False
+    return True
+
+
+@njit(cache=True)
+def quick_margins(x, slots, starts, thresholds, trees, masks, sides, zero_apart, first_leaf, values, margins):  # type: ignore[no-untyped-def]  # a kernel
+    """Margins of many rows; a feature that does not vary between them is evaluated once."""
+    shared = np.full(first_leaf.shape[0], ALL_ALIVE)
+    alive = np.empty_like(shared)
+    varying = np.empty(slots.shape[0], np.int64)
+    count = 0
+    for f in range(slots.shape[0]):
+        if same_in_all_rows(x, slots[f]):
+            strike(x[0, slots[f]], starts[f], starts[f + 1], thresholds, trees, masks, sides, zero_apart[f], shared)
+        else:
+            varying[count] = f
+            count += 1
+    for row in range(x.shape[0]):
+        alive[:] = shared
+        for f in varying[:count]:
+            strike(x[row, slots[f]], starts[f], starts[f + 1], thresholds, trees, masks, sides, zero_apart[f], alive)
+        margin = 0.0
+        for t in range(first_leaf.shape[0]):
+            margin += values[np.uint64(first_leaf[t] + lowest_bit(alive[t]))]
+        margins[row] = margin
+
+
+@njit(cache=True)
+def exit_node(x, slots, root, feature, threshold, right, sides):  # type: ignore[no-untyped-def]  # a kernel
+    at = root
+    while feature[at] >= 0:
+        value = x[slots[feature[at]]]
+        if value != value:
+            left = sides[at] & NAN_LEFT != 0
+        elif -ZERO <= value <= ZERO:
+            left = sides[at] & ZERO_LEFT != 0
+        else:
+            left = value <= threshold[at]
+        at = at + 1 if left else root + right[at]
+    return at
+
+
+@njit(cache=True)
+def walked_exits(x, slots, roots, feature, threshold, right, sides, leaf_of_node, values, exits):  # type: ignore[no-untyped-def]  # a kernel
+    """The same as `quick_exits` for trees of any size."""
+    margin = 0.0
+    for t in range(roots.shape[0]):
+        exits[t] = leaf_of_node[exit_node(x, slots, roots[t], feature, threshold, right, sides)]
+        margin += values[exits[t]]
+    return margin
+
+
+@njit(cache=True)
+def walked_margins(x, slots, roots, feature, threshold, right, sides, leaf_of_node, values, margins):  # type: ignore[no-untyped-def]  # a kernel
+    for row in range(x.shape[0]):
+        margin = 0.0
+        for t in range(roots.shape[0]):
+            margin += values[leaf_of_node[exit_node(x[row], slots, roots[t], feature, threshold, right, sides)]]
+        margins[row] = margin
+
+
+@njit(cache=True)
+def left_leaf_masks(roots, feature, right, masks):  # type: ignore[no-untyped-def]  # a kernel
+    """For every split, the word with the leaves under its left child cleared. Leaves count from the left."""
+    nodes = feature.shape[0]
+    leaves = np.ones(nodes, np.int64)
+    first = np.zeros(nodes, np.int64)
+    for t in range(roots.shape[0]):
+        root = roots[t]
+        end = roots[t + 1] if t + 1 < roots.shape[0] else nodes
+        for at in range(end - 1, root - 1, -1):
+            if feature[at] >= 0:
+                leaves[at] = leaves[at + 1] + leaves[root + right[at]]
+        for at in range(root, end):
+            if feature[at] >= 0:
+                first[at + 1] = first[at]
+                first[root + right[at]] = first[at] + leaves[at + 1]
+                under_left = ((np.uint64(1) << np.uint64(leaves[at + 1])) - np.uint64(1)) << np.uint64(first[at])
+                masks[at] = ~under_left
+
+
+def packed(column: NDArray[Any], kind: type[np.generic]) -> NDArray[Any]:
+    return np.ascontiguousarray(column, dtype=kind)
+
+
+class FlatTrees:
+    """An ensemble whose margin is the sum of one leaf per tree, in tree order.
+
+    `nodes` is NODE[n] and `roots` int32[trees]: all that has to be kept of it. `features` is the number of columns that
+    the splits index. Margins are log-odds for a model trained on log loss.
+
+    >>> from greenlane.models.tree import Leaf, Split
+    >>> trees = FlatTrees.of([Split(0, 0.5, True, True, Leaf(-1.0), Leaf(2.0))], features=1)
+    >>> trees.margins(np.array([[0.5], [0.6], [np.nan]], np.float32))
+    array([-1.,  2., -1.])
+    """
+
+    def __init__(self, nodes: NDArray[Any], roots: NDArray[np.int32], *, features: int):
+        self.nodes, self.roots, self.features = nodes, roots, features
+        check_shape(nodes, roots, features)
+        self.is_leaf = nodes["feature"] < 0
+        self.leaf_nodes = np.flatnonzero(self.is_leaf)
+        self.leaf_of_node = packed(np.cumsum(self.is_leaf) - 1, np.int32)
+        self.leaf_values = packed(nodes["value"][self.leaf_nodes], np.float64)
+        per_tree = np.add.reduceat(self.is_leaf.astype(np.int64), roots)
+        self.is_quick = bool(per_tree.max() <= QUICK_LEAVES_MAX and len(roots) <= np.iinfo(np.uint16).max)
+        self.tables = self.quick_tables(per_tree) if self.is_quick else self.walk_tables()
+
+    @classmethod
+    def of(cls, trees: Sequence[Tree], *, features: int) -> "FlatTrees":
+        rows: list[tuple[int, float, int, int, float, float]] = []
+        roots = []
+        for tree in trees:
+            roots.append(len(rows))
+            for node, right in preorder(tree):
+                if isinstance(node, Leaf):
+                    rows.append((-1, 0.0, -1, 0, node.value, node.rows))
+                else:
+                    sides = NAN_LEFT * node.nan_left + ZERO_LEFT * node.zero_left
+                    threshold = float(float32_at_most(node.threshold))
+                    rows.append((node.feature, threshold, right, sides, 0.0, 0.0))
+        return cls(np.array(rows, NODE), np.array(roots, np.int32), features=features)
+
+    def quick_tables(self, leaves_per_tree: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+        """Splits by (feature, threshold), only of the features that any tree splits on."""
+        masks = np.zeros(len(self.nodes), np.uint64)
+        feature = packed(self.nodes["feature"], np.int32)
+        left_leaf_masks(self.roots, feature, packed(self.nodes["right"], np.int32), masks)
+        order = np.lexsort((self.nodes["threshold"], feature))[len(self.leaf_nodes) :]
+        splits, tree_of_node = self.nodes[order], np.searchsorted(self.roots, order, side="right") - 1
+        self.used, starts = np.unique(splits["feature"], return_index=True)
+        apart = (splits["sides"] & ZERO_LEFT != 0) != (splits["threshold"] >= 0)
+        zero_apart = np.isin(self.used, splits["feature"][apart])
+        return (
+            packed(np.append(starts, len(order)), np.int64),
+            packed(splits["threshold"], np.float32),
+            packed(tree_of_node, np.uint16),
+            masks[order],
+            packed(splits["sides"], np.uint8),
+            zero_apart,
+            packed(np.cumsum(leaves_per_tree) - leaves_per_tree, np.int64),
+            self.leaf_values,
+        )
+
+    def walk_tables(self) -> tuple[NDArray[Any], ...]:
+        self.used = np.arange(self.features)
+        columns = (("feature", np.int32), ("threshold", np.float32), ("right", np.int32), ("sides", np.uint8))
+        parts = tuple(packed(self.nodes[name], kind) for name, kind in columns)
+        return (self.roots, *parts, self.leaf_of_node, self.leaf_values)
+
+    def slots(self, places: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+        """Where the kernels find each feature they read, when feature f stands at places[f] of a longer vector."""
+        return packed(places[self.used], np.int64)
+
+    def exits(self, x: NDArray[np.float32], slots: NDArray[np.int64]) -> tuple[float, NDArray[np.int32]]:
+        """Margin of one row and, per tree, the leaf it ends in. `x` is float32[n], contiguous."""
+        exits = np.empty(len(self.roots), np.int32)
+        kernel: Any = quick_exits if self.is_quick else walked_exits
+        return kernel(x, slots, *self.tables, exits), exits
+
+    def margins(self, x: NDArray[np.float32], slots: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+        """float64[rows] for float32[rows, n], C-contiguous: unrelated rows, or the routes of one payment."""
+        margins = np.empty(len(x), np.float64)
+        if len(x):
+            kernel: Any = quick_margins if self.is_quick else walked_margins
+            kernel(x, self.slots(np.arange(self.features)) if slots is None else slots, *self.tables, margins)
+        return margins
+
+
+def check_shape(nodes: NDArray[Any], roots: NDArray[np.int32], features: int) -> None:
+    """Kernels read without bounds checks, so arrays from a file prove first that they stay inside.
+
+    In preorder a tree is well formed if every left subtree ends where the right one begins.
+    """
+    if nodes.dtype != NODE or roots.dtype != np.int32 or not len(roots) or roots[0] != 0 or np.any(np.diff(roots) < 1):
+        raise ModelRefused("the trees are not in the layout of this version", code="model_malformed")
+    ends = np.append(roots[1:], len(nodes))
+    for root, end in zip(roots.tolist(), ends.tolist(), strict=True):
+        check_tree(nodes[root:end])
+    if nodes["feature"].max(initial=-1) >= features:
+        raise ModelRefused(f"a split reads a feature beyond the {features} named", code="model_malformed")
+
+
+def check_tree(nodes: NDArray[Any]) -> None:
+    pending = [len(nodes)]
+    for at, (feature, right) in enumerate(zip(nodes["feature"].tolist(), nodes["right"].tolist(), strict=True)):
+        end = pending.pop() if pending else -1
+        if (feature < 0 and end != at + 1) or (feature >= 0 and not at + 1 < right < end):
+            raise ModelRefused("a tree's nodes are not in preorder", code="model_malformed")
+        if feature >= 0:
+            pending += [end, right]

@@ -1,0 +1,80 @@
+"""A fraud model that is loaded and may be believed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from greenlane.errors import ModelRefused
+from greenlane.models.calibration import AnyCalibrator
+from greenlane.models.flat_trees import FlatTrees
+from greenlane.models.reasons import Reasons, ReasonTable
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FraudBelief:
+    """What the model says about one payment."""
+
+    fraud_probability_e9: int
+    """P(a fraud report about this payment, if it is let through), in units of 1e-9."""
+    margin: float
+    """The raw log-odds before calibration."""
+    reasons: Reasons
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FraudModel:
+    """Trees, their calibrator and their reasons, reading `names` from a feature vector.
+
+    `slots` says where in the vector each feature that the trees read stands; `bind` computes it once.
+
+    >>> from greenlane.models.calibration import Identity
+    >>> from greenlane.models.tree import Leaf, Split
+    >>> trees = FlatTrees.of([Split(0, 0.5, True, True, Leaf(-1.0), Leaf(0.0))], features=1)
+    >>> model = FraudModel.of("mdl_1", ["amount"], trees, calibrator=Identity(), groups=["amount"])
+    >>> model.bind(["age", "amount"]).predict(np.array([9.0, 0.6], np.float32)).fraud_probability_e9
+    500000000
+    """
+
+    id: str
+    names: tuple[str, ...]
+    trees: FlatTrees
+    calibrator: AnyCalibrator
+    reason_table: ReasonTable
+    slots: NDArray[np.int64]
+    width: int
+    """How many features the vector has that `slots` point into."""
+
+    @classmethod
+    def of(
+        cls, model_id: str, names: Sequence[str], trees: FlatTrees, *, calibrator: AnyCalibrator, groups: Sequence[str]
+    ) -> "FraudModel":
+        places = np.arange(len(names))
+        return cls(
+            model_id, tuple(names), trees, calibrator, ReasonTable(trees, groups), trees.slots(places), len(names)
+        )
+
+    def bind(self, names: Sequence[str]) -> "FraudModel":
+        """The same model reading its features out of a vector with these names."""
+        place = {name: i for i, name in enumerate(names)}
+        missing = [name for name in self.names if name not in place]
+        if missing:
+            raise ModelRefused(
+                f"{self.id} needs {len(missing)} features that are not served: {', '.join(missing[:5])}",
+                code="model_features_missing",
+                hint="serve the feature set that the model was trained on",
+            )
+        places = np.array([place[name] for name in self.names], np.int64)
+        return replace(self, slots=self.trees.slots(places), width=len(names))
+
+    def predict(self, x: NDArray[np.float32]) -> FraudBelief:
+        """The belief about one row, float32[width], contiguous; NaN where a feature is missing."""
+        assert x.shape == (self.width,) and x.dtype == np.float32
+        margin, exits = self.trees.exits(x, self.slots)
+        return FraudBelief(self.calibrator.probability_e9(margin), margin, self.reason_table.explain(exits))
+
+    def predict_many(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Fraud probabilities float64[rows] of float32[rows, width], C-contiguous."""
+        assert x.shape[1] == self.width and x.dtype == np.float32
+        return self.calibrator.probabilities(self.trees.margins(x, self.slots))

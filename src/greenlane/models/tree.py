@@ -1,0 +1,70 @@
+"""A decision tree in no library's words: what every trainer's format is translated into before it is flattened."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Leaf(NamedTuple):
+    value: float
+    """Added to the margin."""
+    rows: float = 1.0
+    """How many training rows ended here: the weight of this leaf in what the tree expects."""
+
+
+class Split(NamedTuple):
+    """Left where x <= threshold, with a stated side for a missing value (NaN) and for zero.
+
+    Zero has its own side because LightGBM can treat zero as missing; a trainer without that says `0 <= threshold`.
+    """
+
+    feature: int
+    threshold: float
+    nan_left: bool
+    zero_left: bool
+    left: "Tree"
+    right: "Tree"
+
+
+Tree = Leaf | Split
+
+
+def float32_at_most(threshold: float) -> np.float32:
+    """The largest float32 not above the threshold, so that `x <= threshold` is unchanged for every float32 x.
+
+    >>> float(float32_at_most(0.1)) <= 0.1
+    True
+    >>> bool(float32_at_most(1e300) == np.finfo(np.float32).max)
+    True
+    """
+    with np.errstate(over="ignore"):
+        near = np.float32(threshold)
+    return near if float(near) <= threshold else np.nextafter(near, np.float32(-np.inf))
+
+
+def preorder(tree: Tree) -> Iterator[tuple[Tree, int]]:
+    """Every node, parents first and left before right, with the index of its right child (-1 for a leaf).
+
+    >>> [right for _, right in preorder(Split(0, 0.5, True, True, Leaf(1.0), Leaf(2.0)))]
+    [2, -1, -1]
+    """
+    pending, index = [tree], 0
+    while pending:
+        node = pending.pop()
+        if isinstance(node, Leaf):
+            yield node, -1
+        else:
+            yield node, index + 1 + node_count(node.left)
+            pending += [node.right, node.left]
+        index += 1
+
+
+def node_count(tree: Tree) -> int:
+    pending, count = [tree], 0
+    while pending:
+        node = pending.pop()
+        count += 1
+        if isinstance(node, Split):
+            pending += [node.left, node.right]
+    return count
