@@ -1,0 +1,126 @@
+"""Honest payers and their habits: where they buy, for how much, when, with which card, from which device and place."""
+
+import numpy as np
+
+from greenlane.payments.times import DAY_US, HOUR_US
+from greenlane.simulation.banks import Banks
+from greenlane.simulation.crowd import GOOD, ROW, Crowd, ids, minor, times
+from greenlane.simulation.parameters import Parameters
+from greenlane.simulation.randomness import Draws, Indexes, Reals
+
+SPLURGE = 3.0
+SIZES_OF_MAIL = (0.45, 0.3, 0.15, 0.09, 0.01)
+FAR = 10**6
+"""Days added so that lives of cards and devices are never counted across zero."""
+
+
+class People:
+    """Everybody who may ever pay honestly in one run, as columns with one row per payer."""
+
+    def __init__(self, world: Parameters, banks: Banks, *, seed: int, start_us: int):
+        self._world, self._banks, self._habits = world, banks, world.payers
+        count = world.payers.count
+        self.draws = Draws(seed, "payer", np.arange(count))
+        self.country = self.draws.choice("country", [c.share for c in world.countries])
+        self.account = ids(self.draws.of("account"))
+        self.mail_domain = self.draws.choice("mail", SIZES_OF_MAIL)
+        span = world.payers.joined_before_days + world.payers.joined_after_days
+        joined = self.draws.uniform("joined") * span - world.payers.joined_before_days
+        self.created_us = times(start_us, joined * DAY_US)
+        sigma = world.payers.payments_per_day_sigma
+        self._rate = world.payers.payments_per_day * np.exp(sigma * self.draws.normal("rate") - sigma**2 / 2)
+        self.amount_log = world.payers.amount_sigma * self.draws.normal("amount")
+        self._hour = world.payers.hour_mean + world.payers.hour_sd_between * self.draws.normal("hour")
+        self.favourites = self._draw_favourites()
+        self._offset = np.array([c.utc_offset_hours for c in world.countries])
+
+    def _draw_favourites(self) -> Reals:
+        size = np.array([m.share for m in self._world.merchants])
+        taste = np.column_stack([self.draws.of(i).normal("taste") for i in range(len(size))])
+        liked = size * np.exp(self._habits.favourites_spread * taste)
+        shares: Reals = liked / liked.sum(axis=1, keepdims=True)
+        return shares
+
+    def joined_before(self, day: int) -> Indexes:
+        """Payers whose account is older than the day."""
+        return np.flatnonzero(self.created_us < day * DAY_US)
+
+    def payments(self, day: int) -> Crowd:
+        """All honest payments of one UTC day, unsorted."""
+        count = self.draws.of(day).poisson("count", self._rate)
+        payer = np.repeat(np.arange(len(count)), count)
+        ordinal = np.arange(len(payer)) - np.repeat(np.cumsum(count) - count, count)
+        pay = self.draws[payer].of(day, ordinal)
+        crowd = np.zeros(len(payer), ROW)
+        crowd["typology"] = GOOD
+        crowd["luck"] = pay.keys
+        self._when(crowd, payer, pay, day=day)
+        self._what(crowd, payer, pay)
+        self.instrument(crowd, payer, pay, day=day)
+        self._device(crowd, payer, pay, day=day)
+        self._place(crowd, payer, pay, day=day)
+        joined: Crowd = crowd[crowd["at_us"] >= crowd["created_us"]]
+        return joined
+
+    def _when(self, crowd: Crowd, payer: Indexes, pay: Draws, *, day: int) -> None:
+        local = self._hour[payer] + self._habits.hour_sd_within * pay.normal("hour")
+        utc = (local - self._offset[self.country[payer]]) % 24
+        crowd["at_us"] = times(day * DAY_US, utc * HOUR_US)
+        crowd["night"] = local % 24 < 6
+
+    def _what(self, crowd: Crowd, payer: Indexes, pay: Draws) -> None:
+        shops = self._world.merchants
+        by_size = pay.choice("by size", [m.share for m in shops])
+        by_habit = pay.choice("by habit", self.favourites[payer])
+        merchant = np.where(pay.chance("elsewhere", self._habits.elsewhere), by_size, by_habit)
+        median = np.array([m.amount_median_minor for m in shops])[merchant]
+        sigma = np.array([m.amount_sigma for m in shops])[merchant]
+        factor = np.exp(self.amount_log[payer] + sigma * pay.normal("amount"))
+        crowd["merchant"] = merchant
+        crowd["amount_minor"] = minor(
+            median * factor * np.where(pay.chance("splurge", self._habits.splurge), SPLURGE, 1.0)
+        )
+
+    def instrument(self, crowd: Crowd, payer: Indexes, pay: Draws, *, day: int) -> None:
+        """The payer's account and one of their cards: also what a thief of the account uses."""
+        owner = self.draws[payer]
+        second = owner.chance("second card", self._habits.second_card)
+        slot = second & pay.chance("use second card", self._habits.second_card_share)
+        life = (day + FAR + owner.integer("card age", self._habits.card_life_days)) // self._habits.card_life_days
+        card = owner.of("card", slot.astype(np.int64), life)
+        crowd["account"] = self.account[payer]
+        crowd["created_us"] = self.created_us[payer]
+        crowd["mail_domain"] = self.mail_domain[payer]
+        crowd["billing"] = self.country[payer]
+        crowd["card"] = ids(card)
+        crowd["card_range"] = self._banks.range_of(owner.of("bank", slot.astype(np.int64)), self.country[payer])
+        crowd["token"] = card.chance("token", self._habits.token)
+        other = pay.chance("gift", self._habits.gift)
+        crowd["shipping"] = np.where(other, ids(pay.of("gift")), ids(owner.of("home")))
+
+    def _device(self, crowd: Crowd, payer: Indexes, pay: Draws, *, day: int) -> None:
+        owner = self.draws[payer]
+        which = pay.chance("second device", 0.35 * owner.uniform("second device")).astype(np.int64)
+        life = (day + FAR + owner.integer("device age", self._habits.device_life_days)) // self._habits.device_life_days
+        own = ids(owner.of("device", which, life))
+        crowd["device"] = np.where(pay.chance("one-off", self._habits.device_one_off), ids(pay.of("device")), own)
+
+    def _place(self, crowd: Crowd, payer: Indexes, pay: Draws, *, day: int) -> None:
+        owner, habits = self.draws[payer], self._habits
+        week = owner.of("week", day // 7)
+        abroad, proxy = week.chance("abroad", habits.abroad_week), pay.chance("proxy", habits.proxy)
+        elsewhere = np.where(
+            proxy, pay.integer("exit", len(self._world.countries)), week.integer("to", len(self._world.countries))
+        )
+        country = np.where(abroad | proxy, elsewhere, self.country[payer])
+        home = addresses(owner.of("address", (day + FAR) // habits.address_life_days))
+        cell = pay.integer("cell", habits.mobile_addresses)
+        shared = addresses(Draws(self._world.seed, "mobile", country, cell))
+        crowd["address"] = np.where(pay.chance("mobile", habits.mobile) | abroad | proxy, shared, home)
+        crowd["address_country"] = country
+        crowd["proxy"] = proxy
+
+
+def addresses(draws: Draws) -> Indexes:
+    """Three bytes: the rest of a private 10.x.y.z."""
+    return draws.integer("address", 2**24)
