@@ -71,8 +71,9 @@ class Chosen(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
 
 
 class Seen(Struct, frozen=True, kw_only=True, gc=False):
-    """What the choice looked at, actions in the order of `Eligible.actions`."""
+    """What the choice looked at; values in the order of the actions."""
 
+    actions: list[tuple[str, str]]
     best: int
     next_best: int | None = None
     values_micro: tuple[int, ...] = ()
@@ -114,7 +115,7 @@ def choose(
         rung = "static"
     if fraud_probability_e9 is None or rung in ("static", "merchant_default"):
         picked = without_model(may, attempt, economics, amount_minor=amount_minor, rung=rung)
-        seen = Seen(best=may.actions.index(picked))
+        seen = Seen(actions=may.actions, best=may.actions.index(picked))
     else:
         beliefs = believe(
             attempt, fraud_probability_e9, may.routes, economics=economics, priors=policy.priors, history=history
@@ -135,7 +136,7 @@ def choose(
 def look(may: Eligible, beliefs: Beliefs, table: NDArray[np.int64], economics: Economics) -> Seen:
     """The best and the next best of the eligible actions in a value table; ties keep the order of the actions."""
     if not may.routes:
-        return Seen(best=0)
+        return Seen(actions=may.actions, best=0)
     by_intervention = table[:, :, VALUE].tolist()
     worth: list[int] = []
     for intervention in may.interventions[:-1]:
@@ -147,10 +148,12 @@ def look(may: Eligible, beliefs: Beliefs, table: NDArray[np.int64], economics: E
     if rest:
         at = rest.index(max(rest))
         next_best = at + (at >= best)
-    intervention, route = may.actions[best]
+    actions = may.actions
+    intervention, route = actions[best]
     allowed = by_intervention[0]
     column = may.routes.index(route) if route else allowed.index(max(allowed))
     return Seen(
+        actions=actions,
         best=best,
         next_best=next_best,
         values_micro=tuple(worth),
@@ -169,7 +172,7 @@ def _record(
     ingest_us: int,
     multipliers: Multipliers,
 ) -> Chosen:
-    actions = may.actions
+    actions = seen.actions
     distribution, leaked = settled(greedy(len(actions), seen.best), best=seen.best)
     worth, runner_up = seen.values_micro, seen.next_best
     return Chosen(

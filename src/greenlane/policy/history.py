@@ -46,6 +46,8 @@ def fraud_given_history_e9(p_e9: int, history: History, *, payer: Authentication
     >>> fraud_given_history_e9(100_000_000, History("Y"), payer=typical, fraud_approval_ppm=700_000)
     33352176
     """
+    if not history.answered and not history.approved:
+        return p_e9
     good, fraud = _likelihoods(history, payer)
     if history.approved:
         fraud *= fraud_approval_ppm / 1e6

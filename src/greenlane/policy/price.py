@@ -37,15 +37,15 @@ def price(
 def route_matrix(
     approvals: Sequence[Approval], economics: Economics, routes: Sequence[str], *, amount_minor: int
 ) -> NDArray[np.float64]:
-    """float64 [routes, fields of `value.Over`]: probabilities 0..1, costs in minor units.
+    """float64 [routes, fields of `value.Over`], as `value.values` takes it: probabilities 1e-9, costs in minor units.
 
     >>> route_matrix([Approval(9 * 10**8, 0, 9 * 10**8, 0)], Economics(), ["default"], amount_minor=10_000).tolist()
-    [[0.9, 0.0, 0.9, 0.0, 230.0, 5.0]]
+    [[900000000.0, 0.0, 900000000.0, 0.0, 230.0, 5.0]]
     """
     flat: list[float] = []
-    for route, (good, fraud, good_3ds, fraud_3ds) in zip(routes, approvals, strict=True):
+    for route, approval in zip(routes, approvals, strict=True):
         terms = economics.route_terms.get(route)
         fees = (terms.fees if terms else None) or economics.fees
-        flat += (good / 1e9, fraud / 1e9, good_3ds / 1e9, fraud_3ds / 1e9, fees.approved_minor(amount_minor))
-        flat.append(fees.declined_minor)
+        flat += approval
+        flat += (fees.approved_minor(amount_minor), fees.declined_minor)
     return np.array(flat, dtype=np.float64).reshape(len(routes), 6)

@@ -154,12 +154,19 @@ def rounded(terms: NDArray[np.float64], table: Table) -> None:
 def values(p_e9: int, stakes: Stakes, payer: Authentication, routes: NDArray[np.float64]) -> Table:
     """The value table: int64 [interventions, routes, terms + value] in micro-minor units.
 
-    `p_e9` integer 1e-9; `routes` float64 [routes, fields of Over]. A block goes over no route and is in each column.
+    `p_e9` integer 1e-9; `routes` float64 [routes, fields of Over], its probabilities in 1e-9 too. A block goes over no
+    route and stands in each column.
     """
     p = p_e9 / 1e9
     terms = np.zeros((len(INTERVENTIONS), routes.shape[0], VALUE))
     for r in range(routes.shape[0]):
-        over = Over(routes[r, 0], routes[r, 1], routes[r, 2], routes[r, 3], routes[r, 4], routes[r, 5])
+        good, fraud, good_3ds, fraud_3ds = (
+            routes[r, 0] / 1e9,
+            routes[r, 1] / 1e9,
+            routes[r, 2] / 1e9,
+            routes[r, 3] / 1e9,
+        )
+        over = Over(good, fraud, good_3ds, fraud_3ds, routes[r, 4], routes[r, 5])
         allow(terms[0, r], p, stakes, over)
         challenge(terms[1, r], p, stakes, over, payer)
         review(terms[2, r], p, stakes, over)

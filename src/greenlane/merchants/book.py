@@ -1,0 +1,72 @@
+"""The merchants' configuration as a fold of control entries: in force at a seq is what was appended before it."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from greenlane.merchants.economics import Economics
+from greenlane.merchants.inherit import inherit
+from greenlane.ports.journal import Entry
+
+SUBJECT: Final = "merchant"
+
+
+class Change(Struct, frozen=True, array_like=True, gc=False):
+    """The payload of a control entry, as far as this room reads it."""
+
+    subject: str
+    id: str
+    who: str
+    why: str
+    before: Raw
+    after: Raw
+
+
+CHANGE_DECODER: Final = msgspec.msgpack.Decoder(Change)
+ECONOMICS_DECODER: Final = msgspec.msgpack.Decoder(Economics | None)
+
+
+class Book:
+    """Economics by merchant; a merchant that nobody configured inherits the priors of its MCC and country.
+
+    >>> Book().economics("shop_1", mcc="5816").margin_ppm
+    800000
+    """
+
+    def __init__(self, merchants: Mapping[str, Economics] = MappingProxyType({})):
+        self._merchants = MappingProxyType(dict(merchants))
+
+    def apply(self, entry: Entry) -> None:
+        """Folds a `merchant` control entry in and passes over all others; `after` None takes the merchant out."""
+        if entry.kind != "control":
+            return
+        change = CHANGE_DECODER.decode(entry.payload)
+        if change.subject != SUBJECT:
+            return
+        rest = {name: economics for name, economics in self._merchants.items() if name != change.id}
+        after = ECONOMICS_DECODER.decode(change.after)
+        self._merchants = MappingProxyType(rest if after is None else {**rest, change.id: after})
+
+    @property
+    def merchants(self) -> Mapping[str, Economics]:
+        """The configured ones. The mapping is never written to again: who holds it holds a snapshot."""
+        return self._merchants
+
+    def economics(self, merchant_id: str, *, mcc: str | None = None, country: str | None = None) -> Economics:
+        """In force now; `mcc` and `country` are the payment's, for a merchant that is not configured."""
+        return self._merchants.get(merchant_id) or inherit(mcc, country)
+
+    def dump(self) -> bytes:
+        """The whole state, the same bytes for the same merchants."""
+        return msgspec.msgpack.encode(dict(sorted(self._merchants.items())))
+
+    @classmethod
+    def load(cls, dumped: bytes) -> "Book":
+        """
+        >>> Book.load(Book({"shop_1": Economics()}).dump()).merchants["shop_1"] == Economics()
+        True
+        """
+        return cls(msgspec.msgpack.decode(dumped, type=dict[str, Economics]))

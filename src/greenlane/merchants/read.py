@@ -1,0 +1,64 @@
+"""A merchant's configuration as people send it: what they leave out comes from the priors of its MCC and country."""
+
+import re
+from difflib import get_close_matches
+from typing import Any, Final
+
+import msgspec
+
+from greenlane.errors import InputError
+from greenlane.merchants.economics import Economics, Fees, RouteTerms
+from greenlane.merchants.inherit import prior_economics
+
+PATH: Final = re.compile(r" - at `(?P<path>[^`]+)`$")
+UNKNOWN: Final = re.compile(r"unknown field `(?P<field>[^`]*)`")
+FIELDS: Final = tuple(
+    dict.fromkeys(Economics.__struct_fields__ + RouteTerms.__struct_fields__ + Fees.__struct_fields__)
+)
+OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
+
+
+def read_economics(body: bytes) -> Economics:
+    """The body of `PUT /v1/merchants/{id}`; an InputError names the field that is wrong.
+
+    >>> read_economics(b'{"mcc": "5816", "dispute_fee_minor": 2000}').margin_ppm
+    800000
+    >>> read_economics(b'{"margin": 0.3}')
+    Traceback (most recent call last):
+    greenlane.errors.InputError: Object contains unknown field `margin` (at $.margin)
+      hint: did you mean margin_ppm?
+    """
+    try:
+        stated = OBJECT.decode(body)
+        named = msgspec.convert({key: stated[key] for key in ("mcc", "country") if key in stated}, Economics)
+        prior = msgspec.to_builtins(prior_economics(named.mcc, named.country))
+        economics = msgspec.convert({**prior, **stated}, Economics)
+    except msgspec.DecodeError as error:
+        raise _refused(str(error)) from error
+    _refuse_doubles(economics)
+    return economics
+
+
+def _refuse_doubles(economics: Economics) -> None:
+    ids = [terms.id for terms in economics.routes]
+    for at, route in enumerate(ids):
+        if route in ids[:at]:
+            raise InputError(
+                f"the route {route!r} is stated twice",
+                code="invalid_merchant",
+                param=f"$.routes[{at}].id",
+                hint="give each route one entry; its place in the list is its static priority",
+            )
+
+
+def _refused(message: str) -> InputError:
+    path = PATH.search(message)
+    where = path["path"] if path else "$"
+    plain = PATH.sub("", message)
+    unknown = UNKNOWN.search(message)
+    if unknown is None:
+        hint = "rates are integers in ppm (35 % = 350000), money is integer minor units"
+        return InputError(plain, code="invalid_merchant", param=where, hint=hint)
+    near = get_close_matches(unknown["field"], FIELDS, n=2, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"fields: {', '.join(Economics.__struct_fields__)}"
+    return InputError(plain, code="unknown_field", param=f"{where}.{unknown['field']}", hint=hint)
