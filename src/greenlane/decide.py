@@ -1,0 +1,181 @@
+"""The online path on one page: attempt -> known -> believed -> chosen -> Decision."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from msgspec.structs import replace
+
+from greenlane.decisions.packing import pack, unpack
+from greenlane.decisions.record import ENCODER, REASONS_MAX, DecisionRecord, decision_id, record_of
+from greenlane.decisions.redact import redacted
+from greenlane.features.finalise import Finaliser
+from greenlane.features.inputs import INPUTS
+from greenlane.features.kernels import Ints
+from greenlane.features.stream import StreamEngine
+from greenlane.journal.draft import Draft
+from greenlane.journal.sequencer import Moment, Sequencer
+from greenlane.merchants.economics import Economics
+from greenlane.models.fraud_model import FraudModel
+from greenlane.payments.attempt import Attempt
+from greenlane.payments.facts import Facts
+from greenlane.policy.choose import Chosen, choose
+from greenlane.policy.degrade import Features, rung_of
+from greenlane.policy.parameters import Policy
+from greenlane.ports.journal import Entry
+
+SOURCE = "decision"
+NO_DEADLINE_US = 10**9
+
+
+class Freeze(Protocol):
+    """What we keep of a payment: its facts, with pseudonyms for people."""
+
+    def __call__(self, attempt: Attempt, *, ingest_us: int, payment_us: int | None) -> Facts: ...
+
+
+class EconomicsOf(Protocol):
+    def __call__(self, merchant_id: str, *, mcc: str | None) -> Economics: ...
+
+
+@dataclass(slots=True)
+class Lane:
+    """All that a decision needs. `model` and `release` change together, between two requests."""
+
+    journal: Sequencer
+    freeze: Freeze
+    features: StreamEngine
+    finaliser: Finaliser
+    economics_of: EconomicsOf
+    policy: Policy
+    model: FraudModel | None
+    release: str
+    failed: Callable[[str, Exception], None]
+    """Told of what failed on a fallback: (what, why)."""
+
+
+class Known(NamedTuple):
+    """The vector, where it was first read, and how good it is."""
+
+    vector: Ints | None
+    vector_of: str
+    state: Features
+
+
+class Believed(NamedTuple):
+    """The model's probability, integer 1e-9, and the feature groups that moved it most, in 1e-6 log-odds."""
+
+    fraud_probability_e9: int | None
+    reasons: tuple[tuple[str, int], ...]
+
+
+NOTHING_BELIEVED = Believed(None, ())
+
+
+def decide(attempt: Attempt, *, lane: Lane, event_id: str, body_hash: bytes) -> tuple[Entry, DecisionRecord]:
+    """One decision, appended. Raises InputError (a currency without a rate) or JournalError (no memory)."""
+    started_ns = time.perf_counter_ns()
+    moment = lane.journal.now()
+    payment_us = lane.journal.payment_us(attempt.payment.id)
+    facts = lane.freeze(attempt, ingest_us=moment.ingest_us, payment_us=payment_us)
+    kept = redacted(attempt, facts)
+    earlier = earlier_decisions(attempt.attempt_id, lane.journal)
+    known = read(facts, moment, earlier, lane=lane)
+    believed = believe(known, lane=lane)
+    chosen = chosen_of(kept, facts, believed, lane=lane, known=known, moment=moment, started_ns=started_ns)
+    record = DecisionRecord(
+        attempt=kept,
+        attempt_no=attempt_no(facts, earlier, lane.journal),
+        known=b"" if known.vector is None else pack(known.vector),
+        vector_of=known.vector_of,
+        model=lane.model.id if lane.model is not None else "",
+        fraud_probability_e9=believed.fraud_probability_e9,
+        reasons=believed.reasons,
+        chosen=chosen,
+        release=lane.release,
+        latency_us=(time.perf_counter_ns() - started_ns) // 1000,
+        degraded=chosen.degraded,
+    )
+    return append(record, facts, lane=lane, moment=moment, event_id=event_id, body_hash=body_hash), record
+
+
+def earlier_decisions(attempt_id: str, journal: Sequencer) -> list[Entry]:
+    return [e for e in journal.entries("attempt", attempt_id) if e.kind == SOURCE]
+
+
+def attempt_no(facts: Facts, earlier: list[Entry], journal: Sequencer) -> int:
+    """Counted from 1 over the payment; a later stage has its attempt's number."""
+    if earlier:
+        return record_of(earlier[0]).attempt_no
+    known = journal.entries("payment", facts.payment_id)
+    return 1 + len({e.facts.attempt_id for e in known if e.facts is not None and e.facts.attempt_id})
+
+
+def read(facts: Facts, moment: Moment, earlier: list[Entry], *, lane: Lane) -> Known:
+    """A later stage of an attempt uses the vector of its first: nothing new happened but the answer it brings."""
+    width = len(INPUTS) + len(lane.features.features.columns)
+    for entry in earlier:
+        record = record_of(entry)
+        if record.known and record.release == lane.release:
+            vector = unpack(record.known, width)
+            return Known(vector, record.vector_of or decision_id(entry.generation, entry.seq), "fresh")
+    evicted = lane.features.evicted
+    try:
+        vector = lane.features.read(facts, moment.ingest_us)
+    except Exception as error:  # noqa: BLE001 - the declared fallback: without features the static rung answers
+        lane.failed("features", error)
+        return Known(None, "", "missing")
+    return Known(vector, "", "fresh" if lane.features.evicted == evicted else "stale")
+
+
+def believe(known: Known, *, lane: Lane) -> Believed:
+    if known.vector is None or lane.model is None:
+        return NOTHING_BELIEVED
+    try:
+        return believed_from(known.vector, lane.finaliser, lane.model)
+    except Exception as error:  # noqa: BLE001 - the declared fallback: without a probability the static rung answers
+        lane.failed("model", error)
+        return NOTHING_BELIEVED
+
+
+def believed_from(vector: Ints, finaliser: Finaliser, model: FraudModel) -> Believed:
+    """Replay takes the same way."""
+    belief = model.predict(np.ascontiguousarray(finaliser.row(vector)))
+    reasons = tuple((group, round(odds * 1e6)) for group, odds in belief.reasons.top(REASONS_MAX))
+    return Believed(belief.fraud_probability_e9, reasons)
+
+
+def chosen_of(
+    kept: Attempt, facts: Facts, believed: Believed, *, lane: Lane, known: Known, moment: Moment, started_ns: int
+) -> Chosen:
+    deadline_us = kept.deadline_ms * 1000 if kept.deadline_ms else NO_DEADLINE_US
+    left_us = deadline_us - (time.perf_counter_ns() - started_ns) // 1000
+    rung = rung_of(features=known.state, model=believed.fraud_probability_e9 is not None, remaining_us=left_us)
+    return choose(
+        kept,
+        amount_minor=facts.amount_reporting_minor,
+        fraud_probability_e9=believed.fraud_probability_e9,
+        economics=lane.economics_of(kept.payment.merchant_id, mcc=kept.payment.mcc),
+        policy=lane.policy,
+        ingest_us=moment.ingest_us,
+        rung=rung,
+    )
+
+
+def append(
+    record: DecisionRecord, facts: Facts, *, lane: Lane, moment: Moment, event_id: str, body_hash: bytes
+) -> Entry:
+    chosen = record.chosen.action
+    draft = Draft(
+        kind=SOURCE,
+        source=SOURCE,
+        event_id=event_id,
+        body_hash=body_hash,
+        payload=ENCODER.encode(record),
+        shadow=record.attempt.mode == "shadow",
+        decision_id=decision_id(moment.next.generation, moment.next.seq),
+        facts=replace(facts, intervention=chosen.intervention, route_id=chosen.route),
+    )
+    return lane.journal.append(draft, moment=moment)

@@ -1,0 +1,66 @@
+"""What is live: the feature sets and model aliases, as a fold of control entries."""
+
+from typing import Final
+
+import msgspec
+
+from greenlane.decisions.control import ControlRecord, control_of
+from greenlane.errors import NotFound
+from greenlane.features.definition import FeatureSet
+from greenlane.ports.journal import Entry
+
+FEATURES: Final = "features"
+MODEL: Final = "model"
+CHAMPION: Final = "fraud/champion"
+
+
+class Live:
+    """A fold. `features` is the live set (None before the first is declared), `aliases` what each model alias names.
+
+    >>> from greenlane.decisions.control import RECORD_ENCODER
+    >>> live = Live()
+    >>> change = RECORD_ENCODER.encode(alias_change(live, CHAMPION, "mdl_1", who="anna", why="first model"))
+    >>> live.apply(Entry(1, 1, 0, "control", "cli", "1", 0, 0, 1, b"", None, change))
+    >>> live.aliases, live.previous(CHAMPION)
+    ({'fraud/champion': 'mdl_1'}, '')
+    """
+
+    def __init__(self) -> None:
+        self.features: FeatureSet | None = None
+        self.known_features: dict[str, FeatureSet] = {}
+        self.aliases: dict[str, str] = {}
+        self.moves: list[tuple[int, ControlRecord]] = []
+        """Every move of an alias, with the seq it happened at: the audit."""
+
+    def apply(self, entry: Entry) -> None:
+        if entry.kind != "control":
+            return
+        record = control_of(entry)
+        if record.subject == FEATURES:
+            self.features = msgspec.convert(record.after, FeatureSet)
+            self.known_features[self.features.digest] = self.features
+        elif record.subject == MODEL:
+            self.aliases = {**self.aliases, record.id: str(record.after)}
+            self.moves.append((entry.seq, record))
+
+    def previous(self, alias: str) -> str:
+        """The model that the alias named before its last move, or ""."""
+        moves = [record for _, record in self.moves if record.id == alias]
+        return str(moves[-1].before or "") if moves else ""
+
+
+def alias_change(live: Live, alias: str, model_id: str, *, who: str, why: str) -> ControlRecord:
+    return ControlRecord(MODEL, alias, who, why, live.aliases.get(alias), model_id)
+
+
+def rollback_change(live: Live, alias: str, *, who: str, why: str) -> ControlRecord:
+    """Back to the model before the last move; NotFound where there is none."""
+    previous = live.previous(alias)
+    if not previous:
+        raise NotFound(f"{alias} never named another model", hint="see `greenlane models list`")
+    return alias_change(live, alias, previous, who=who, why=why)
+
+
+def features_change(features: FeatureSet, before: FeatureSet | None, *, who: str, why: str) -> ControlRecord:
+    was = None if before is None else before.digest
+    return ControlRecord(FEATURES, features.digest, who, why, was, msgspec.to_builtins(features))

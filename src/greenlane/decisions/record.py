@@ -1,0 +1,178 @@
+"""The record of a decision: every input of the choice and the choice itself, to be explained and replayed."""
+
+import hashlib
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from greenlane.decisions.answer import (
+    Action,
+    Decision,
+    ExpectedValue,
+    Exploration,
+    JournalPosition,
+    Probabilities,
+    Reason,
+    RunnerUp,
+    Versions,
+)
+from greenlane.payments.attempt import Attempt
+from greenlane.payments.times import format_rfc3339
+from greenlane.policy import choose as policy
+from greenlane.policy.distribution import TOTAL
+from greenlane.policy.value import TERMS
+from greenlane.ports.journal import Entry
+
+REASONS_MAX: Final = 5
+MICRO: Final = 1_000_000
+E9: Final = 1_000_000_000
+
+
+class DecisionRecord(Struct, frozen=True, array_like=True, gc=False):
+    """Everything is an integer, a text or bytes, so that the same inputs make the same bytes."""
+
+    attempt: Attempt
+    """Redacted: identifiers are pseudonyms."""
+    attempt_no: int
+    known: bytes
+    """The packed feature vector; b"" where none could be read."""
+    vector_of: str
+    """The earlier decision of this attempt whose vector was used again, or ""."""
+    model: str
+    """The artefact that was believed, or ""."""
+    fraud_probability_e9: int | None
+    reasons: tuple[tuple[str, int], ...]
+    """(feature group, contribution in 1e-6 log-odds), the largest first."""
+    chosen: policy.Chosen
+    release: str
+    """The versions in force, by their digest (`decisions.releases`)."""
+    latency_us: int
+    degraded: tuple[str, ...]
+
+
+ENCODER: Final = msgspec.msgpack.Encoder()
+RECORD_DECODER: Final = msgspec.msgpack.Decoder(DecisionRecord)
+ANSWER_ENCODER: Final = msgspec.json.Encoder()
+
+
+def record_of(entry: Entry) -> DecisionRecord:
+    """The record inside a decision entry."""
+    return RECORD_DECODER.decode(entry.payload)
+
+
+def decision_id(generation: int, seq: int) -> str:
+    """
+    >>> decision_id(1, 42)
+    'dec_1_42'
+    """
+    return f"dec_{generation}_{seq}"
+
+
+def answer_of(
+    entry: Entry, record: DecisionRecord, versions: Versions, *, features: dict[str, float | None] | None = None
+) -> Decision:
+    """The answer, rebuilt from what was kept: the same entry gives the same bytes, today and in a year."""
+    chosen = record.chosen
+    payment = record.attempt.payment
+    return Decision(
+        id=decision_id(entry.generation, entry.seq),
+        payment_id=payment.id,
+        attempt_id=record.attempt.attempt_id,
+        attempt_no=record.attempt_no,
+        stage=record.attempt.stage,
+        mode=record.attempt.mode,
+        created=format_rfc3339(entry.ingest_us),
+        action=_action(chosen.action, record.attempt),
+        expected_value=_expected_value(chosen),
+        probabilities=_probabilities(chosen),
+        multipliers={"report": chosen.multipliers.report_minor, "review": chosen.multipliers.review_minor},
+        runner_up=_runner_up(chosen, record.attempt),
+        reasons=tuple(_reason(group, micro) for group, micro in record.reasons),
+        rule_hits=chosen.stops,
+        exploration=_exploration(chosen),
+        versions=versions,
+        inputs_hash=inputs_hash(entry, record),
+        journal_position=JournalPosition(generation=entry.generation, seq=entry.seq),
+        latency_us=record.latency_us,
+        degraded=record.degraded,
+        features=features,
+    )
+
+
+def inputs_hash(entry: Entry, record: DecisionRecord) -> str:
+    """Of everything the choice was made from: the redacted attempt, the vector, the probability, time and versions."""
+    inputs = (
+        record.attempt,
+        record.known,
+        record.fraud_probability_e9,
+        entry.ingest_us,
+        record.release,
+        record.chosen.rung,
+    )
+    return hashlib.blake2b(ENCODER.encode(inputs), digest_size=16).hexdigest()
+
+
+def _action(action: policy.Action, attempt: Attempt) -> Action:
+    card = attempt.payment.payment_method.card
+    return Action(
+        intervention=msgspec.convert(action.intervention, type=Action.__annotations__["intervention"]),
+        route=action.route or None,
+        credential=card.credential if card is not None and action.route else None,
+    )
+
+
+def _expected_value(chosen: policy.Chosen) -> ExpectedValue | None:
+    if not chosen.values_micro:
+        return None
+    terms = {name: micro / MICRO for name, micro in zip(TERMS, chosen.terms_micro, strict=True)}
+    return ExpectedValue(value_minor=chosen.value_micro / MICRO, terms=terms)
+
+
+def _probabilities(chosen: policy.Chosen) -> Probabilities | None:
+    seen = chosen.probabilities
+    if seen is None:
+        return None
+    return Probabilities(
+        fraud_probability=seen.fraud_e9 / E9,
+        fraud_given_approval_probability=seen.fraud_given_approval_e9 / E9,
+        fraud_given_decline_probability=seen.fraud_given_decline_e9 / E9,
+        dispute_probability=seen.dispute_e9 / E9,
+        challenge_success_probability=seen.challenge_success_e9 / E9,
+        approval_probability={r: e9 / E9 for r, e9 in zip(chosen.routes, seen.approval_e9, strict=True)},
+    )
+
+
+def _runner_up(chosen: policy.Chosen, attempt: Attempt) -> RunnerUp | None:
+    if chosen.runner_up is None:
+        return None
+    return RunnerUp(action=_action(chosen.runner_up, attempt), value_gap_minor=chosen.value_gap_micro / MICRO)
+
+
+def _reason(group: str, micro: int) -> Reason:
+    direction = "raises" if micro > 0 else "lowers"
+    return Reason(
+        code=group.replace(" ", "_"),
+        text=f"{group} {direction} the fraud probability",
+        contribution_log_odds=micro / MICRO,
+    )
+
+
+def _exploration(chosen: policy.Chosen) -> Exploration:
+    named = {
+        f"{a.intervention}:{a.route}" if a.route else a.intervention: m
+        for a, m in zip(chosen.actions, chosen.distribution, strict=True)
+    }
+    mass: dict[str, int] = {}
+    for action, share in zip(chosen.actions, chosen.distribution, strict=True):
+        mass[action.intervention] = mass.get(action.intervention, 0) + share
+    of_intervention = mass[chosen.action.intervention]
+    return Exploration(
+        explored=False,
+        propensity={
+            "intervention": of_intervention / TOTAL,
+            "route": chosen.propensity / of_intervention if of_intervention else 0.0,
+        },
+        distribution=named,
+        policy_epoch=chosen.policy_epoch,
+    )

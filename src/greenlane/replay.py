@@ -1,0 +1,157 @@
+"""Replay: was every answer what these inputs give, and were these inputs what the journal gives?
+
+`decide` level: the inputs as they were logged, through the same code, give the same choice to the byte.
+`refold` level: the journal, folded again from its beginning, gives the same feature vectors.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from greenlane.decide import Believed, believed_from
+from greenlane.decisions.answer import Versions
+from greenlane.decisions.live import Live
+from greenlane.decisions.packing import unpack
+from greenlane.decisions.record import ENCODER, DecisionRecord, decision_id, record_of
+from greenlane.decisions.releases import Releases
+from greenlane.errors import JournalError
+from greenlane.features.definition import FeatureSet
+from greenlane.features.finalise import Finaliser
+from greenlane.features.inputs import INPUTS
+from greenlane.features.stream import StreamEngine
+from greenlane.merchants.book import Book
+from greenlane.models.fraud_model import FraudModel
+from greenlane.policy.choose import Chosen, choose
+from greenlane.policy.parameters import Policy
+from greenlane.ports.journal import Entry
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that came out otherwise."""
+
+    decision_id: str
+    what: str
+    logged: str
+    recomputed: str
+
+
+@dataclass
+class Replayed:
+    """What a replay found; `differences` is expected to be empty."""
+
+    decisions: int = 0
+    vectors: int = 0
+    runtime_differs: int = 0
+    """Decisions made by another engine or runtime than this one: byte equality is not promised for them."""
+    differences: list[Difference] = field(default_factory=list)
+
+    @property
+    def different(self) -> int:
+        return len({d.decision_id for d in self.differences})
+
+
+class Replayer:
+    """Recomputes decisions while it walks the journal in order, so that it knows what was in force at each.
+
+    `models` gives a loaded artefact by id. Entries before the first wanted decision may be control entries only,
+    unless `refold` is asked for: that takes every entry from the first on.
+    """
+
+    def __init__(
+        self,
+        models: Callable[[str], FraudModel],
+        *,
+        policy: Policy,
+        versions: Versions,
+        refold: bool = False,
+        first_complete_us: int | None = None,
+    ):
+        self.models, self.policy, self.versions = models, policy, versions
+        self.refold, self.first_complete_us = refold, first_complete_us
+        self.book, self.releases, self.live = Book(), Releases(), Live()
+        self.finalisers: dict[str, Finaliser] = {}
+        self.bound: dict[tuple[str, str], FraudModel] = {}
+        self.engine: StreamEngine | None = None
+        self.found = Replayed()
+
+    def walk(self, entries: Iterable[Entry], wanted: Collection[str] | None) -> Iterator[Entry]:
+        """Recomputes the wanted decisions (None = all) and passes every entry on, for progress."""
+        for entry in entries:
+            if entry.kind == "decision" and (wanted is None or name(entry) in wanted):
+                self.check(entry)
+            for fold in (self.book, self.releases, self.live):
+                fold.apply(entry)
+            if self.refold:
+                self.fold(entry)
+            yield entry
+
+    def fold(self, entry: Entry) -> None:
+        features = self.live.features
+        if features is not None and (self.engine is None or self.engine.features != features):
+            if self.engine is not None:
+                raise JournalError(
+                    "the features changed inside this journal", hint="replay with --refold from that change on"
+                )
+            self.engine = StreamEngine(features, first_complete_us=self.first_complete_us)
+        if self.engine is not None:
+            self.engine.apply(entry)
+
+    def check(self, entry: Entry) -> None:
+        record = record_of(entry)
+        made_by = self.releases.versions(record.release)
+        self.found.decisions += 1
+        self.found.runtime_differs += (made_by.engine, made_by.runtime) != (self.versions.engine, self.versions.runtime)
+        believed = self.believed(record, made_by)
+        self.compare(entry, "fraud_probability_e9", record.fraud_probability_e9, believed.fraud_probability_e9)
+        self.compare(entry, "reasons", record.reasons, believed.reasons)
+        self.compare(entry, "chosen", record.chosen, self.chosen(entry, record))
+        if self.refold and record.known and not record.vector_of and self.engine is not None:
+            self.check_vector(entry, record, self.engine)
+
+    def believed(self, record: DecisionRecord, made_by: Versions) -> Believed:
+        if not record.known or not record.model or record.fraud_probability_e9 is None:
+            return Believed(record.fraud_probability_e9, record.reasons)
+        features = self.live.known_features[made_by.features]
+        finaliser = self.finalisers.setdefault(features.digest, Finaliser(features))
+        key = record.model, features.digest
+        if key not in self.bound:
+            self.bound[key] = self.models(record.model).bind(finaliser.names)
+        return believed_from(unpack(record.known, width_of(features)), finaliser, self.bound[key])
+
+    def chosen(self, entry: Entry, record: DecisionRecord) -> Chosen:
+        assert entry.facts is not None, "a decision always has facts"
+        payment = record.attempt.payment
+        return choose(
+            record.attempt,
+            amount_minor=entry.facts.amount_reporting_minor,
+            fraud_probability_e9=record.fraud_probability_e9,
+            economics=self.book.economics(payment.merchant_id, mcc=payment.mcc),
+            policy=self.policy,
+            ingest_us=entry.ingest_us,
+            rung=record.chosen.rung,
+            multipliers=record.chosen.multipliers,
+        )
+
+    def check_vector(self, entry: Entry, record: DecisionRecord, engine: StreamEngine) -> None:
+        assert entry.facts is not None, "a decision always has facts"
+        facts = replace(entry.facts, intervention="", route_id="")
+        again = engine.read(facts, entry.ingest_us).tolist()
+        logged = unpack(record.known, width_of(engine.features)).tolist()
+        self.found.vectors += 1
+        names = [*INPUTS, *(c.name for c in engine.features.columns)]
+        for column, was, now in zip(names, logged, again, strict=True):
+            self.compare(entry, column, was, now)
+
+    def compare(self, entry: Entry, what: str, logged: object, recomputed: object) -> None:
+        if ENCODER.encode(logged) != ENCODER.encode(recomputed):
+            self.found.differences.append(Difference(name(entry), what, repr(logged), repr(recomputed)))
+
+
+def name(entry: Entry) -> str:
+    return decision_id(entry.generation, entry.seq)
+
+
+def width_of(features: FeatureSet) -> int:
+    return len(INPUTS) + len(features.columns)
