@@ -1,0 +1,232 @@
+"""Laws of the value formulas and of the choice."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from greenlane.merchants.economics import Economics, Fees, RouteTerms
+from greenlane.merchants.stakes import Stakes, stakes
+from greenlane.payments.attempt import Attempt, Card, Payment, PaymentMethod, Route
+from greenlane.policy import value
+from greenlane.policy.believe import ONE_E9, given_e9, mixed_e9
+from greenlane.policy.choose import choose
+from greenlane.policy.distribution import TOTAL
+from greenlane.policy.parameters import Multipliers, Policy
+from greenlane.policy.value import INTERVENTIONS, TERMS, VALUE, Authentication, values
+
+few = settings(max_examples=60, deadline=None)
+
+ALLOW, CHALLENGE, REVIEW, BLOCK = range(len(INTERVENTIONS))
+ppm = st.integers(0, 1_000_000)
+cost = st.integers(0, 20_000)
+amounts = st.integers(0, 5_000_000)
+shares = st.floats(0, 1)
+probabilities = st.integers(0, ONE_E9)
+payers = st.builds(Authentication, shares, shares, shares, shares, shares)
+fees = st.builds(Fees, pct_ppm=st.integers(0, 60_000), fixed_minor=st.integers(0, 100), declined_minor=st.integers(0, 20))
+economics = st.builds(
+    Economics,
+    margin_ppm=ppm,
+    fees=fees,
+    unrecoverable_ppm=ppm,
+    dispute_fee_minor=cost,
+    handling_minor=cost,
+    unrefunded_ppm=ppm,
+    dispute_ppm=ppm,
+    dispute_cost_minor=st.none() | cost,
+    false_decline_minor=cost,
+    other_method_value_ppm=ppm,
+    lost_sale_minor=cost,
+    payer_retry_ppm=ppm,
+    payer_retry_value_ppm=ppm,
+    challenge_minor=cost,
+    abandonment_minor=cost,
+    shifted_ppm=ppm,
+    review_minor=cost,
+    review_cancel_ppm=ppm,
+    review_cancel_minor=cost,
+    review_true_positive_ppm=ppm,
+    review_true_negative_ppm=ppm,
+    take_ppm=ppm,
+    insolvency_ppm=ppm,
+    fines_minor=cost,
+)
+perspectives = st.sampled_from(["merchant", "psp"])
+overs = st.tuples(*[probabilities] * 4, st.floats(0, 5_000), st.floats(0, 100))
+
+
+def table_of(p_e9, money, payer, *over):
+    return values(p_e9, money, payer, np.array(over, dtype=np.float64))
+
+
+def attempt_over(routes, *, amount=10_000, issuer_country="US"):
+    card = Card(fingerprint="fp_1", issuer_country=issuer_country)
+    payment = Payment(
+        id="pay_1", amount=amount, currency="EUR", merchant_id="m_1", payment_method=PaymentMethod(card=card)
+    )
+    return Attempt(attempt_id="att_1", payment=payment, eligible_routes=tuple(Route(id=route) for route in routes))
+
+
+def chosen_by(p_e9, merchant, routes=("a", "b", "c"), *, amount=10_000, perspective="merchant", **more):
+    return choose(
+        attempt_over(routes, amount=amount),
+        amount_minor=amount,
+        fraud_probability_e9=p_e9,
+        economics=merchant,
+        policy=Policy(perspective=perspective),
+        ingest_us=0,
+        **more,
+    )
+
+
+@few
+@given(probabilities, economics, amounts, perspectives, payers, overs)
+def test_the_compiled_table_is_the_plain_python_table(p, merchant, amount, perspective, payer, over):
+    money = stakes(merchant, amount, perspective)
+    compiled = table_of(p, money, payer, over)
+    with pytest.MonkeyPatch.context() as plain:
+        for name in ("auth", "allow", "challenge", "review", "block", "rounded"):
+            plain.setattr(value, name, getattr(value, name).py_func)
+        uncompiled = values.py_func(p, money, payer, np.array([over]))
+    assert np.array_equal(compiled, uncompiled)
+
+
+@few
+@given(probabilities, economics, amounts, perspectives, overs, st.floats(0, 1), st.floats(0, 1))
+def test_a_free_certain_challenge_that_shifts_nothing_is_an_allow(p, merchant, amount, perspective, over, s_g, s_f):
+    merchant = replace(merchant, challenge_minor=0, shifted_ppm=0)
+    same_after = (over[0], over[1], over[0], over[1], *over[4:])
+    table = table_of(p, stakes(merchant, amount, perspective), Authentication(1.0, s_g, 1.0, s_f, 0.0), same_after)
+    assert np.array_equal(table[CHALLENGE, 0], table[ALLOW, 0])
+
+
+@few
+@given(probabilities, economics, amounts, perspectives, payers, overs)
+def test_a_free_review_that_passes_everybody_is_an_allow(p, merchant, amount, perspective, payer, over):
+    merchant = replace(
+        merchant, review_minor=0, review_cancel_ppm=0, review_true_positive_ppm=0, review_true_negative_ppm=1_000_000
+    )
+    table = table_of(p, stakes(merchant, amount, perspective), payer, over)
+    assert np.array_equal(table[REVIEW, 0], table[ALLOW, 0])
+
+
+@few
+@given(probabilities, economics, amounts, ppm, payers, overs)
+def test_every_value_rises_with_the_margin(p, merchant, amount, other_margin, payer, over):
+    low, high = sorted([merchant.margin_ppm, other_margin])
+    worth = [
+        table_of(p, stakes(replace(merchant, margin_ppm=margin), amount, "merchant"), payer, over)[:, :, VALUE]
+        for margin in (low, high)
+    ]
+    assert (worth[0] <= worth[1] + len(TERMS)).all()
+
+
+@few
+@given(economics, amounts, perspectives, payers, overs, st.lists(probabilities, min_size=2, max_size=12))
+def test_allow_less_block_crosses_zero_at_most_once_and_downward(merchant, amount, perspective, payer, over, ps):
+    money = stakes(merchant, amount, perspective)
+    tables = [table_of(p, money, payer, over)[:, 0, VALUE] for p in sorted(ps)]
+    gaps = [int(worth[ALLOW] - worth[BLOCK]) for worth in tables]
+    below = [gap < -2 * len(TERMS) for gap in gaps]
+    above = [gap > 2 * len(TERMS) for gap in gaps]
+    assert not any(below[i] and any(above[i + 1 :]) for i in range(len(gaps)))
+
+
+@few
+@given(probabilities, economics, amounts, perspectives, payers, overs, overs)
+def test_terms_are_whole_and_sum_to_the_value(p, merchant, amount, perspective, payer, over, other):
+    table = table_of(p, stakes(merchant, amount, perspective), payer, over, other)
+    assert table.dtype == np.int64
+    assert np.array_equal(table[:, :, :VALUE].sum(axis=2), table[:, :, VALUE])
+
+
+@few
+@given(probabilities, payers, overs)
+def test_money_is_conserved_when_nothing_but_the_sale_is_at_stake(p, payer, over):
+    """Every term beside margin is a cost or a loss that somebody configured: none configured, none appears."""
+    table = table_of(p, Stakes(100.0, *[0.0] * 18), payer, (*over[:4], 0.0, 0.0))
+    other_terms = [at for at, name in enumerate(TERMS) if name != "margin"]
+    assert not table[:, :, other_terms].any()
+    assert (table[:, :, 0] >= 0).all() and (table[:, :, 0] <= 100 * value.MICRO).all()
+
+
+@few
+@given(probabilities, economics, perspectives, st.integers(10**12, 10**13))
+def test_the_largest_amounts_neither_overflow_nor_lose_the_sum(p, merchant, perspective, amount):
+    chosen = chosen_by(p, merchant, amount=amount, perspective=perspective)
+    assert all(abs(term) <= value.TERM_MAX for term in chosen.terms_micro)
+    assert chosen.value_micro == max(chosen.values_micro)
+
+
+@few
+@given(probabilities, probabilities, probabilities)
+def test_fraud_given_approval_and_decline_average_to_fraud(p, q_g, q_f):
+    q = mixed_e9(p, good_e9=q_g, fraud_e9=q_f)
+    p_a = given_e9(p, good_e9=q_g, fraud_e9=q_f)
+    p_d = given_e9(p, good_e9=ONE_E9 - q_g, fraud_e9=ONE_E9 - q_f)
+    assert 0 <= p_a <= ONE_E9 and 0 <= p_d <= ONE_E9
+    assert abs(q * p_a + (ONE_E9 - q) * p_d - p * ONE_E9) <= 2 * ONE_E9
+
+
+@few
+@given(probabilities, economics, st.permutations(["a", "b", "c", "d"]), st.lists(fees, min_size=4, max_size=4))
+def test_the_order_of_routes_changes_nothing(p, merchant, order, costs):
+    terms = tuple(RouteTerms(id=route, fees=fee) for route, fee in zip("abcd", costs, strict=True))
+    merchant = replace(merchant, routes=terms)
+    assert chosen_by(p, merchant, order) == chosen_by(p, merchant, ["a", "b", "c", "d"])
+
+
+@few
+@given(probabilities, economics, st.permutations(["a", "b", "c"]), st.lists(fees, min_size=3, max_size=3, unique=True))
+def test_renaming_the_routes_renames_the_choice_and_nothing_else(p, merchant, names, costs):
+    def offered(ids):
+        routes = tuple(RouteTerms(id=route, fees=fee) for route, fee in zip(ids, costs, strict=True))
+        return chosen_by(p, replace(merchant, routes=routes), ids)
+
+    before, after = offered(["a", "b", "c"]), offered(names)
+    assert sorted(before.values_micro) == sorted(after.values_micro)
+    assert (before.value_micro, before.value_gap_micro) == (after.value_micro, after.value_gap_micro)
+    assume(before.value_gap_micro > 0)
+    renamed = dict(zip(["a", "b", "c", ""], [*names, ""], strict=True))
+    assert (after.action.intervention, after.action.route) == (
+        before.action.intervention,
+        renamed[before.action.route],
+    )
+
+
+@few
+@given(probabilities, economics, st.integers(1, 100), perspectives)
+def test_a_dominated_route_is_never_chosen(p, merchant, surcharge, perspective):
+    dear = replace(merchant.fees, fixed_minor=merchant.fees.fixed_minor + surcharge)
+    routes = (RouteTerms(id="a_dear", fees=dear), RouteTerms(id="b_cheap"))
+    chosen = chosen_by(p, replace(merchant, routes=routes), ["a_dear", "b_cheap"], perspective=perspective)
+    worth = dict(zip(chosen.actions, chosen.values_micro, strict=True))
+    assert all(
+        worth[action] <= worth[cheap]
+        for action in chosen.actions
+        for cheap in chosen.actions
+        if action.route == "a_dear" and (cheap.intervention, cheap.route) == (action.intervention, "b_cheap")
+    )
+    if chosen.action.route == "a_dear":
+        assert chosen.value_gap_micro == 0
+
+
+@few
+@given(probabilities, economics, perspectives, st.integers(0, 10**6), st.integers(0, 10**6))
+def test_the_choice_is_the_best_and_the_whole_mass(p, merchant, perspective, report, review):
+    prices = Multipliers(report_minor=report, review_minor=review)
+    chosen = chosen_by(p, merchant, perspective=perspective, multipliers=prices)
+    assert chosen.value_micro == max(chosen.values_micro)
+    assert chosen.value_gap_micro == chosen.value_micro - sorted(chosen.values_micro)[-2] >= 0
+    assert len(chosen.values_micro) == len(chosen.distribution) == len(chosen.actions)
+    assert sum(chosen.distribution) == TOTAL == chosen.propensity
+
+
+@few
+@given(probabilities, economics, amounts)
+def test_scarcer_budgets_never_raise_a_value(p, merchant, amount):
+    free = chosen_by(p, merchant, amount=amount)
+    priced = chosen_by(p, merchant, amount=amount, multipliers=Multipliers(report_minor=500, review_minor=500))
+    assert all(after <= before for before, after in zip(free.values_micro, priced.values_micro, strict=True))
