@@ -10,9 +10,6 @@ from greenlane.features.definition import ABSENT, ADDITIVE_OPS, Aggregation, Col
 from greenlane.payments.facts import INT_FIELDS
 from greenlane.ports.journal import SOURCE_BIT
 
-TOLD_BY_MINUS_ONE: Final = ("is_proxy", "account_age_us")
-"""Integer facts whose 0 is a value: absent is -1. Every other integer fact is absent at 0, every text at ""."""
-
 SLOT_WORDS: Final = {
     "count": 1,
     "sum": 1,
@@ -26,14 +23,12 @@ SLOT_WORDS: Final = {
 
 
 def absent_value(fact: str) -> int:
-    """The word that stands for "not told" in a row.
+    """The word that stands for an absent fact in a row: 0, and for texts the word of "".
 
-    >>> absent_value("card"), absent_value("is_proxy")
-    (0, -1)
+    >>> absent_value("card"), absent_value("merchant_id") == ABSENT
+    (0, True)
     """
-    if fact not in INT_FIELDS:
-        return ABSENT
-    return -1 if fact in TOLD_BY_MINUS_ONE else 0
+    return 0 if fact in INT_FIELDS else ABSENT
 
 
 class Layout(Struct, frozen=True):
