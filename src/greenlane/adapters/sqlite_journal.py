@@ -6,26 +6,23 @@ names    (16-byte name, seq): dedup keys, payments, attempts, decisions
 about    generation, kind of clock, first seq not retired
 """
 
-import fcntl
 import os
 import sqlite3
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
+from greenlane.adapters.sqlite import connect, create, insert, lock, transaction
 from greenlane.errors import JournalError
 from greenlane.ports.journal import ENCODER, FACTS_DECODER, Entry, JournalStore, Row
 
 FORMAT: Final = 1
-PAGE_BYTES: Final = 8192
 RETIRE_ROWS: Final = 1000
 """Retired in one transaction, so that commits between two of them wait for a few milliseconds at most."""
-ROWS_PER_STATEMENT: Final = 256
-"""One statement is one release of the interpreter lock: a thread that appends is disturbed once, not once a row."""
-
 COLUMNS: Final = (
     "seq, generation, ingest_us, kind, source, event_id, occurred_us, emits, sign, body_hash, facts, waiting"
 )
@@ -74,12 +71,12 @@ class SqliteJournal(JournalStore):
         if not path.exists():
             if read_only:
                 raise JournalError(f"there is no journal at {path}", code="no_journal", hint="is --data right?")
-            self._create()
-        self._reader = self._connect(read_only=True)
+            create(path, SCHEMA)
+        self._reader = connect(path, read_only=True)
         self._check_format()
 
     def open(self, *, simulated: bool = False) -> tuple[int, int, int]:
-        self._lock_fd = _lock(self._path.with_suffix(".lock"))
+        self._lock_fd = lock(self._path.with_suffix(".lock"))
         clock = "simulated" if simulated else "live"
         if self._about("clock") not in (None, clock):
             self._unlock()
@@ -88,7 +85,7 @@ class SqliteJournal(JournalStore):
                 code="journal_clock",
                 hint="simulated and live time never mix in one journal: use another data directory",
             )
-        self._writer = self._connect(read_only=False)
+        self._writer = connect(self._path, read_only=False)
         with self._transaction() as db:
             db.execute("UPDATE about SET value = ? WHERE key = 'clock'", (clock,))
             db.execute("UPDATE about SET value = value + 1 WHERE key = 'generation'")
@@ -99,10 +96,10 @@ class SqliteJournal(JournalStore):
         if batch[0].entry.seq != self._seq + 1:
             raise JournalError(f"entry {batch[0].entry.seq} does not follow {self._seq}")
         entries = [value for row in batch for value in _values(row)]
-        names = sorted((name, row.entry.seq) for row in batch for name in row.names)
+        names = sorted([(name, row.entry.seq) for row in batch for name in row.names], key=itemgetter(0))
         with self._transaction() as db:
-            _insert(db, "entries", entries, columns=13)
-            _insert(db, "names", [value for pair in names for value in pair], columns=2)
+            insert(db, "entries", entries, columns=13)
+            insert(db, "names", [value for pair in names for value in pair], columns=2)
         self._seq = batch[-1].entry.seq
 
     def span(self) -> tuple[int, int]:
@@ -142,10 +139,11 @@ class SqliteJournal(JournalStore):
             self._forget(min(forget_before_seq, before_seq))
 
     def close(self) -> None:
+        """The writer goes last: the last connection folds the WAL into the file."""
+        self._reader.close()
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-        self._reader.close()
         self._unlock()
 
     def _forget(self, before_seq: int) -> None:
@@ -186,35 +184,8 @@ class SqliteJournal(JournalStore):
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         if self._writer is None:
             raise JournalError("the journal is not open for writing", code="journal_closed")
-        with self._writing:
-            self._writer.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._writer
-                self._writer.execute("COMMIT")
-            except BaseException:
-                self._writer.execute("ROLLBACK")
-                raise
-
-    def _create(self) -> None:
-        """Whole or not at all: made beside its place, then renamed into it."""
-        part = self._path.with_suffix(f".{os.getpid()}.part")
-        part.unlink(missing_ok=True)
-        db = sqlite3.connect(part)
-        db.executescript(f"PRAGMA page_size = {PAGE_BYTES}; PRAGMA journal_mode = WAL; {SCHEMA}")
-        db.close()
-        part.chmod(0o600)
-        part.rename(self._path)
-
-    def _connect(self, *, read_only: bool) -> sqlite3.Connection:
-        db = sqlite3.connect(
-            f"{self._path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}",
-            uri=True,
-            isolation_level=None,
-            check_same_thread=False,
-            timeout=10,
-        )
-        db.executescript("PRAGMA synchronous = FULL; PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 4000;")
-        return db
+        with self._writing, transaction(self._writer):
+            yield self._writer
 
     def _check_format(self) -> None:
         if self._about("format") != FORMAT:
@@ -226,36 +197,6 @@ class SqliteJournal(JournalStore):
         if self._lock_fd is not None:
             os.close(self._lock_fd)
             self._lock_fd = None
-
-
-def _lock(path: Path) -> int:
-    """Held as long as the file descriptor is open, so a killed process leaves nothing behind."""
-    fd = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        owner = os.pread(fd, 20, 0).decode() or "another process"
-        os.close(fd)
-        raise JournalError(
-            f"process {owner} writes the journal in {path.parent}",
-            code="journal_locked",
-            hint="one server per data directory: stop the other one, or read with the follower",
-        ) from error
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, str(os.getpid()).encode(), 0)
-    return fd
-
-
-def _insert(db: sqlite3.Connection, table: str, values: list[Any], *, columns: int) -> None:
-    one = f"({', '.join('?' * columns)})"
-    at, left = 0, len(values) // columns
-    size = ROWS_PER_STATEMENT
-    while left:
-        while size > left:
-            size //= 2
-        db.execute(f"INSERT INTO {table} VALUES {', '.join([one] * size)}", values[at : at + size * columns])  # noqa: S608 - constants
-        at += size * columns
-        left -= size
 
 
 def _values(row: Row) -> tuple[Any, ...]:

@@ -1,5 +1,6 @@
 """Whether a name was ever seen, answered from memory: "no" is certain, "yes" is confirmed elsewhere."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -13,24 +14,14 @@ FIRST_SLOTS: Final = 16
 @njit(cache=True)
 def _add(table: NDArray[np.int64], keys: NDArray[np.int64]) -> int:
     mask, added = len(table) - 1, 0
-    for key in keys:
+    for each in keys:
+        key = each if each != 0 else 1
         at = (key >> 8) & mask
         while table[at] != 0 and table[at] != key:
             at = (at + 1) & mask
         added += table[at] == 0
         table[at] = key
     return added
-
-
-@njit(cache=True)
-def _has(table: NDArray[np.int64], key: int) -> bool:
-    mask = len(table) - 1
-    at = (key >> 8) & mask
-    while table[at] != 0:
-        if table[at] == key:
-            return True
-        at = (at + 1) & mask
-    return False
 
 
 class FingerprintSet:
@@ -46,36 +37,51 @@ class FingerprintSet:
 
     def __init__(self) -> None:
         self._tables = [np.zeros(FIRST_SLOTS, np.int64) for _ in range(SHARDS)]
+        self._slots = [table.data for table in self._tables]
         self._counts = [0] * SHARDS
-        self._one = np.zeros(1, np.int64)
 
     def __len__(self) -> int:
         return sum(self._counts)
 
     def __contains__(self, name: bytes) -> bool:
+        """In Python: one probe costs less than a call into compiled code."""
         key = int.from_bytes(name[:8], "little", signed=True) or 1
-        return bool(_has(self._tables[key & 255], key))
+        slots = self._slots[key & 255]
+        mask = len(slots) - 1
+        at = (key >> 8) & mask
+        while held := slots[at]:
+            if held == key:
+                return True
+            at = (at + 1) & mask
+        return False
 
     def add(self, name: bytes) -> None:
-        key = int.from_bytes(name[:8], "little", signed=True) or 1
-        self._one[0] = key
-        self._insert(key & 255, self._one)
+        self._insert(name[0], np.frombuffer(name, "<i8", 1))
 
-    def add_all(self, names: bytes) -> None:
+    def update(self, names: Sequence[bytes]) -> None:
+        if len(names) > SHARDS:
+            self.add_packed(b"".join(names))
+        else:
+            for name in names:
+                self.add(name)
+
+    def add_packed(self, names: bytes) -> None:
         """Many names of 16 bytes, one after the other."""
-        keys = np.frombuffer(names, "<i8")[::2].copy()
-        keys[keys == 0] = 1
-        keys = keys[np.argsort(keys & 255, kind="stable")]
-        ends = np.searchsorted(keys & 255, np.arange(1, SHARDS))
-        for shard, part in enumerate(np.split(keys, ends)):
+        keys = np.frombuffer(names, "<i8")[::2]
+        shards = (keys & 255).astype(np.uint8)
+        order = np.argsort(shards, kind="stable")
+        ends = np.searchsorted(shards[order], np.arange(1, SHARDS))
+        for shard, part in enumerate(np.split(keys[order], ends)):
             self._insert(shard, part)
 
     def _insert(self, shard: int, keys: NDArray[np.int64]) -> None:
-        table = self._tables[shard]
         needed = self._counts[shard] + len(keys)
-        if 4 * needed > 3 * len(table):
-            table = np.zeros(1 << (4 * needed // 3).bit_length(), np.int64)
-            old = self._tables[shard]
-            _add(table, old[old != 0])
-            self._tables[shard] = table
-        self._counts[shard] += int(_add(table, keys))
+        if 4 * needed > 3 * len(self._tables[shard]):
+            self._grow(shard, needed)
+        self._counts[shard] += int(_add(self._tables[shard], keys))
+
+    def _grow(self, shard: int, needed: int) -> None:
+        old = self._tables[shard]
+        table = np.zeros(1 << (4 * needed // 3).bit_length(), np.int64)
+        _add(table, old[old != 0])
+        self._tables[shard], self._slots[shard] = table, table.data

@@ -1,6 +1,7 @@
 """Finds earlier entries by name: in memory while they are not durable, in the store once they are."""
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from greenlane.journal.fingerprints import FingerprintSet
@@ -14,55 +15,53 @@ class Names:
 
     >>> from greenlane.journal.memory import MemoryJournal
     >>> Names(MemoryJournal()).rows("payment", "pay_1")
-    []
+    ()
     """
 
     def __init__(self, store: JournalStore):
         self._store = store
         self._durable = FingerprintSet()
         for piece in store.names():
-            self._durable.add_all(piece)
-        self._tail: dict[bytes, list[Row]] = {}
+            self._durable.add_packed(piece)
+        self._tail: dict[bytes, tuple[Row, ...]] = {}
         self._unsettled: deque[Row] = deque()
-        self._asked: dict[tuple[str, tuple[str, ...]], tuple[bytes, list[Row]]] = {}
+        self._asked: dict[tuple[str, ...], tuple[bytes, Sequence[Row]]] = {}
 
-    def rows(self, space: str, *parts: str) -> list[Row]:
+    def rows(self, *key: str) -> Sequence[Row]:
         """All rows under a name, in order. Asked again before the next `add`, the answer is at hand."""
-        return self._ask(space, parts)[1]
+        return self.ask(*key)[1]
 
-    def name(self, space: str, *parts: str) -> bytes:
-        return self._ask(space, parts)[0]
+    def ask(self, *key: str) -> tuple[bytes, Sequence[Row]]:
+        """The name of a key, such as ("payment", "pay_1"), and its rows."""
+        asked = self._asked.get(key)
+        if asked is None:
+            if len(self._asked) >= ASKED_MAX:
+                self._asked.clear()
+            name = name_of(*key)
+            asked = self._asked[key] = name, self._look(name)
+        return asked
 
     def add(self, row: Row) -> None:
         """A row that was sequenced just now."""
         self._asked.clear()
         self._unsettled.append(row)
         for name in row.names:
-            self._tail.setdefault(name, []).append(row)
+            self._tail[name] = (*self._tail.get(name, ()), row)
 
     def settle(self, durable_seq: int) -> None:
         """Rows up to this one are in the store: let go of them."""
+        names: list[bytes] = []
         while self._unsettled and self._unsettled[0].entry.seq <= durable_seq:
-            row = self._unsettled.popleft()
-            for name in row.names:
-                self._durable.add(name)
-                rows = self._tail[name]
-                rows.pop(0)
-                if not rows:
-                    del self._tail[name]
+            for name in self._unsettled.popleft().names:
+                names.append(name)
+                rows = self._tail.pop(name)
+                if len(rows) > 1:
+                    self._tail[name] = rows[1:]
+        self._durable.update(names)
 
-    def _ask(self, space: str, parts: tuple[str, ...]) -> tuple[bytes, list[Row]]:
-        asked = self._asked.get((space, parts))
-        if asked is None:
-            if len(self._asked) >= ASKED_MAX:
-                self._asked.clear()
-            name = name_of(space, *parts)
-            asked = self._asked[space, parts] = name, self._look(name)
-        return asked
-
-    def _look(self, name: bytes) -> list[Row]:
-        tail = self._tail.get(name)
+    def _look(self, name: bytes) -> Sequence[Row]:
+        tail = self._tail.get(name, ())
         if name not in self._durable:
-            return list(tail) if tail else []
+            return tail
         held = self._store.named(name)
-        return [row for row in held if row.entry.seq < tail[0].entry.seq] + tail if tail else held
+        return (*(row for row in held if not tail or row.entry.seq < tail[0].entry.seq), *tail)

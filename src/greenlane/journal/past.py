@@ -1,6 +1,7 @@
 """What an entry takes from the entries before it: the facts of the payment it refers to, and what it takes back."""
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -9,6 +10,9 @@ from greenlane.journal.emits import ATTEMPTS, BITS_OF_KIND
 from greenlane.journal.names import Names
 from greenlane.payments.facts import Facts
 from greenlane.ports.journal import Entry, Row
+
+TOLD: Final = ("code", "decline_class", "route_id", "intervention", "amount_reporting_minor")
+"""What an outcome says itself, over what the payment's facts say."""
 
 
 def frozen_facts(draft: Draft, names: Names, *, ingest_us: int) -> Facts | None:
@@ -63,16 +67,16 @@ def names_of(draft: Draft, facts: Facts | None, names: Names, *, emits: int, wai
     reference = (draft.refers_to if waits else None) or Reference()
     payment_id = facts.payment_id if facts else draft.refers_to.payment_id if draft.refers_to else ""
     if payment_id:
-        yield names.name("payment", payment_id)
+        yield names.ask("payment", payment_id)[0]
     if reference.attempt_id:
-        yield names.name("attempt", reference.attempt_id)
+        yield names.ask("attempt", reference.attempt_id)[0]
     elif facts and facts.attempt_id:
-        known = _known(names.rows("attempt", facts.attempt_id))
-        if emits & ATTEMPTS or (draft.kind == "decision" and not draft.shadow) or not known:
-            yield names.name("attempt", facts.attempt_id)
+        name, rows = names.ask("attempt", facts.attempt_id)
+        if emits & ATTEMPTS or (draft.kind == "decision" and not draft.shadow) or not _known(rows):
+            yield name
     decision_id = reference.decision_id or draft.decision_id
     if decision_id:
-        yield names.name("decision", decision_id)
+        yield names.ask("decision", decision_id)[0]
 
 
 def set_free(draft: Draft, facts: Facts | None, names: Names) -> list[Row]:
@@ -80,14 +84,15 @@ def set_free(draft: Draft, facts: Facts | None, names: Names) -> list[Row]:
     if facts is None:
         return []
     found: dict[int, Row] = {}
-    for space, text, always in (
-        ("payment", facts.payment_id, draft.kind in BITS_OF_KIND),
-        ("attempt", facts.attempt_id, False),
-        ("decision", draft.decision_id, True),
-    ):
-        rows = names.rows(space, text) if text else []
-        if rows and (always or not _known(rows)):
-            found.update((row.entry.seq, row) for row in rows if row.waiting)
+    rows = names.rows("payment", facts.payment_id)
+    if rows and (draft.kind in BITS_OF_KIND or not _known(rows)):
+        found.update((row.entry.seq, row) for row in rows if row.waiting)
+    rows = names.rows("attempt", facts.attempt_id) if facts.attempt_id else ()
+    if rows and not _known(rows):
+        found.update((row.entry.seq, row) for row in rows if row.waiting)
+    rows = names.rows("decision", draft.decision_id) if draft.decision_id else ()
+    if rows:
+        found.update((row.entry.seq, row) for row in rows if row.waiting)
     return [found[seq] for seq in sorted(found)]
 
 
@@ -152,15 +157,5 @@ def _with_attempt(facts: Facts, draft: Draft) -> Facts:
 
 
 def _with_outcome(facts: Facts, draft: Draft) -> Facts:
-    told = {
-        name: value
-        for name, value in (
-            ("code", draft.code),
-            ("decline_class", draft.decline_class),
-            ("route_id", draft.route_id),
-            ("intervention", draft.intervention),
-            ("amount_reporting_minor", draft.amount_reporting_minor),
-        )
-        if value is not None
-    }
+    told = {name: value for name in TOLD if (value := getattr(draft, name)) is not None}
     return replace(facts, **told) if told else facts

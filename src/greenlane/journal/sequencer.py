@@ -83,6 +83,11 @@ class Sequencer:
         return Position(self._generation, self._seq)
 
     @property
+    def last_ingest_us(self) -> int:
+        """Of the last entry; 0 in an empty journal."""
+        return self._ingest_us
+
+    @property
     def ahead_us(self) -> int:
         """How far the last ingest is ahead of the clock: an alarm belongs on AHEAD_US_MAX."""
         return self._ingest_us - self._clock.now_us()
@@ -97,10 +102,23 @@ class Sequencer:
         rows = self._names.rows("event", source, event_id)
         return rows[0].entry if rows else None
 
+    def entries(self, space: str, name: str) -> list[Entry]:
+        """Those under a name, durable or not yet, in order.
+
+        "payment": all about it. "attempt": its first, the one that counts it, its live decisions. "decision": itself.
+        """
+        self._check()
+        return [row.entry for row in self._names.rows(space, name)]
+
     def payment_us(self, payment_id: str) -> int | None:
         """The frozen time of a known payment, for `freeze`; None for a new one."""
         self._check()
         return past.payment_us(payment_id, self._names)
+
+    def entries(self, space: str, name: str) -> list[Entry]:
+        """All entries, durable or not yet, found under a "payment", "attempt" or "decision" id, in order."""
+        self._check()
+        return [row.entry for row in self._names.rows(space, name)]
 
     def append(self, draft: Draft, *, moment: Moment | None = None) -> Entry:
         """The entry, in its place; or the stored one, when the same body came before under the same key.
@@ -186,7 +204,7 @@ class Sequencer:
             facts,
             draft.payload,
         )
-        own_name = self._names.name("event", draft.source, draft.event_id)
+        own_name = self._names.ask("event", draft.source, draft.event_id)[0]
         names = (own_name, *past.names_of(draft, facts, self._names, emits=emits, waits=waits))
         return Row(entry, names, WAITING_ENCODER.encode(replace(draft, payload=b"")) if waits else b"")
 

@@ -1,0 +1,134 @@
+"""The map from people's identifiers to pseudonyms, in one encrypted SQLite file: all of the journal that can change.
+
+A row is found by a keyed hash of (kind, identifier) and holds the pseudonym sealed with AES-256-GCM. Without the key
+file, the map and the journal together say nothing about anybody; without its row, neither do they with the key.
+"""
+
+import os
+import threading
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final, TypeVar
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from greenlane.adapters.sqlite import connect, create, insert, transaction
+from greenlane.errors import SettingsError
+from greenlane.journal.fingerprints import FingerprintSet
+from greenlane.ports.subjects import SubjectMap
+
+SCHEMA: Final = "CREATE TABLE subjects (row BLOB PRIMARY KEY, sealed BLOB) WITHOUT ROWID;"
+CACHE_MAX: Final = 100_000
+KEY_BYTES: Final = 32
+NONCE_BYTES: Final = 12
+
+Value = TypeVar("Value", int, str)
+
+
+class SqliteSubjects(SubjectMap):
+    """New pseudonyms wait in memory until `flush`. Opened by the process that holds the journal's lock."""
+
+    def __init__(self, path: Path):
+        key = _key(path.with_suffix(".key"), new=not path.exists())
+        self._row_key, self._digest_key = (blake2b(key, person=use).digest() for use in (b"row", b"digest"))
+        self._cipher = AESGCM(blake2b(key, person=b"seal", digest_size=32).digest())
+        if not path.exists():
+            create(path, SCHEMA)
+        self._reader, self._writer = connect(path, read_only=True), connect(path, read_only=False)
+        self._writer.execute("PRAGMA secure_delete = ON")
+        self._lock = threading.Lock()
+        self._cache: dict[str, int] = {}
+        self._digests: dict[str, str] = {}
+        self._pending: dict[bytes, int] = {}
+        self._seen = FingerprintSet()
+        self._seen.add_packed(b"".join(row for (row,) in self._reader.execute("SELECT row FROM subjects")))
+
+    def pseudonym(self, kind: str, identifier: str) -> int:
+        name = f"{kind}\0{identifier}"
+        known = self._cache.get(name)
+        if known is None:
+            row = self._row(name)
+            known = self._pending.get(row) or self._stored(row) or self._new(row)
+            _remember(self._cache, name, known)
+        return known
+
+    def digest(self, kind: str, value: str) -> str:
+        name = f"{kind}\0{value}"
+        known = self._digests.get(name)
+        if known is None:
+            known = blake2b(name.encode(), digest_size=8, key=self._digest_key).hexdigest()
+            _remember(self._digests, name, known)
+        return known
+
+    def erase(self, kind: str, identifier: str) -> bool:
+        name = f"{kind}\0{identifier}"
+        row = self._row(name)
+        with self._lock:
+            self._cache.pop(name, None)
+            waited = self._pending.pop(row, None) is not None
+            with transaction(self._writer):
+                held = self._writer.execute("DELETE FROM subjects WHERE row = ?", (row,)).rowcount > 0
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # the WAL must forget it too
+        return waited or held
+
+    def flush(self) -> None:
+        with self._lock:
+            pending = list(self._pending.items())
+            if not pending:
+                return
+            values = [value for row, pseudonym in pending for value in (row, self._sealed(row, pseudonym))]
+            with transaction(self._writer):
+                insert(self._writer, "subjects", values, columns=2)
+            for row, _ in pending:
+                del self._pending[row]
+
+    def close(self) -> None:
+        self.flush()
+        self._reader.close()
+        self._writer.close()
+
+    def _row(self, name: str) -> bytes:
+        return blake2b(name.encode(), digest_size=16, key=self._row_key).digest()
+
+    def _new(self, row: bytes) -> int:
+        pseudonym = int.from_bytes(os.urandom(8), "little", signed=True) or 1
+        self._seen.add(row)
+        self._pending[row] = pseudonym
+        return pseudonym
+
+    def _stored(self, row: bytes) -> int | None:
+        if row not in self._seen:
+            return None
+        held = self._reader.execute("SELECT sealed FROM subjects WHERE row = ?", (row,)).fetchone()
+        return None if held is None else self._opened(row, held[0])
+
+    def _sealed(self, row: bytes, pseudonym: int) -> bytes:
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, pseudonym.to_bytes(8, "little", signed=True), row)
+
+    def _opened(self, row: bytes, sealed: bytes) -> int:
+        plain = self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], row)
+        return int.from_bytes(plain, "little", signed=True)
+
+
+def _remember(cache: dict[str, Value], name: str, value: Value) -> None:
+    if len(cache) >= CACHE_MAX:
+        del cache[next(iter(cache))]
+    cache[name] = value
+
+
+def _key(path: Path, *, new: bool) -> bytes:
+    """From a file that only its owner reads; made together with the map, and never again."""
+    if not path.exists():
+        if not new:
+            raise SettingsError(
+                f"the key {path} is missing", hint="restore it: the subject map cannot be read without it"
+            )
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        os.write(fd, os.urandom(KEY_BYTES))
+        os.fsync(fd)
+        os.close(fd)
+    key = path.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise SettingsError(f"{path} is not a key of {KEY_BYTES} bytes", hint="restore it from a backup")
+    return key

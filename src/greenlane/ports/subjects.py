@@ -1,0 +1,64 @@
+"""People's identifiers enter the journal as random pseudonyms only; the map between them is what can forget."""
+
+from hashlib import blake2b
+from typing import Protocol
+
+
+class SubjectMap(Protocol):
+    """Used from the sequencer's thread; `flush` from the writer's."""
+
+    def pseudonym(self, kind: str, identifier: str) -> int:
+        """A random signed 64-bit number, never 0, made on first sight and kept until the subject is erased."""
+        ...
+
+    def digest(self, kind: str, value: str) -> str:
+        """A keyed hash, 16 hex digits, of a derived value that points at no person: the network of an address."""
+        ...
+
+    def erase(self, kind: str, identifier: str) -> bool:
+        """Forget, durably: no entry leads back to this identifier. False when it was not known."""
+        ...
+
+    def flush(self) -> None:
+        """Make every pseudonym handed out so far durable: called before the entries that carry them are."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class MemorySubjects(SubjectMap):
+    """The in-memory twin: pseudonyms follow from the seed, so that tests and simulated worlds repeat.
+
+    >>> subjects = MemorySubjects(seed=1)
+    >>> first = subjects.pseudonym("card", "fp_1")
+    >>> subjects.pseudonym("card", "fp_1") == first, subjects.erase("card", "fp_1")
+    (True, True)
+    >>> subjects.pseudonym("card", "fp_1") == first
+    False
+    """
+
+    def __init__(self, *, seed: int = 0):
+        self._seed = seed
+        self._erased = 0
+        self._pseudonyms: dict[tuple[str, str], int] = {}
+
+    def pseudonym(self, kind: str, identifier: str) -> int:
+        known = self._pseudonyms.get((kind, identifier))
+        if known is None:
+            text = f"{self._seed}\0{self._erased}\0{kind}\0{identifier}"
+            known = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little", signed=True) or 1
+            self._pseudonyms[kind, identifier] = known
+        return known
+
+    def digest(self, kind: str, value: str) -> str:
+        return blake2b(f"{self._seed}\0{kind}\0{value}".encode(), digest_size=8).hexdigest()
+
+    def erase(self, kind: str, identifier: str) -> bool:
+        self._erased += 1
+        return self._pseudonyms.pop((kind, identifier), None) is not None
+
+    def flush(self) -> None:
+        """There is no disk to wait for."""
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
