@@ -39,7 +39,7 @@ class Reporting(Struct, frozen=True):
                 f"there is no rate from {currency} to {self.currency}",
                 code="currency_not_configured",
                 param=param,
-                hint=f"known: {', '.join([self.currency, *sorted(self.rates)])}; add [rates.{currency}] to greenlane.toml",
+                hint=f"add [rates.{currency}] to greenlane.toml; known: {', '.join((self.currency, *self.rates))}",
             )
         return to_reporting_minor(amount_minor, currency, reporting_currency=self.currency, rate_e12=rate.rate_e12)
 

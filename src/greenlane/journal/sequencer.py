@@ -115,11 +115,6 @@ class Sequencer:
         self._check()
         return past.payment_us(payment_id, self._names)
 
-    def entries(self, space: str, name: str) -> list[Entry]:
-        """All entries, durable or not yet, found under a "payment", "attempt" or "decision" id, in order."""
-        self._check()
-        return [row.entry for row in self._names.rows(space, name)]
-
     def append(self, draft: Draft, *, moment: Moment | None = None) -> Entry:
         """The entry, in its place; or the stored one, when the same body came before under the same key.
 
