@@ -110,8 +110,8 @@ class Fraudsters:
         ordinary = episode.choice("mail", SIZES_OF_MAIL)
         crowd["mail_domain"] = np.where(episode.chance("drop", scheme.disposable_mail), DISPOSABLE, ordinary)
         elsewhere = episode.integer("claimed", len(self._world.countries))
-        crowd["billing"] = np.where(episode.chance("claims another country", 0.2), elsewhere, country)
-        crowd["shipping"] = np.where(episode.chance("crew's drop", 0.5), self._drop(episode), ids(episode.of("drop")))
+        crowd["billing"] = np.where(episode.chance("claims another country", 0.12), elsewhere, country)
+        crowd["shipping"] = np.where(episode.chance("crew's drop", 0.35), self._drop(episode), ids(episode.of("drop")))
 
     def _amount(self, crowd: Crowd, scheme: Scheme, attempt: Draws, *, usual: Reals | float = 0.0) -> None:
         median = np.array([m.amount_median_minor for m in self._world.merchants])[crowd["merchant"]]

@@ -39,6 +39,11 @@ class Payers(Part, frozen=True):
     hour_sd_between: float
     hour_sd_within: float
     favourites_spread: float
+    bank_abroad: float
+    again: float
+    again_minutes: float
+    visitor: float
+    visitor_account_days: float
     elsewhere: float
     splurge: float
     second_card: float

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from greenlane.payments.times import DAY_US, HOUR_US
+from greenlane.payments.times import DAY_US, HOUR_US, MINUTE_US
 from greenlane.simulation.banks import Banks
 from greenlane.simulation.crowd import GOOD, ROW, Crowd, ids, minor, times
 from greenlane.simulation.parameters import Parameters
 from greenlane.simulation.randomness import Draws, Indexes, Reals
 
 SPLURGE = 3.0
-SIZES_OF_MAIL = (0.45, 0.3, 0.15, 0.09, 0.01)
+SIZES_OF_MAIL = (0.45, 0.29, 0.15, 0.09, 0.02)
 FAR = 10**6
 """Days added so that lives of cards and devices are never counted across zero."""
 
@@ -23,6 +23,9 @@ class People:
         self.draws = Draws(seed, "payer", np.arange(count))
         self.country = self.draws.choice("country", [c.share for c in world.countries])
         self.account = ids(self.draws.of("account"))
+        abroad = self.draws.chance("bank abroad", world.payers.bank_abroad)
+        elsewhere = self.draws.choice("bank in", [c.share for c in world.countries])
+        self.bank_country = np.where(abroad, elsewhere, self.country)
         self.mail_domain = self.draws.choice("mail", SIZES_OF_MAIL)
         span = world.payers.joined_before_days + world.payers.joined_after_days
         joined = self.draws.uniform("joined") * span - world.payers.joined_before_days
@@ -46,40 +49,47 @@ class People:
         return np.flatnonzero(self.created_us < day * DAY_US)
 
     def payments(self, day: int) -> Crowd:
-        """All honest payments of one UTC day, unsorted."""
+        """All honest payments of one UTC day, unsorted. Some sessions end in two payments."""
         count = self.draws.of(day).poisson("count", self._rate)
         payer = np.repeat(np.arange(len(count)), count)
         ordinal = np.arange(len(payer)) - np.repeat(np.cumsum(count) - count, count)
-        pay = self.draws[payer].of(day, ordinal)
-        crowd = np.zeros(len(payer), ROW)
+        session = self.draws[payer].of(day, ordinal)
+        rows = np.repeat(np.arange(len(payer)), 1 + session.chance("again", self._habits.again))
+        again = np.diff(rows, prepend=-1) == 0
+        payer, session = payer[rows], session[rows]
+        pay = session.of(again.astype(np.int64))
+        crowd = np.zeros(len(rows), ROW)
         crowd["typology"] = GOOD
         crowd["luck"] = pay.keys
-        self._when(crowd, payer, pay, day=day)
-        self._what(crowd, payer, pay)
-        self.instrument(crowd, payer, pay, day=day)
-        self._device(crowd, payer, pay, day=day)
-        self._place(crowd, payer, pay, day=day)
+        self._when(crowd, payer, session, later=np.where(again, pay.exponential("later"), 0.0), day=day)
+        self._where(crowd, payer, session)
+        self._how_much(crowd, payer, pay)
+        self.instrument(crowd, payer, session, day=day)
+        self._device(crowd, payer, session, day=day)
+        self._place(crowd, payer, session, day=day)
+        self._visitors(crowd, payer, session)
         joined: Crowd = crowd[crowd["at_us"] >= crowd["created_us"]]
         return joined
 
-    def _when(self, crowd: Crowd, payer: Indexes, pay: Draws, *, day: int) -> None:
-        local = self._hour[payer] + self._habits.hour_sd_within * pay.normal("hour")
+    def _when(self, crowd: Crowd, payer: Indexes, session: Draws, *, later: Reals, day: int) -> None:
+        local = self._hour[payer] + self._habits.hour_sd_within * session.normal("hour")
         utc = (local - self._offset[self.country[payer]]) % 24
-        crowd["at_us"] = times(day * DAY_US, utc * HOUR_US)
+        at_us = times(day * DAY_US, utc * HOUR_US + later * self._habits.again_minutes * MINUTE_US)
+        crowd["at_us"] = np.minimum(at_us, (day + 1) * DAY_US - 1)
         crowd["night"] = local % 24 < 6
 
-    def _what(self, crowd: Crowd, payer: Indexes, pay: Draws) -> None:
+    def _where(self, crowd: Crowd, payer: Indexes, session: Draws) -> None:
+        by_size = session.choice("by size", [m.share for m in self._world.merchants])
+        by_habit = session.choice("by habit", self.favourites[payer])
+        crowd["merchant"] = np.where(session.chance("elsewhere", self._habits.elsewhere), by_size, by_habit)
+
+    def _how_much(self, crowd: Crowd, payer: Indexes, pay: Draws) -> None:
         shops = self._world.merchants
-        by_size = pay.choice("by size", [m.share for m in shops])
-        by_habit = pay.choice("by habit", self.favourites[payer])
-        merchant = np.where(pay.chance("elsewhere", self._habits.elsewhere), by_size, by_habit)
-        median = np.array([m.amount_median_minor for m in shops])[merchant]
-        sigma = np.array([m.amount_sigma for m in shops])[merchant]
+        median = np.array([m.amount_median_minor for m in shops])[crowd["merchant"]]
+        sigma = np.array([m.amount_sigma for m in shops])[crowd["merchant"]]
         factor = np.exp(self.amount_log[payer] + sigma * pay.normal("amount"))
-        crowd["merchant"] = merchant
-        crowd["amount_minor"] = minor(
-            median * factor * np.where(pay.chance("splurge", self._habits.splurge), SPLURGE, 1.0)
-        )
+        factor *= np.where(pay.chance("splurge", self._habits.splurge), SPLURGE, 1.0)
+        crowd["amount_minor"] = minor(median * factor)
 
     def instrument(self, crowd: Crowd, payer: Indexes, pay: Draws, *, day: int) -> None:
         """The payer's account and one of their cards: also what a thief of the account uses."""
@@ -93,7 +103,7 @@ class People:
         crowd["mail_domain"] = self.mail_domain[payer]
         crowd["billing"] = self.country[payer]
         crowd["card"] = ids(card)
-        crowd["card_range"] = self._banks.range_of(owner.of("bank", slot.astype(np.int64)), self.country[payer])
+        crowd["card_range"] = self._banks.range_of(owner.of("bank", slot.astype(np.int64)), self.bank_country[payer])
         crowd["token"] = card.chance("token", self._habits.token)
         other = pay.chance("gift", self._habits.gift)
         crowd["shipping"] = np.where(other, ids(pay.of("gift")), ids(owner.of("home")))
@@ -119,6 +129,19 @@ class People:
         crowd["address"] = np.where(pay.chance("mobile", habits.mobile) | abroad | proxy, shared, home)
         crowd["address_country"] = country
         crowd["proxy"] = proxy
+
+    def _visitors(self, crowd: Crowd, payer: Indexes, pay: Draws) -> None:
+        """People who come once: all about them is new, as it is with a thief."""
+        once = np.flatnonzero(pay.chance("visitor", self._habits.visitor))
+        guest = pay[once].of("visitor")
+        age = guest.exponential("age") * self._habits.visitor_account_days
+        for column in ("account", "card", "device", "shipping"):
+            crowd[column][once] = ids(guest.of(column))
+        crowd["created_us"][once] = times(crowd["at_us"][once], -age * DAY_US)
+        crowd["mail_domain"][once] = guest.choice("mail", SIZES_OF_MAIL)
+        crowd["card_range"][once] = self._banks.range_of(guest, self.bank_country[payer[once]])
+        at_home = ~guest.chance("mobile", self._habits.mobile) & ~crowd["proxy"][once]
+        crowd["address"][once] = np.where(at_home, addresses(guest), crowd["address"][once])
 
 
 def addresses(draws: Draws) -> Indexes:
