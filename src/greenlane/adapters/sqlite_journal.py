@@ -23,15 +23,28 @@ from greenlane.ports.journal import ENCODER, FACTS_DECODER, Entry, JournalStore,
 FORMAT: Final = 1
 RETIRE_ROWS: Final = 1000
 """Retired in one transaction, so that commits between two of them wait for a few milliseconds at most."""
+
 COLUMNS: Final = (
-    "seq, generation, ingest_us, kind, source, event_id, occurred_us, emits, sign, body_hash, facts, waiting"
+    "seq, generation, ingest_us, kind, source, event_id, occurred_us, emits, sign, body_hash, facts, waiting, payload"
 )
-SCHEMA: Final = f"""
+SCHEMA: Final = """
 CREATE TABLE about (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE entries ({COLUMNS.replace("seq,", "seq INTEGER PRIMARY KEY,")}, payload);
-CREATE TABLE retired ({COLUMNS.replace("seq,", "seq INTEGER PRIMARY KEY,")});
+CREATE TABLE entries (
+  seq INTEGER PRIMARY KEY, generation INTEGER, ingest_us INTEGER, kind TEXT, source TEXT, event_id TEXT,
+  occurred_us INTEGER, emits INTEGER, sign INTEGER, body_hash BLOB, facts BLOB, waiting BLOB, payload BLOB
+);
+CREATE TABLE retired (
+  seq INTEGER PRIMARY KEY, generation INTEGER, ingest_us INTEGER, kind TEXT, source TEXT, event_id TEXT,
+  occurred_us INTEGER, emits INTEGER, sign INTEGER, body_hash BLOB, facts BLOB, waiting BLOB, payload BLOB
+);
+CREATE INDEX entries_controls ON entries (seq) WHERE kind = 'control';
+CREATE INDEX retired_controls ON retired (seq) WHERE kind = 'control';
 CREATE TABLE names (name BLOB, seq INTEGER, PRIMARY KEY (name, seq)) WITHOUT ROWID;
-INSERT INTO about VALUES ('format', {FORMAT}), ('generation', 0), ('first_seq', 1), ('clock', NULL);
+INSERT INTO about VALUES ('format', 1), ('generation', 0), ('first_seq', 1), ('clock', NULL);
+"""
+RETIRE: Final = f"""
+INSERT INTO retired SELECT {COLUMNS.replace("payload", "CASE kind WHEN 'control' THEN payload END")}
+FROM entries WHERE seq < ?
 """  # noqa: S608 - constants
 
 PACK_BYTES_MIN: Final = 96
@@ -113,11 +126,16 @@ class SqliteJournal(JournalStore):
                 f"entries before {first} have retired", code="entries_retired", hint="read the day files"
             )
         rows = self._reader.execute(
-            f"SELECT {COLUMNS}, payload FROM entries WHERE seq > ? AND seq <= ? ORDER BY seq",  # noqa: S608 - constants
+            f"SELECT {COLUMNS} FROM entries WHERE seq > ? AND seq <= ? ORDER BY seq",  # noqa: S608 - constants
             (after_seq, 2**63 - 1 if upto_seq is None else upto_seq),
         )
         for values in rows:
             yield _row(values).entry
+
+    def controls(self) -> Iterator[Entry]:
+        for table in ("retired", "entries"):
+            for values in self._reader.execute(f"SELECT {COLUMNS} FROM {table} WHERE kind = 'control' ORDER BY seq"):  # noqa: S608 - constants
+                yield _row(values).entry
 
     def named(self, name: bytes) -> list[Row]:
         seqs = self._reader.execute("SELECT seq FROM names WHERE name = ? ORDER BY seq", (name,)).fetchall()
@@ -132,7 +150,7 @@ class SqliteJournal(JournalStore):
         for seq in range(self._first(), before_seq, RETIRE_ROWS):
             upto = min(seq + RETIRE_ROWS, before_seq)
             with self._transaction() as db:
-                db.execute(f"INSERT INTO retired SELECT {COLUMNS} FROM entries WHERE seq < ?", (upto,))  # noqa: S608 - constants
+                db.execute(RETIRE, (upto,))
                 db.execute("DELETE FROM entries WHERE seq < ?", (upto,))
                 db.execute("UPDATE about SET value = ? WHERE key = 'first_seq'", (upto,))
         if forget_before_seq:
@@ -155,14 +173,11 @@ class SqliteJournal(JournalStore):
                     "DELETE FROM names WHERE name >= ? AND name < ? AND seq < ?", (bytes([byte]), upper, before_seq)
                 )
         with self._transaction() as db:
-            db.execute("DELETE FROM retired WHERE seq < ?", (before_seq,))
+            db.execute("DELETE FROM retired WHERE seq < ? AND kind <> 'control'", (before_seq,))
 
     def _row_at(self, seq: int) -> Row:
-        for table, payload in (("entries", "payload"), ("retired", "NULL")):
-            values = self._reader.execute(
-                f"SELECT {COLUMNS}, {payload} FROM {table} WHERE seq = ?",  # noqa: S608 - constants
-                (seq,),
-            ).fetchone()
+        for table in ("entries", "retired"):
+            values = self._reader.execute(f"SELECT {COLUMNS} FROM {table} WHERE seq = ?", (seq,)).fetchone()  # noqa: S608 - constants
             if values:
                 return _row(values)
         raise JournalError(f"entry {seq} has a name but is gone", hint="the file is damaged: restore it and replay")

@@ -49,6 +49,10 @@ class MemoryJournal(JournalStore):
         for seq in range(after_seq + 1, (last if upto_seq is None else min(last, upto_seq)) + 1):
             yield self._rows[seq].entry
 
+    def controls(self) -> Iterator[Entry]:
+        rows = (self._retired | self._rows).values()
+        yield from [row.entry for row in rows if row.entry.kind == "control"]
+
     def named(self, name: bytes) -> list[Row]:
         return [self._rows.get(seq) or self._retired[seq] for seq in self._by_name.get(name, ())]
 
@@ -58,10 +62,13 @@ class MemoryJournal(JournalStore):
     def retire(self, before_seq: int, *, forget_before_seq: int = 0) -> None:
         for seq in [seq for seq in self._rows if seq < before_seq]:
             row = self._rows.pop(seq)
-            self._retired[seq] = replace(row, entry=replace(row.entry, payload=b""))
-        self._retired = {seq: row for seq, row in self._retired.items() if seq >= forget_before_seq}
-        kept = {name: [seq for seq in seqs if seq >= forget_before_seq] for name, seqs in self._by_name.items()}
-        self._by_name = {name: seqs for name, seqs in kept.items() if seqs}
+            kept = row.entry if row.entry.kind == "control" else replace(row.entry, payload=b"")
+            self._retired[seq] = replace(row, entry=kept)
+        self._retired = {
+            seq: row for seq, row in self._retired.items() if seq >= forget_before_seq or row.entry.kind == "control"
+        }
+        remembered = {name: [seq for seq in seqs if seq >= forget_before_seq] for name, seqs in self._by_name.items()}
+        self._by_name = {name: seqs for name, seqs in remembered.items() if seqs}
 
     def close(self) -> None:
         self._is_open = False

@@ -98,6 +98,10 @@ class JournalStore(Protocol):
         """Durable entries in order. JournalError when entries just after `after_seq` have retired."""
         ...
 
+    def controls(self) -> Iterator[Entry]:
+        """All durable control entries in order, whole: they never retire."""
+        ...
+
     def named(self, name: bytes) -> list[Row]:
         """All durable rows under a name, in order, `names` left out; retired entries come without their payload."""
         ...
