@@ -28,6 +28,12 @@ class Metrics:
         self.outcomes = Counter("greenlane_outcomes", "Outcomes by type", ["type"], registry=self.registry)
         self.refused = Counter("greenlane_refused", "Requests refused, by code", ["code"], registry=self.registry)
         self.failed = Counter("greenlane_failed", "Requests that failed on our side", registry=self.registry)
+        self.fallbacks = Counter(
+            "greenlane_fallbacks",
+            "Parts that failed while deciding, by part and error",
+            ["part", "error"],
+            registry=self.registry,
+        )
         self.seq = Gauge("greenlane_journal_seq", "Last sequenced entry", registry=self.registry)
         self.durable_seq = Gauge("greenlane_journal_durable_seq", "Last durable entry", registry=self.registry)
         self.evicted = Gauge("greenlane_features_evicted", "Feature reads of evicted state", registry=self.registry)
@@ -42,6 +48,9 @@ class Metrics:
         self.latency.observe(latency_us / 1e6)
         if degraded:
             self.degraded.inc()
+
+    def fell_back(self, part: str, error: Exception) -> None:
+        self.fallbacks.labels(part, type(error).__name__).inc()
 
     def text(self) -> bytes:
         return bytes(generate_latest(self.registry))

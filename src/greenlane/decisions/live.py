@@ -43,6 +43,11 @@ class Live:
             self.aliases = {**self.aliases, record.id: str(record.after)}
             self.moves.append((entry.seq, record))
 
+    @property
+    def digest(self) -> str:
+        """Of the live features; "" before there are any."""
+        return "" if self.features is None else self.features.digest
+
     def previous(self, alias: str) -> str:
         """The model that the alias named before its last move, or ""."""
         moves = [record for _, record in self.moves if record.id == alias]

@@ -7,7 +7,7 @@ A handler runs on the one hot thread, without an await inside. What must be dura
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -70,22 +70,24 @@ TYPE_OF_STATUS: Final = {
 }
 
 
-def error_reply(error: GreenlaneError) -> Reply:
-    """
-    >>> error_reply(InputError("no such field", param="$.payment.card")).status
-    422
-    """
-    status = error.status
-    body = ErrorBody(
-        type=TYPE_OF_STATUS.get(status, "invalid_request" if status < 500 else "internal_error"),
+def error_body(error: GreenlaneError) -> ErrorBody:
+    return ErrorBody(
+        type=TYPE_OF_STATUS.get(error.status, "invalid_request" if error.status < 500 else "internal_error"),
         code=error.code,
         message=error.message,
         request_id=f"req_{secrets.token_hex(8)}",
         param=error.param,
         hint=error.hint,
     )
-    extra = ((b"retry-after", b"1"),) if status in (429, 503) else ()
-    return Reply(status, msgspec.json.encode(body), headers=extra)
+
+
+def error_reply(error: GreenlaneError) -> Reply:
+    """
+    >>> error_reply(InputError("no such field", param="$.payment.card")).status
+    422
+    """
+    extra = ((b"retry-after", b"1"),) if error.status in (429, 503) else ()
+    return Reply(error.status, msgspec.json.encode(error_body(error)), headers=extra)
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:
@@ -119,12 +121,17 @@ async def send_reply(send: Send, reply: Reply) -> None:
 
 
 Handler = Callable[[Request], Reply]
+R = TypeVar("R", Reply, Reply | None)
 
 
 class Slow(NamedTuple):
-    """A handler that may take long: it runs on another thread, so that decisions go on."""
+    """A handler that may take long runs on another thread, so that decisions go on.
 
-    handler: Handler
+    With `then`, it only prepares: `then` answers afterwards, on the hot thread.
+    """
+
+    handler: Callable[[Request], Reply | None]
+    then: Handler | None = None
 
 
 class Door:
@@ -182,8 +189,9 @@ class Door:
             if handler is None:
                 return error_reply(no_such_path(request, allowed))
             if isinstance(handler, Slow):
-                return await asyncio.get_running_loop().run_in_executor(None, self.answer, handler.handler, request)
-            reply = self.answer(handler, request)
+                reply = await self.slowly(handler, request)
+            else:
+                reply = self.answer(handler, request)
             if reply.durable_seq and self.durable is not None:
                 await self.durable(reply.durable_seq)
             return reply
@@ -192,7 +200,13 @@ class Door:
                 self.on_error(request, error)
             return error_reply(error)
 
-    def answer(self, handler: Handler, request: Request) -> Reply:
+    async def slowly(self, slow: Slow, request: Request) -> Reply:
+        prepared = await asyncio.get_running_loop().run_in_executor(None, self.answer, slow.handler, request)
+        if prepared is not None or slow.then is None:
+            return prepared or Reply(204, b"")
+        return self.answer(slow.then, request)
+
+    def answer(self, handler: Callable[[Request], R], request: Request) -> R | Reply:
         try:
             return handler(request)
         except GreenlaneError as error:

@@ -1,0 +1,566 @@
+"""The REST door over one system: each handler translates a request, calls the core, and translates back."""
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from greenlane.decide import SOURCE, decide
+from greenlane.decisions.answer import Decision, DecisionList
+from greenlane.decisions.control import ControlRecord, control_of
+from greenlane.decisions.live import CHAMPION, rollback_change
+from greenlane.decisions.record import ANSWER_ENCODER, answer_of, record_of
+from greenlane.errors import Conflict, GreenlaneError, InputError, LimitExceeded, NotFound
+from greenlane.features.inputs import INPUTS
+from greenlane.journal.freeze import freeze_payment
+from greenlane.merchants.economics import Economics
+from greenlane.merchants.read import read_economics
+from greenlane.outcomes.accept import RECORD_DECODER as OUTCOME_RECORD_DECODER
+from greenlane.outcomes.accept import check_outcome, draft_of
+from greenlane.payments.attempt import ATTEMPT_DECODER, Attempt
+from greenlane.payments.checks import check_attempt, check_payment
+from greenlane.payments.guard import refuse_card_data
+from greenlane.payments.outcome import OUTCOME_DECODER, OUTCOMES_DECODER, Outcome
+from greenlane.payments.times import format_rfc3339, parse_rfc3339
+from greenlane.ports.clock import FakeClock
+from greenlane.ports.journal import Entry
+from greenlane.serving.access import Grant, KeyFile, StoredKey
+from greenlane.serving.bodies import all_field_names, idempotency_key, read
+from greenlane.serving.http import Door, ErrorBody, Reply, Request, Slow, error_body, error_reply
+from greenlane.serving.openapi import Operation, document, page
+from greenlane.serving.rate import RateLimit
+from greenlane.wiring import System, replay_decisions
+
+PAGE_MAX: Final = 100
+SCANNED_MAX: Final = 10_000
+REPLAYED_MAX: Final = 1000
+ATTEMPT_FIELDS: Final = all_field_names(Attempt)
+OUTCOME_FIELDS: Final = all_field_names(Outcome)
+
+
+class Taken(Struct, frozen=True, omit_defaults=True):
+    """What became of one outcome."""
+
+    id: str | None = None
+    status: str = "accepted"
+    """accepted, waiting (its payment is not known yet), or refused."""
+    error: ErrorBody | None = None
+
+
+class TakenList(Struct, frozen=True):
+    data: list[Taken]
+
+
+class Event(Struct, frozen=True, omit_defaults=True):
+    """One line of a payment's timeline."""
+
+    id: str
+    type: str
+    occurred_at: str
+    observed_at: str
+    decision: Decision | None = None
+    outcome: dict[str, Any] | None = None
+
+
+class Timeline(Struct, frozen=True):
+    """A payment, and everything that happened to it, in the order Greenlane learnt it."""
+
+    id: str
+    merchant_id: str
+    amount: int
+    currency: str
+    created: str
+    events: list[Event]
+
+
+class ReplayRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    decision_ids: list[str]
+
+
+class ReplayDifference(Struct, frozen=True):
+    decision_id: str
+    what: str
+    logged: str
+    recomputed: str
+
+
+class ReplayAnswer(Struct, frozen=True):
+    """`different` is expected to be 0; `runtime_differs` counts decisions made by another engine or runtime."""
+
+    decisions: int
+    different: int
+    runtime_differs: int
+    differences: list[ReplayDifference]
+
+
+class MerchantAnswer(Struct, frozen=True):
+    id: str
+    configured: bool
+    """False: nobody configured it, these are inherited priors."""
+    economics: Economics
+
+
+class ModelMove(Struct, frozen=True):
+    alias: str
+    model: str
+    before: str | None
+    who: str
+    why: str
+    seq: int
+
+
+class ModelList(Struct, frozen=True):
+    aliases: dict[str, str]
+    stored: list[str]
+    moves: list[ModelMove]
+
+
+class MoveRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    why: str
+    alias: str = CHAMPION
+
+
+class FeatureList(Struct, frozen=True):
+    digest: str
+    versions: dict[str, str]
+    columns: list[str]
+    derived: dict[str, str]
+
+
+class Health(Struct, frozen=True):
+    status: str
+
+
+class Readiness(Struct, frozen=True):
+    ready: bool
+    journal_seq: int
+    durable_seq: int
+    model: str | None
+    features: str
+
+
+class ControlRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the follower, or an operator, writes into the journal: a finding, never a change of models or features."""
+
+    subject: str
+    id: str
+    why: str
+    after: dict[str, Any]
+
+
+CONTROL_SUBJECTS: Final = ("parity", "note")
+
+
+class Doors:
+    """All handlers of one system."""
+
+    def __init__(self, system: System, keys: KeyFile):
+        self.system, self.keys = system, keys
+        settings = system.settings
+        self.simulated = settings.clock == "simulated"
+        self.always_sync = settings.decision_durability == "sync"
+        self.late_us = settings.loss_bound_ms * 1000 * 8 // 10
+        rate = settings.requests_per_second_max
+        self.rate = RateLimit(per_second=rate, burst=rate)
+        self.openapi = document([operation for operation, _ in self.table()], ErrorBody)
+        self.openapi_bytes, self.page_bytes = msgspec.json.encode(self.openapi), page(self.openapi)
+
+    # ---- who asks
+
+    def allow(self, request: Request, scope: Grant) -> StoredKey:
+        key = self.keys.allow(request.header(b"authorization"), scope)
+        self.rate.take(key.id, now_us=self.system.clock.now_us())
+        return key
+
+    def tell_time(self, at: str | None, *, param: str) -> None:
+        """Under a simulated clock the request says what time it is; a live clock takes no advice."""
+        clock = self.system.clock
+        if isinstance(clock, FakeClock) and self.simulated:
+            if at is None:
+                raise InputError("the clock of this server is simulated", param=param, hint="say what time it is")
+            clock.set(max(clock.now_us(), parse_rfc3339(at, param=param)))
+
+    # ---- decisions
+
+    def post_decision(self, request: Request) -> Reply:
+        self.allow(request, "decide")
+        attempt = read(request.body, ATTEMPT_DECODER, fields=ATTEMPT_FIELDS)
+        check_attempt(attempt)
+        if attempt.at is not None and not self.simulated:
+            raise InputError("only a simulated clock is told the time", param="$.at", hint="leave `at` out")
+        event_id = idempotency_key(request.header(b"idempotency-key"), f"{attempt.attempt_id}/{attempt.stage}")
+        body_hash = hashlib.blake2b(request.body, digest_size=16).digest()
+        stored = self.system.journal.stored(SOURCE, event_id)
+        if stored is not None:
+            return self.again(stored, body_hash, event_id)
+        self.tell_time(attempt.at, param="$.at")
+        entry, record = decide(attempt, lane=self.system.lane, event_id=event_id, body_hash=body_hash)
+        self.system.metrics.decided(
+            record.chosen.action.intervention, record.latency_us, degraded=bool(record.degraded)
+        )
+        answer = answer_of(entry, record, self.system.releases.versions(record.release))
+        return Reply(200, ANSWER_ENCODER.encode(answer), durable_seq=self.durable_seq(entry))
+
+    def durable_seq(self, entry: Entry) -> int:
+        """Async answers at once, unless the disk is so late that the stated loss bound would not hold."""
+        late = self.always_sync or self.system.journal.writer.lag_us() > self.late_us
+        return entry.seq if late else 0
+
+    def again(self, stored: Entry, body_hash: bytes, event_id: str) -> Reply:
+        if stored.body_hash != body_hash:
+            raise Conflict(
+                f"the key {event_id} was used before with another body",
+                param="Idempotency-Key",
+                hint="send the same body again for the same answer, or a new key for a new request",
+            )
+        return Reply(200, ANSWER_ENCODER.encode(self.decision(stored)), durable_seq=stored.seq)
+
+    def decision(self, entry: Entry, *, with_features: bool = False) -> Decision:
+        if not entry.payload:
+            entry = self.system.retired_entry(entry)
+        record = record_of(entry)
+        versions = self.system.releases.versions(record.release)
+        features = None
+        if with_features and record.known:
+            features = self.system.named_features(record.known, versions.features)
+        return answer_of(entry, record, versions, features=features)
+
+    def get_decision(self, request: Request) -> Reply:
+        self.allow(request, "read")
+        decision_id = request.path.rsplit("/", 1)[1]
+        entries = self.system.journal.entries("decision", decision_id)
+        if not entries or entries[0].kind != SOURCE:
+            raise NotFound(f"there is no decision {decision_id}", param="id", hint="ids look like dec_1_42")
+        expand = request.parameters.get("expand") == "features"
+        return json_reply(self.decision(entries[0], with_features=expand))
+
+    def list_decisions(self, request: Request) -> Reply:
+        self.allow(request, "read")
+        limit = whole(request.parameters.get("limit", "20"), param="limit", low=1, high=PAGE_MAX)
+        first, last = self.system.store.span()
+        cursor = whole(request.parameters.get("cursor", "0"), param="cursor", low=0, high=2**63 - 1)
+        seq, found = max(cursor, first - 1), list[Decision]()
+        for entry in self.system.store.read(after_seq=seq, upto_seq=min(last, seq + SCANNED_MAX)):
+            if len(found) == limit:
+                break
+            seq = entry.seq
+            if entry.kind == SOURCE:
+                found.append(self.decision(entry))
+        else:
+            seq = min(last, max(seq, cursor + SCANNED_MAX))
+        more = seq < last
+        return json_reply(DecisionList(data=tuple(found), has_more=more, next_cursor=str(seq) if more else None))
+
+    # ---- outcomes
+
+    def post_outcomes(self, request: Request) -> Reply:
+        self.allow(request, "report")
+        if request.body[:64].lstrip()[:1] != b"[":
+            taken, seq = self.take(request.body)
+            return Reply(200, msgspec.json.encode(taken), durable_seq=seq)
+        refuse_card_data(request.body)
+        items = read(request.body, OUTCOMES_DECODER)
+        answers, last = [], 0
+        for item in items:
+            try:
+                taken, seq = self.take(bytes(item))
+                last = max(last, seq)
+            except GreenlaneError as error:
+                if error.status >= 500:
+                    raise
+                self.system.metrics.refused.labels(error.code).inc()
+                taken = Taken(status="refused", error=error_body(error))
+            answers.append(taken)
+        return Reply(200, msgspec.json.encode(TakenList(answers)), durable_seq=last)
+
+    def take(self, body: bytes) -> tuple[Taken, int]:
+        """One outcome, appended; always durable before it is answered."""
+        outcome = read(body, OUTCOME_DECODER, fields=OUTCOME_FIELDS)
+        check_outcome(outcome)
+        system = self.system
+        self.tell_time(outcome.occurred_at, param="$.occurred_at")
+        facts = None
+        if outcome.payment is not None:
+            check_payment(outcome.payment, path="$.payment")
+            facts = freeze_payment(
+                outcome.payment,
+                subjects=system.subjects,
+                reporting=system.reporting,
+                payment_us=system.journal.now().ingest_us,
+                attempt_id=outcome.attempt_id or "",
+            )
+        amount = None
+        if outcome.amount is not None and outcome.currency is not None:
+            amount = system.reporting.minor(outcome.amount, outcome.currency, param="$.currency")
+        body_hash = hashlib.blake2b(body, digest_size=16).digest()
+        entry = system.journal.append(
+            draft_of(outcome, body_hash=body_hash, facts=facts, amount_reporting_minor=amount)
+        )
+        system.metrics.outcomes.labels(outcome.type).inc()
+        status = "waiting" if entry.facts is None else "accepted"
+        return Taken(id=f"out_{entry.generation}_{entry.seq}", status=status), entry.seq
+
+    # ---- payments
+
+    def get_payment(self, request: Request) -> Reply:
+        self.allow(request, "read")
+        payment_id = request.path.rsplit("/", 1)[1]
+        entries = self.system.journal.entries("payment", payment_id)
+        facts = next((e.facts for e in entries if e.facts is not None), None)
+        if facts is None:
+            raise NotFound(f"there is no payment {payment_id}", param="id", hint="it is known once decided or reported")
+        return json_reply(
+            Timeline(
+                id=payment_id,
+                merchant_id=facts.merchant_id,
+                amount=facts.amount_minor,
+                currency=facts.currency,
+                created=format_rfc3339(facts.payment_us),
+                events=[self.event(entry) for entry in entries],
+            )
+        )
+
+    def event(self, entry: Entry) -> Event:
+        prefix = "dec" if entry.kind == SOURCE else "out"
+        outcome = None
+        if entry.kind != SOURCE and entry.payload:
+            plain = msgspec.to_builtins(OUTCOME_RECORD_DECODER.decode(entry.payload))
+            names = OUTCOME_RECORD_DECODER.type.__struct_fields__
+            outcome = {n: v for n, v in zip(names, plain, strict=False) if v is not None and v is not False}
+        return Event(
+            id=f"{prefix}_{entry.generation}_{entry.seq}",
+            type=entry.kind,
+            occurred_at=format_rfc3339(entry.occurred_us),
+            observed_at=format_rfc3339(entry.ingest_us),
+            decision=self.decision(entry) if entry.kind == SOURCE else None,
+            outcome=outcome,
+        )
+
+    # ---- replay
+
+    def post_replay(self, request: Request) -> Reply:
+        self.allow(request, "read")
+        asked = read(request.body, REPLAY_DECODER, fields=("decision_ids",))
+        if not 1 <= len(asked.decision_ids) <= REPLAYED_MAX:
+            raise LimitExceeded(f"1 to {REPLAYED_MAX} decisions at once", param="$.decision_ids", hint="split the list")
+        found = replay_decisions(self.system.places, self.system.settings, asked.decision_ids)
+        differences = [ReplayDifference(d.decision_id, d.what, d.logged, d.recomputed) for d in found.differences[:100]]
+        return json_reply(ReplayAnswer(found.decisions, found.different, found.runtime_differs, differences))
+
+    # ---- merchants
+
+    def get_merchant(self, request: Request) -> Reply:
+        self.allow(request, "read")
+        return json_reply(self.merchant(request.path.rsplit("/", 1)[1]))
+
+    def merchant(self, merchant_id: str) -> MerchantAnswer:
+        book = self.system.book
+        return MerchantAnswer(merchant_id, merchant_id in book.merchants, book.economics(merchant_id))
+
+    def put_merchant(self, request: Request) -> Reply:
+        key = self.allow(request, "admin")
+        merchant_id = request.path.rsplit("/", 1)[1]
+        refuse_card_data(request.body)
+        after = read_economics(request.body)
+        before = self.system.book.merchants.get(merchant_id)
+        record = ControlRecord(
+            "merchant",
+            merchant_id,
+            key.id,
+            request.parameters.get("why", "changed over the API"),
+            msgspec.to_builtins(before),
+            msgspec.to_builtins(after),
+        )
+        entry = self.control(record, request, who=key.id)
+        return json_reply(self.merchant(merchant_id), durable_seq=entry.seq)
+
+    def control(self, record: ControlRecord, request: Request, *, who: str) -> Entry:
+        event_id = idempotency_key(request.header(b"idempotency-key"), secrets.token_hex(8))
+        return self.system.control(record, event_id=event_id, who=who)
+
+    def post_control(self, request: Request) -> Reply:
+        key = self.allow(request, "admin")
+        told = read(request.body, CONTROL_DECODER)
+        if told.subject not in CONTROL_SUBJECTS:
+            raise InputError(
+                f"{told.subject!r} is not written here", param="$.subject", hint=f"one of {', '.join(CONTROL_SUBJECTS)}"
+            )
+        record = ControlRecord(told.subject, told.id, key.id, told.why, None, told.after)
+        entry = self.control(record, request, who=key.id)
+        if told.subject == "parity":
+            self.system.metrics.mismatches.set(float(told.after.get("mismatches", 0)))
+        return json_reply(Taken(id=f"out_{entry.generation}_{entry.seq}"), durable_seq=entry.seq)
+
+    # ---- models and features
+
+    def get_models(self, request: Request) -> Reply:
+        self.allow(request, "read")
+        live = self.system.live
+        moves = [
+            ModelMove(record.id, str(record.after), record.before, record.who, record.why, seq)
+            for seq, record in live.moves[-PAGE_MAX:]
+        ]
+        stored = sorted(path.name for path in self.system.places.models.glob("mdl_*"))
+        return json_reply(ModelList(live.aliases, stored, moves))
+
+    def load_model(self, request: Request) -> None:
+        """The slow half of a promotion, on another thread: verify and warm."""
+        self.allow(request, "admin")
+        self.system.bound(request.path.split("/")[3])
+
+    def promote_model(self, request: Request) -> Reply:
+        """The quick half, on the hot thread: one control entry, one swap."""
+        key = self.allow(request, "admin")
+        move = read(request.body, MOVE_DECODER, fields=("why", "alias"))
+        event_id = idempotency_key(request.header(b"idempotency-key"), secrets.token_hex(8))
+        model_id = request.path.split("/")[3]
+        entry = self.system.promote(model_id, event_id=event_id, who=key.id, why=move.why, alias=move.alias)
+        return json_reply(self.moved(entry), durable_seq=entry.seq)
+
+    def rollback_model(self, request: Request) -> Reply:
+        key = self.allow(request, "admin")
+        move = read(request.body, MOVE_DECODER, fields=("why", "alias"))
+        change = rollback_change(self.system.live, move.alias, who=key.id, why=move.why)
+        event_id = idempotency_key(request.header(b"idempotency-key"), secrets.token_hex(8))
+        entry = self.system.promote(str(change.after), event_id=event_id, who=key.id, why=move.why, alias=move.alias)
+        return json_reply(self.moved(entry), durable_seq=entry.seq)
+
+    def moved(self, entry: Entry) -> ModelMove:
+        record = control_of(entry)
+        return ModelMove(record.id, str(record.after), record.before, record.who, record.why, entry.seq)
+
+    def get_features(self, request: Request) -> Reply:
+        self.allow(request, "read")
+        features = self.system.lane.features.features
+        columns = [*INPUTS, *(c.name for c in features.columns)]
+        derived = {d.name: d.expression for d in features.derived}
+        return json_reply(FeatureList(features.digest, features.versions, columns, derived))
+
+    # ---- health
+
+    def healthz(self, _request: Request) -> Reply:
+        return json_reply(Health("ok"))
+
+    def readyz(self, _request: Request) -> Reply:
+        system = self.system
+        try:
+            system.journal.now()
+            ready = True
+        except GreenlaneError:
+            ready = False
+        model = system.lane.model.id if system.lane.model is not None else None
+        body = Readiness(
+            ready,
+            system.journal.position.seq,
+            system.journal.writer.durable_seq,
+            model,
+            system.lane.features.features.digest,
+        )
+        return Reply(200 if ready else 503, msgspec.json.encode(body))
+
+    def get_metrics(self, _request: Request) -> Reply:
+        metrics, journal = self.system.metrics, self.system.journal
+        metrics.seq.set(journal.position.seq)
+        metrics.durable_seq.set(journal.writer.durable_seq)
+        metrics.evicted.set(self.system.lane.features.evicted)
+        return Reply(200, metrics.text(), b"text/plain; version=0.0.4; charset=utf-8")
+
+    def get_openapi(self, _request: Request) -> Reply:
+        return Reply(200, self.openapi_bytes)
+
+    def get_docs(self, _request: Request) -> Reply:
+        return Reply(200, self.page_bytes, b"text/html; charset=utf-8")
+
+    # ---- the table
+
+    def table(self) -> list[tuple[Operation, Callable[[Request], Reply] | Slow]]:
+        """Every operation once: what serves it is also what describes it."""
+        key = {"Idempotency-Key": "the same key and body give the same answer; another body is refused (409)"}
+        found: list[tuple[Operation, Callable[[Request], Reply] | Slow]] = [
+            (op("POST", "/v1/decisions", "Decide an attempt", "decide", Decision, body=Attempt, headers=key,
+                errors=(400, 409, 413, 422, 503), example=EXAMPLE_ATTEMPT), self.post_decision),
+            (op("GET", "/v1/decisions", "List decisions, oldest first", "read", DecisionList, errors=(422,),
+                query={"limit": "1 to 100", "cursor": "`next_cursor` of the page before"}), self.list_decisions),
+            (op("GET", "/v1/decisions/{id}", "One decision", "read", Decision, errors=(404,),
+                query={"expand": "`features` adds the feature values"}), self.get_decision),
+            (op("POST", "/v1/outcomes", "Report an outcome, or a list of up to 1,000", "report", Taken | TakenList,
+                body=Outcome | list[Outcome], errors=(400, 409, 413, 422, 503)), self.post_outcomes),
+            (op("GET", "/v1/payments/{id}", "A payment's timeline", "read", Timeline, errors=(404,)), self.get_payment),
+            (op("POST", "/v1/replay", "Recompute decisions", "read", ReplayAnswer, body=ReplayRequest,
+                errors=(400, 413, 422)), Slow(self.post_replay)),
+            (op("GET", "/v1/merchants/{id}", "A merchant's economics", "read", MerchantAnswer), self.get_merchant),
+            (op("PUT", "/v1/merchants/{id}", "Configure a merchant", "admin", MerchantAnswer, body=Economics,
+                headers=key, query={"why": "for the audit"}, errors=(400, 413, 422)), self.put_merchant),
+            (op("GET", "/v1/models", "Models, aliases and their moves", "read", ModelList), self.get_models),
+            (op("POST", "/v1/models/{id}/promote", "Make a model the champion, without a dropped request", "admin",
+                ModelMove, body=MoveRequest, headers=key, errors=(400, 404, 413, 422)),
+             Slow(self.load_model, then=self.promote_model)),
+            (op("POST", "/v1/models/rollback", "Back to the model before the last move", "admin", ModelMove,
+                body=MoveRequest, headers=key, errors=(400, 404, 413, 422)), self.rollback_model),
+            (op("GET", "/v1/features", "The live feature definitions", "read", FeatureList), self.get_features),
+            (op("POST", "/v1/controls", "Write a finding into the journal", "admin", Taken, body=ControlRequest,
+                headers=key, errors=(400, 413, 422)), self.post_control),
+            (op("GET", "/healthz", "Is the process alive", None, Health), self.healthz),
+            (op("GET", "/readyz", "Can it decide: model warm, journal writable, replay finished", None, Readiness,
+                errors=(503,)), self.readyz),
+            (op("GET", "/metrics", "Numbers for Prometheus", None, str, content_type="text/plain"), self.get_metrics),
+            (op("GET", "/openapi.json", "This document", None, dict[str, Any]), self.get_openapi),
+            (op("GET", "/docs", "This document, to read", None, str, content_type="text/html"), self.get_docs),
+        ]  # fmt: skip
+        return found
+
+
+def op(method: str, path: str, summary: str, scope: str | None, response: Any, **more: Any) -> Operation:
+    return Operation(method=method, path=path, summary=summary, scope=scope, response=response, **more)
+
+
+EXAMPLE_ATTEMPT: Final = {
+    "attempt_id": "att_1",
+    "payment": {
+        "id": "pay_1",
+        "amount": 12999,
+        "currency": "EUR",
+        "merchant_id": "shop_1",
+        "payment_method": {"card": {"fingerprint": "fp_9c2b7a", "network": "visa", "issuer_country": "DE"}},
+    },
+}
+
+REPLAY_DECODER: Final = msgspec.json.Decoder(ReplayRequest)
+MOVE_DECODER: Final = msgspec.json.Decoder(MoveRequest)
+CONTROL_DECODER: Final = msgspec.json.Decoder(ControlRequest)
+
+
+def json_reply(body: Any, *, durable_seq: int = 0) -> Reply:
+    return Reply(200, msgspec.json.encode(body), durable_seq=durable_seq)
+
+
+def whole(text: str, *, param: str, low: int, high: int) -> int:
+    """A whole number from a query, or an InputError."""
+    if not text.isascii() or not text.isdigit() or not low <= int(text[:20]) <= high:
+        raise InputError(f"{param} must be {low} to {high}", param=param, hint=f"?{param}={low}")
+    return int(text)
+
+
+def door(system: System, keys: KeyFile, *, on_failure: Callable[[Request, Exception], None]) -> Door:
+    """The ASGI application of one system. It closes the system when the server has answered its last request."""
+    doors = Doors(system, keys)
+
+    async def durable(seq: int) -> None:
+        await system.journal.writer.when_durable(seq)
+
+    async def stop() -> None:
+        system.close()
+
+    return Door(
+        {(operation.method, operation.path): handler for operation, handler in doors.table()},
+        body_max=system.settings.body_bytes_max,
+        durable=durable,
+        on_stop=stop,
+        on_error=on_failure,
+    )
+
+
+__all__ = ["Doors", "door", "error_reply"]

@@ -1,0 +1,89 @@
+"""From bytes to types: every way a body can be wrong becomes one error with a path and a hint."""
+
+import re
+from difflib import get_close_matches
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from greenlane.errors import InputError
+from greenlane.payments.guard import refuse_card_data
+
+T = TypeVar("T")
+PATH: Final = re.compile(r" - at `(?P<path>[^`]+)`$")
+UNKNOWN: Final = re.compile(r"unknown field `(?P<field>[^`]*)`")
+MISSING: Final = re.compile(r"missing required field `(?P<field>[^`]*)`")
+ID: Final = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+def read(body: bytes, decoder: "msgspec.json.Decoder[T]", *, fields: tuple[str, ...] = ()) -> T:
+    """The decoded body. `fields` are the names a misspelt one is compared with.
+
+    >>> from greenlane.payments.attempt import ATTEMPT_DECODER, Attempt
+    >>> read(b'{"attempt": 1}', ATTEMPT_DECODER, fields=Attempt.__struct_fields__)
+    Traceback (most recent call last):
+    greenlane.errors.InputError: Object contains unknown field `attempt` (at $.attempt)
+      hint: did you mean attempt_id?
+    """
+    refuse_card_data(body)
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise wrong_shape(str(error), fields) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        malformed = InputError(f"the body is no JSON: {error}", code="invalid_json", hint="send a JSON object in UTF-8")
+        malformed.status = 400
+        raise malformed from error
+
+
+def wrong_shape(message: str, fields: tuple[str, ...]) -> InputError:
+    found = PATH.search(message)
+    where, plain = (found["path"] if found else "$"), PATH.sub("", message)
+    unknown, missing = UNKNOWN.search(plain), MISSING.search(plain)
+    if unknown:
+        near = get_close_matches(unknown["field"], fields, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else "leave it out, or put it under metadata"
+        return InputError(plain, code="unknown_field", param=f"{where}.{unknown['field']}", hint=hint)
+    if missing:
+        return InputError(
+            plain, code="missing_field", param=f"{where}.{missing['field']}", hint="see /docs for the body"
+        )
+    return InputError(plain, code="invalid_field", param=where, hint="see /docs for the type of this field")
+
+
+def idempotency_key(header: str, otherwise: str) -> str:
+    """The caller's key, or the one the request implies."""
+    if not header:
+        return otherwise
+    if not ID.fullmatch(header):
+        raise InputError(
+            "the Idempotency-Key is too long or has spaces",
+            code="invalid_idempotency_key",
+            param="Idempotency-Key",
+            hint="1 to 128 printable ASCII characters",
+        )
+    return header
+
+
+def all_field_names(root: type[msgspec.Struct]) -> tuple[str, ...]:
+    """Of a struct and everything in it, for hints.
+
+    >>> from greenlane.payments.attempt import Attempt
+    >>> "last4" in all_field_names(Attempt)
+    True
+    """
+    seen: dict[str, None] = {}
+    todo: list[Any] = [root]
+    done: set[Any] = set()
+    while todo:
+        kind = todo.pop()
+        if kind in done:
+            continue
+        done.add(kind)
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            for field in msgspec.structs.fields(kind):
+                seen[field.encode_name] = None
+                todo.append(field.type)
+        else:
+            todo.extend(getattr(kind, "__args__", ()))
+    return tuple(seen)

@@ -1,0 +1,409 @@
+"""The composition root: a data directory in, a ready system out. The only place that joins ports to adapters.
+
+DIR/
+  greenlane.toml   settings           journal.sqlite  entries           days/       closed days, Parquet
+  keys.json        API keys, hashed   subjects.sqlite people's map      snapshots/  feature state
+  server.json      while one runs     spill.sqlite    cold state        models/     artefacts, by hash
+"""
+
+import hashlib
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from importlib import metadata
+from pathlib import Path
+
+from msgspec import Struct
+
+import greenlane
+from greenlane.adapters.prometheus_metrics import Metrics
+from greenlane.adapters.sqlite_journal import SqliteJournal
+from greenlane.adapters.sqlite_spill import SqliteSpill
+from greenlane.adapters.sqlite_subjects import SqliteSubjects
+from greenlane.decide import Lane
+from greenlane.decisions.answer import Versions
+from greenlane.decisions.control import ControlRecord, control_draft, control_of
+from greenlane.decisions.live import CHAMPION, Live, alias_change, features_change
+from greenlane.decisions.packing import unpack
+from greenlane.decisions.record import decision_id
+from greenlane.decisions.releases import Releases, digest_of
+from greenlane.errors import JournalError, NotFound, SettingsError
+from greenlane.features import snapshot
+from greenlane.features.catalogue import CATALOGUE
+from greenlane.features.definition import FeatureSet
+from greenlane.features.finalise import Finaliser
+from greenlane.features.stream import StreamEngine
+from greenlane.journal.freeze import Reporting, freeze
+from greenlane.journal.sequencer import Fold, Sequencer, replay
+from greenlane.merchants.book import Book
+from greenlane.models import artefact
+from greenlane.models.fraud_model import FraudModel
+from greenlane.payments.times import day_of, format_day
+from greenlane.policy.parameters import Policy
+from greenlane.ports.clock import Clock, FakeClock, SystemClock
+from greenlane.ports.journal import Entry, JournalStore, Position, name_of
+from greenlane.ports.subjects import SubjectMap
+from greenlane.replay import Replayed, Replayer, width_of
+from greenlane.settings import Settings, make_directory, read_settings
+
+ONLINE_ROOMS = ("decisions", "features", "journal", "merchants", "models", "payments", "policy", "ports")
+
+
+class Places(Struct, frozen=True):
+    """Where things lie in a data directory."""
+
+    root: Path
+
+    @property
+    def journal(self) -> Path:
+        return self.root / "journal.sqlite"
+
+    @property
+    def subjects(self) -> Path:
+        return self.root / "subjects.sqlite"
+
+    @property
+    def spill(self) -> Path:
+        return self.root / "spill.sqlite"
+
+    @property
+    def keys(self) -> Path:
+        return self.root / "keys.json"
+
+    @property
+    def server(self) -> Path:
+        return self.root / "server.json"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def snapshots(self) -> Path:
+        return self.root / "snapshots"
+
+    @property
+    def days(self) -> Path:
+        return self.root / "days"
+
+
+@dataclass
+class System:
+    """Everything that answers: held by the one process that writes this directory."""
+
+    places: Places
+    settings: Settings
+    clock: Clock
+    journal: Sequencer
+    store: JournalStore
+    subjects: SubjectMap
+    book: Book
+    live: Live
+    releases: Releases
+    lane: Lane
+    metrics: Metrics
+    reporting: Reporting
+    models: dict[str, FraudModel] = field(default_factory=dict)
+
+    def control(self, record: ControlRecord, *, event_id: str, who: str) -> Entry:
+        """Append a change of the running system; the folds have it when this returns."""
+        return self.journal.append(control_draft(record, source=who, event_id=event_id))
+
+    def bound(self, model_id: str) -> FraudModel:
+        """A model loaded, verified, warmed and bound to the live features; ModelRefused or NotFound."""
+        if model_id not in self.models:
+            self.models[model_id] = load_model(self.places, model_id).bind(self.lane.finaliser.names)
+        return self.models[model_id]
+
+    def promote(self, model_id: str, *, event_id: str, who: str, why: str, alias: str = CHAMPION) -> Entry:
+        """Hot swap: the next decision believes this model. Everything slow happened in `bound`."""
+        model = self.bound(model_id)
+        entry = self.control(alias_change(self.live, alias, model_id, who=who, why=why), event_id=event_id, who=who)
+        self.lane.model = model
+        self.release()
+        return entry
+
+    def retired_entry(self, entry: Entry) -> Entry:
+        """The whole entry, out of its day file, where only its facts are still in the store."""
+        path = self.places.days / f"{format_day(day_of(entry.ingest_us))}.parquet"
+        for kept in day_entries(path) if path.exists() else ():
+            if kept.seq == entry.seq:
+                return kept
+        raise NotFound(f"entry {entry.seq} has retired and {path.name} is not here", hint="restore the day file")
+
+    def named_features(self, packed: bytes, digest: str) -> dict[str, float | None]:
+        """What a decision knew, by name; None where it was missing."""
+        features = self.live.known_features[digest]
+        finaliser = self.lane.finaliser if digest == self.live.digest else Finaliser(features)
+        values = finaliser.values64(unpack(packed, width_of(features)).reshape(1, -1))[0].tolist()
+        return {n: None if v != v else v for n, v in zip(finaliser.names, values, strict=True)}
+
+    def release(self) -> None:
+        """Write down which versions are in force, where that changed."""
+        versions = versions_of(self.lane)
+        digest = digest_of(versions)
+        if digest not in self.releases.known:
+            generation, seq = self.journal.position.generation, self.journal.position.seq
+            self.control(Releases.change(versions), event_id=f"release/{generation}/{seq}", who="engine")
+        self.lane.release = digest
+
+    def close(self) -> None:
+        """Finish what was accepted, keep the feature state for a quick start, let go of the directory."""
+        position = self.journal.position
+        try:
+            self.journal.close()
+            save_snapshot(self.places, self.lane.features, position.generation, position.seq)
+        finally:
+            self.subjects.close()
+
+
+def open_system(directory: Path, *, clock: Clock | None = None, features: FeatureSet = CATALOGUE) -> System:
+    """The one writer of a data directory, up to date and warm. `features` are declared where nothing was before.
+
+    Raises SettingsError, JournalError (another server holds it, the clock is behind), ModelRefused.
+    """
+    make_directory(directory)
+    places, settings = Places(directory), read_settings(directory)
+    simulated = settings.clock == "simulated"
+    clock = clock or (FakeClock() if simulated else SystemClock())
+    store, subjects = SqliteJournal(places.journal), SqliteSubjects(places.subjects)
+    book, live, releases = Book(), Live(), Releases()
+    engine_fold = Late()
+    folds: Sequence[Fold] = (engine_fold, book, live, releases)
+    journal = Sequencer(store, clock, folds, simulated=simulated, before_commit=subjects.flush)
+    for entry in store.controls():
+        for fold in (book, live, releases):
+            fold.apply(entry)
+    if live.features is None:
+        change = features_change(features, None, who="engine", why="first features of this directory")
+        journal.append(control_draft(change, source="engine", event_id="features/1"))
+        journal.writer.wait(journal.position.seq)
+    assert live.features is not None, "declared just above"
+    engine = current_engine(places, live.features, store, settings=settings)
+    engine_fold.engine = engine
+    reporting = reporting_of(settings)
+    metrics = Metrics()
+    lane = Lane(
+        journal=journal,
+        freeze=partial(freeze, subjects=subjects, reporting=reporting),
+        features=engine,
+        finaliser=Finaliser(live.features),
+        economics_of=book.economics,
+        policy=Policy(perspective=settings.perspective),
+        model=None,
+        release="",
+        failed=lambda what, error: metrics.fell_back(what, error),
+    )
+    system = System(places, settings, clock, journal, store, subjects, book, live, releases, lane, metrics, reporting)
+    if CHAMPION in live.aliases:
+        lane.model = system.bound(live.aliases[CHAMPION])
+    system.release()
+    return system
+
+
+class Late:
+    """The feature engine as a fold of the sequencer, put in once it stands where the journal stands."""
+
+    engine: StreamEngine | None = None
+
+    def apply(self, entry: Entry) -> None:
+        if self.engine is not None:
+            self.engine.apply(entry)
+
+
+def current_engine(places: Places, features: FeatureSet, store: JournalStore, *, settings: Settings) -> StreamEngine:
+    """The newest snapshot that is of this journal and these features, brought up to the last durable entry."""
+    spill = SqliteSpill(places.spill)
+    for path in sorted(places.snapshots.glob("*.snapshot"), reverse=True):
+        loaded = snapshot.load(features, path, capacity_records=settings.feature_records_max, spill=spill)
+        if loaded is not None and holds(store, loaded[1].generation, loaded[1].seq):
+            engine, position = loaded
+            replay(store, [engine], after_seq=position.seq)
+            return engine
+    engine = StreamEngine(
+        features,
+        first_complete_us=complete_from(store),
+        capacity_records=settings.feature_records_max,
+        spill=spill,
+    )
+    engine.apply_many(all_entries(places, store))
+    return engine
+
+
+def holds(store: JournalStore, generation: int, seq: int) -> bool:
+    """Is this position one of the journal's, and not of a tail that was lost?"""
+    first, last = store.span()
+    if not first - 1 <= seq <= last:
+        return False
+    return seq == 0 or seq < first or next(iter(store.read(after_seq=seq - 1, upto_seq=seq))).generation == generation
+
+
+def complete_from(store: JournalStore) -> int | None:
+    """The start of complete history that an import declared; None where the first entry says it."""
+    for entry in store.controls():
+        record = control_of(entry)
+        if (
+            record.subject == "import"
+            and isinstance(record.after, dict)
+            and record.after.get("complete_from_us") is not None
+        ):
+            return int(record.after["complete_from_us"])
+    return None
+
+
+def all_entries(places: Places, store: JournalStore) -> Iterator[Entry]:
+    """The whole journal in order: closed days from Parquet where they have retired, the rest from the store."""
+    first, _ = store.span()
+    for path in sorted(places.days.glob("*.parquet")) if first > 1 else ():
+        for entry in day_entries(path):
+            if entry.seq < first:
+                yield entry
+    yield from store.read(after_seq=first - 1)
+
+
+def day_entries(path: Path) -> Iterator[Entry]:
+    from greenlane.adapters.duckdb_engine import DuckdbEngine
+
+    engine = DuckdbEngine()
+    try:
+        yield from engine.read_day(path)
+    finally:
+        engine.close()
+
+
+def replay_decisions(places: Places, settings: Settings, ids: Sequence[str]) -> Replayed:
+    """Recompute these decisions from what was logged; NotFound names the first that is unknown."""
+    store = SqliteJournal(places.journal, read_only=True)
+    try:
+        wanted = [entry for one in ids for entry in store.named(name_of("decision", one))[:1]]
+        if len(wanted) < len(ids):
+            known = {decision_id(row.entry.generation, row.entry.seq) for row in wanted}
+            raise NotFound(f"there is no decision {next(i for i in ids if i not in known)}", param="$.decision_ids")
+        entries = sorted([*store.controls(), *(row.entry for row in wanted)], key=lambda entry: entry.seq)
+        replayer = replayer_of(places, settings)
+        for _ in replayer.walk(entries, set(ids)):
+            pass
+        return replayer.found
+    finally:
+        store.close()
+
+
+def replayer_of(
+    places: Places, settings: Settings, *, refold: bool = False, first_complete_us: int | None = None
+) -> Replayer:
+    policy = Policy(perspective=settings.perspective)
+    versions = Versions(
+        engine=engine_version(), runtime=runtime_fingerprint(), models={}, features="", policy=policy.version
+    )
+    return Replayer(
+        partial(load_model, places),
+        policy=policy,
+        versions=versions,
+        refold=refold,
+        first_complete_us=first_complete_us,
+    )
+
+
+def save_snapshot(places: Places, engine: StreamEngine, generation: int, seq: int, *, keep: int = 3) -> Path:
+    """Written under its seq; the newest few are kept."""
+    places.snapshots.mkdir(exist_ok=True)
+    path = places.snapshots / f"{seq:020d}.snapshot"
+    snapshot.save(engine, path, Position(generation, seq))
+    for old in sorted(places.snapshots.glob("*.snapshot"))[:-keep]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def load_model(places: Places, model_id: str) -> FraudModel:
+    path = places.models / model_id
+    if not path.is_dir():
+        known = sorted(p.name for p in places.models.glob("mdl_*"))
+        raise NotFound(
+            f"there is no model {model_id}", param="model_id", hint=f"known: {', '.join(known) or 'none yet'}"
+        )
+    return artefact.load(path)
+
+
+def reporting_of(settings: Settings) -> Reporting:
+    return Reporting(currency=settings.reporting_currency, rates=settings.rates)
+
+
+def versions_of(lane: Lane) -> Versions:
+    models = {"fraud": lane.model.id} if lane.model is not None else {}
+    return Versions(
+        engine=engine_version(),
+        runtime=runtime_fingerprint(),
+        models=models,
+        features=lane.features.features.digest,
+        policy=lane.policy.version,
+    )
+
+
+def engine_version() -> str:
+    """The release, and a hash of the code that answers: two builds of one release are told apart."""
+    root = Path(greenlane.__file__).parent
+    digest = hashlib.blake2b(digest_size=4)
+    for path in [root / "decide.py", *(p for room in ONLINE_ROOMS for p in sorted((root / room).glob("*.py")))]:
+        digest.update(path.read_bytes())
+    return f"{greenlane.__version__}+{digest.hexdigest()}"
+
+
+def runtime_fingerprint() -> str:
+    """What besides our code decides the last bit of a float."""
+    libraries = "-".join(f"{name}{metadata.version(name)}" for name in ("numpy", "numba", "llvmlite"))
+    return f"py{platform.python_version()}-{libraries}-{sys.platform}-{platform.machine()}"
+
+
+@dataclass
+class Reader:
+    """A directory as people and the follower see it: durable entries only, nothing written."""
+
+    places: Places
+    settings: Settings
+    store: JournalStore
+
+    @cached_property
+    def live(self) -> Live:
+        live = Live()
+        for entry in self.store.controls():
+            live.apply(entry)
+        return live
+
+    @property
+    def features(self) -> FeatureSet:
+        if self.live.features is None:
+            raise JournalError("no features are declared here", hint="start the server once, or import with a mapping")
+        return self.live.features
+
+    def entries(self) -> Iterator[Entry]:
+        return all_entries(self.places, self.store)
+
+
+def open_reader(directory: Path) -> Reader:
+    if not directory.is_dir():
+        raise SettingsError(f"there is no directory {directory}", hint="is --data right?")
+    places = Places(directory)
+    return Reader(places, read_settings(directory), SqliteJournal(places.journal, read_only=True))
+
+
+def is_running(places: Places) -> bool:
+    """Does a server hold this directory?"""
+    import fcntl
+
+    lock = places.journal.with_suffix(".lock")
+    if not lock.exists():
+        return False
+    fd = os.open(lock, os.O_RDWR)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+Progress = Callable[[int, int], None]
