@@ -1,23 +1,62 @@
 """The columns of a crowd: one row per payment about to be made, honest or not, before the bank is asked."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from greenlane.simulation.randomness import Draws, Indexes, Reals
 
-Crowd = NDArray[np.void]
-"""Rows of `ROW`. Ids are numbers below 2^40; places index the world's countries, merchants and card ranges."""
 
-ROW: Final = np.dtype(
-    [
-        ("at_us", "i8"), ("luck", "u8"), ("account", "i8"), ("created_us", "i8"), ("mail_domain", "i2"),
-        ("card", "i8"), ("card_range", "i4"), ("token", "?"), ("billing", "i2"), ("shipping", "i8"),
-        ("device", "i8"), ("address", "i8"), ("address_country", "i2"), ("proxy", "?"),
-        ("merchant", "i2"), ("amount_minor", "i8"), ("night", "?"), ("typology", "i1"),
-    ]
-)  # fmt: skip
+class Row(NamedTuple):
+    """Ids are numbers below 2^40; places index the world's countries, merchants and card ranges."""
+
+    at_us: int
+    luck: int
+    """The key of every later draw about this payment."""
+    account: int
+    created_us: int
+    mail_domain: int
+    card: int
+    card_range: int
+    token: bool
+    billing: int
+    shipping: int
+    device: int
+    address: int
+    """Three bytes: the rest of a private 10.x.y.z."""
+    address_country: int
+    proxy: bool
+    merchant: int
+    amount_minor: int
+    night: bool
+    typology: int
+    """`GOOD`, or an index into `TYPOLOGIES`."""
+
+
+FORMATS: Final = (
+    "i8",
+    "u8",
+    "i8",
+    "i8",
+    "i2",
+    "i8",
+    "i4",
+    "?",
+    "i2",
+    "i8",
+    "i8",
+    "i8",
+    "i2",
+    "?",
+    "i2",
+    "i8",
+    "?",
+    "i1",
+)
+ROW: Final = np.dtype(list(zip(Row._fields, FORMATS, strict=True)))
+Crowd = NDArray[np.void]
+"""An array of `ROW`."""
 
 IDS: Final = 2**40
 GOOD: Final = -1

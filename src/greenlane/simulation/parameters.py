@@ -87,12 +87,15 @@ class Merchant(Part, frozen=True):
 
 
 class Acquiring(Part, frozen=True):
-    """A route, as the world sees it."""
+    """A route, as the world sees it. `fee` is a share of the amount; the others are minor units."""
 
     id: str
     acquirer: str
     country: str
     log_odds: float
+    fee: float
+    fee_minor: int
+    declined_minor: int
 
 
 class Approval(Part, frozen=True):
