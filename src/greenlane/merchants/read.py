@@ -36,6 +36,7 @@ def read_economics(body: bytes) -> Economics:
     except msgspec.DecodeError as error:
         raise _refused(str(error)) from error
     _refuse_doubles(economics)
+    _refuse_mandate_nowhere(economics)
     return economics
 
 
@@ -49,6 +50,16 @@ def _refuse_doubles(economics: Economics) -> None:
                 param=f"$.routes[{at}].id",
                 hint="give each route one entry; its place in the list is its static priority",
             )
+
+
+def _refuse_mandate_nowhere(economics: Economics) -> None:
+    if economics.sca_mandated and economics.country is None:
+        raise InputError(
+            "sca_mandated needs the merchant's country, which decides whether the law applies",
+            code="invalid_merchant",
+            param="$.country",
+            hint="send country as ISO 3166-1 alpha-2, such as DE",
+        )
 
 
 def _refused(message: str) -> InputError:
