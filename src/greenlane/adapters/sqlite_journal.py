@@ -42,6 +42,9 @@ CREATE INDEX retired_controls ON retired (seq) WHERE kind = 'control';
 CREATE TABLE names (name BLOB, seq INTEGER, PRIMARY KEY (name, seq)) WITHOUT ROWID;
 INSERT INTO about VALUES ('format', 1), ('generation', 0), ('first_seq', 1), ('clock', NULL);
 """
+READ_ROWS: Final = 1024
+"""Fetched at once: a reader that takes its time between two entries holds no snapshot, so the WAL can be folded."""
+READ: Final = f"SELECT {COLUMNS} FROM entries WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"  # noqa: S608 - constants
 RETIRE: Final = f"""
 INSERT INTO retired SELECT {COLUMNS.replace("payload", "CASE kind WHEN 'control' THEN payload END")}
 FROM entries WHERE seq < ?
@@ -79,6 +82,8 @@ class SqliteJournal(JournalStore):
     def __init__(self, path: Path, *, read_only: bool = False):
         self._path = path
         self._lock_fd: int | None = None
+        self._read_only = read_only
+        self._seq = 0
         self._writing = threading.Lock()
         self._writer: sqlite3.Connection | None = None
         if not path.exists():
@@ -89,6 +94,8 @@ class SqliteJournal(JournalStore):
         self._check_format()
 
     def open(self, *, simulated: bool = False) -> tuple[int, int, int]:
+        if self._read_only:
+            raise JournalError("this journal was opened to be read", code="journal_read_only")
         self._lock_fd = lock(self._path.with_suffix(".lock"))
         clock = "simulated" if simulated else "live"
         if self._about("clock") not in (None, clock):
@@ -125,17 +132,16 @@ class SqliteJournal(JournalStore):
             raise JournalError(
                 f"entries before {first} have retired", code="entries_retired", hint="read the day files"
             )
-        rows = self._reader.execute(
-            f"SELECT {COLUMNS} FROM entries WHERE seq > ? AND seq <= ? ORDER BY seq",  # noqa: S608 - constants
-            (after_seq, 2**63 - 1 if upto_seq is None else upto_seq),
-        )
-        for values in rows:
-            yield _row(values).entry
+        upto_seq = 2**63 - 1 if upto_seq is None else upto_seq
+        while page := self._reader.execute(READ, (after_seq, upto_seq, READ_ROWS)).fetchall():
+            for values in page:
+                yield _row(values).entry
+            after_seq = page[-1][0]
 
     def controls(self) -> Iterator[Entry]:
         for table in ("retired", "entries"):
-            for values in self._reader.execute(f"SELECT {COLUMNS} FROM {table} WHERE kind = 'control' ORDER BY seq"):  # noqa: S608 - constants
-                yield _row(values).entry
+            query = f"SELECT {COLUMNS} FROM {table} WHERE kind = 'control' ORDER BY seq"  # noqa: S608 - constants
+            yield from [_row(values).entry for values in self._reader.execute(query).fetchall()]
 
     def named(self, name: bytes) -> list[Row]:
         seqs = self._reader.execute("SELECT seq FROM names WHERE name = ? ORDER BY seq", (name,)).fetchall()
