@@ -1,0 +1,45 @@
+"""Imports point down one list, vendors live in adapters: pyproject.toml says so, and this holds it."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "greenlane"
+
+
+def test_the_contracts_hold() -> None:
+    checked = subprocess.run(["lint-imports", "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_every_dependency_but_the_four_plain_ones_is_a_vendor_of_the_contract() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contracts = project["tool"]["importlinter"]["contracts"]
+    vendors = next(c["forbidden_modules"] for c in contracts if c["name"].startswith("Vendors"))
+    plain = {"msgspec", "numpy", "numba", "sqlglot"}
+    names = {requirement_name(text) for text in project["project"]["dependencies"]}
+    names |= {requirement_name(text) for text in project["project"]["optional-dependencies"]["train"]}
+    imported_as = {"scikit-learn": "sklearn", "prometheus-client": "prometheus_client"}
+    assert {imported_as.get(name, name) for name in names - plain} <= set(vendors)
+
+
+def requirement_name(text: str) -> str:
+    return text.split(";")[0].split(">")[0].split("[")[0].strip()
+
+
+def test_importing_the_door_is_quick_and_takes_no_training_library() -> None:
+    heavy = ["lightgbm", "matplotlib", "optuna", "pandas", "pyarrow", "sklearn", "torch", "xgboost"]
+    program = f"""
+import sys, time
+began = time.process_time()
+import greenlane.wiring, greenlane.serving
+print(time.process_time() - began, [name for name in {heavy} if name in sys.modules])
+"""
+    answers = [
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split(" ", 1)
+        for _ in range(3)
+    ]
+    assert answers[0][1].strip() == "[]"
+    assert min(float(seconds) for seconds, _ in answers) < 1.0
