@@ -43,8 +43,8 @@ class Capacity:
         now = memory.now_us
         while memory.records > self.records_max:
             slot = k.coldest(memory.state, COLDEST_OF)
-            words = memory.packed(int(memory.state.refs[slot]), now)
-            k.drop_record(memory.program, memory.state, slot)
+            words = memory.packed(int(memory.state.table[slot, k.REF]), now)
+            k.drop_record(memory.tables, memory.state, slot)
             if words[2] >= now:
                 self.put_away(words)
                 self._forget_expired(now)
@@ -67,12 +67,12 @@ class Capacity:
         """EVICTED over every column of a dropped history that is neither ABSENT nor WARMING."""
         if not self.dropped:
             return
-        now, program = int(row[k.INGEST]), memory.program
+        now, tables = int(row[k.INGEST]), memory.tables
         for entity, key in memory.keys_of(row):
             if self.dropped.get(int(k.home_of(entity, key)), now - 1) < now:
                 continue
-            for a in range(*program.entities[entity, k.AGG_FROM : k.AGG_TO + 1]):
-                mine = columns[slice(*program.aggregations[a, k.A_COLUMN_FROM : k.A_COLUMN_TO + 1])]
+            for a in range(*tables.entities[entity, k.AGG_FROM : k.AGG_TO + 1]):
+                mine = columns[slice(*tables.aggregations[a, k.A_COLUMN_FROM : k.A_COLUMN_TO + 1])]
                 lost = (mine != ABSENT) & (mine != WARMING)
                 mine[lost] = EVICTED
                 self.evicted += int(lost.sum())

@@ -1,7 +1,8 @@
 """The machine code of the stream engine: every loop over state, and nothing that knows a feature's name.
 
-One arena of int64 words holds all state; an address is an index into it and 0 is nowhere. Blocks are powers of two long
-and freed blocks wait in one list per size. A hash table leads from (entity, key) to a record:
+One arena of int64 words holds all state; an address is an index into it, 0 is nowhere. Its first words are the head
+(where the free part begins, ...). Blocks are powers of two long; freed ones wait in a list per size. A hash table leads
+from (entity, key) to a record:
 
     record       entity, key, expires_us, touched_us, then per aggregation the address of its block (or 0)
     aggregation  its size class, latest t of an event of sign +1, then two words per store
@@ -24,8 +25,8 @@ from greenlane.features.definition import ABSENT, EMPTY, NEVER, WARMING
 Ints = npt.NDArray[np.int64]
 F = TypeVar("F", bound=Callable[..., object])
 
-# head words of State
-TOP, RECORDS, HAND, NOW, FIRST_COMPLETE, LARGEST, FREE = 0, 1, 2, 3, 4, 5, 8
+# the head, at the front of the arena
+TOP, RECORDS, HAND, NOW, FIRST_COMPLETE, LARGEST, NEW_WORDS, FREE = 0, 1, 2, 3, 4, 5, 6, 8
 HEAD_WORDS: Final = FREE + 56
 UNKNOWN: Final = NEVER
 
@@ -46,6 +47,8 @@ TILES, VALUES = 0, 1
 COUNT, SUM, MIN, MAX, LAST, FIRST, TIME_SINCE, GAP, DISTINCT, SEEN = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
 OPS: Final = ("count", "sum", "min", "max", "last", "first", "time_since", "previous_gap", "distinct", "seen")
 
+NAME, REF = 0, 1
+
 # words of a record and of an aggregation's block
 ENTITY, KEY, EXPIRES, TOUCHED, RECORD_HEAD = 0, 1, 2, 3, 4
 CLASS_OF_BLOCK, LATEST, BLOCK_HEAD = 0, 1, 2
@@ -53,7 +56,7 @@ SWEPT_PER_ENTRY: Final = 16
 
 
 class Program(NamedTuple):
-    """A feature set as tables of integers; `entities`, `parts`, `aggregations`, `stores`, `slots`, `columns` by row."""
+    """A feature set as tables of integers; what their columns hold is named above."""
 
     entities: Ints
     parts: Ints
@@ -63,18 +66,28 @@ class Program(NamedTuple):
     columns: Ints
 
 
+PROGRAM_WIDTH: Final = 14
+"""One array crosses from Python faster than six: row 0 of a program holds how many rows each table has."""
+
+
 class State(NamedTuple):
     arena: Ints
-    keys: Ints
-    """Hash table: the key of each slot (its entity stands in the record)."""
-    refs: Ints
-    """Hash table: the record of each slot, or 0."""
-    head: Ints
+    table: Ints
+    """int64[slots, 2]: the key of each slot (its entity stands in the record) and the address of its record, or 0."""
 
 
 def kernel(function: F) -> F:
     """Compiled once per machine; divisions follow numpy, so nothing here can raise."""
     return cast(F, njit(cache=True, error_model="numpy")(function))
+
+
+@kernel
+def tables(program: Ints) -> Program:
+    """The tables that lie one after the other in a program."""
+    n = program[0]
+    a, b, c, d = 1 + n[0], 1 + n[0] + n[1], 1 + n[0] + n[1] + n[2], 1 + n[0] + n[1] + n[2] + n[3]
+    e, f = d + n[4], d + n[4] + n[5]
+    return Program(program[1:a], program[a:b], program[b:c], program[c:d], program[d:e], program[e:f])
 
 
 # ---- keys
@@ -112,65 +125,65 @@ def home_of(entity: int, key: int) -> int:
 @kernel
 def find(state: State, entity: int, key: int) -> int:
     """The table slot of a record, or the bitwise inverse of the slot where it would go."""
-    mask = state.keys.size - 1
+    mask = len(state.table) - 1
     at = home_of(entity, key) & mask
-    while state.refs[at] != 0:
-        if state.keys[at] == key and state.arena[state.refs[at] + ENTITY] == entity:
+    while state.table[at, REF] != 0:
+        if state.table[at, NAME] == key and state.arena[state.table[at, REF] + ENTITY] == entity:
             return at
         at = (at + 1) & mask
     return ~at
 
 
 @kernel
-def rehash(state: State, keys: Ints, refs: Ints) -> None:
+def rehash(state: State, larger: Ints) -> None:
     """Every record of `state` into an empty, larger table."""
-    mask = keys.size - 1
-    for i in range(state.refs.size):
-        if state.refs[i] != 0:
-            at = home_of(state.arena[state.refs[i] + ENTITY], state.keys[i]) & mask
-            while refs[at] != 0:
+    mask = len(larger) - 1
+    for i in range(len(state.table)):
+        if state.table[i, REF] != 0:
+            at = home_of(state.arena[state.table[i, REF] + ENTITY], state.table[i, NAME]) & mask
+            while larger[at, REF] != 0:
                 at = (at + 1) & mask
-            keys[at], refs[at] = state.keys[i], state.refs[i]
+            larger[at] = state.table[i]
 
 
 @kernel
 def unlink(state: State, slot: int) -> None:
     """Take a slot out of the table and close the gap, so that no tombstone stays."""
-    mask = state.keys.size - 1
+    table, mask = state.table, len(state.table) - 1
     at = slot
     while True:
         at = (at + 1) & mask
-        if state.refs[at] == 0:
+        if table[at, REF] == 0:
             break
-        home = home_of(state.arena[state.refs[at] + ENTITY], state.keys[at]) & mask
+        home = home_of(state.arena[table[at, REF] + ENTITY], table[at, NAME]) & mask
         if ((at - home) & mask) >= ((at - slot) & mask):
-            state.keys[slot], state.refs[slot] = state.keys[at], state.refs[at]
+            table[slot] = table[at]
             slot = at
-    state.refs[slot] = 0
+    table[slot, REF] = 0
 
 
 # ---- blocks
 
 
 @kernel
-def allocate(state: State, size_class: int) -> int:
+def allocate(arena: Ints, size_class: int) -> int:
     """A block of 2**size_class words, zeroed. The caller has made sure of room (`room_needed`)."""
-    arena, head = state.arena, state.head
-    block = head[FREE + size_class]
+    block = arena[FREE + size_class]
     if block != 0:
-        head[FREE + size_class] = arena[block]
+        arena[FREE + size_class] = arena[block]
     else:
-        block = head[TOP]
-        head[TOP] += 1 << size_class
-    head[LARGEST] = max(head[LARGEST], size_class)
-    arena[block : block + (1 << size_class)] = 0
+        block = arena[TOP]
+        arena[TOP] += 1 << size_class
+    arena[LARGEST] = max(arena[LARGEST], size_class)
+    for word in range(block, block + (1 << size_class)):
+        arena[word] = 0
     return block  # type: ignore[no-any-return] # numpy's stubs: an element is Any
 
 
 @kernel
-def release(state: State, block: int, size_class: int) -> None:
-    state.arena[block] = state.head[FREE + size_class]
-    state.head[FREE + size_class] = block
+def release(arena: Ints, block: int, size_class: int) -> None:
+    arena[block] = arena[FREE + size_class]
+    arena[FREE + size_class] = block
 
 
 @kernel
@@ -184,35 +197,35 @@ def class_for(words: int) -> int:
 @kernel
 def room_needed(program: Program, state: State) -> int:
     """Words that one entry can need at most: every record and block new, and every store doubled."""
-    needed = 0
-    for e in range(program.entities.shape[0]):
-        needed += 1 << program.entities[e, RECORD_CLASS]
-    for a in range(program.aggregations.shape[0]):
-        needed += 1 << program.aggregations[a, A_CLASS]
-    return needed + program.stores.shape[0] * (2 << max(state.head[LARGEST], 6))  # type: ignore[no-any-return] # as above
+    return state.arena[NEW_WORDS] + len(program.stores) * (2 << state.arena[LARGEST])  # type: ignore[no-any-return] # as above
 
 
 @kernel
-def grown(state: State, at: int, words: int) -> None:
+def around(place: int, capacity: int) -> int:
+    """A place in a ring (a division would cost more than the rest)."""
+    return place - capacity if place >= capacity else place
+
+
+@kernel
+def grown(arena: Ints, at: int, words: int) -> None:
     """Move a store's ring to a block twice as long (or give it its first), oldest first."""
-    arena = state.arena
     block, size_class = arena[at] >> 6, arena[at] & 63
     head, count = arena[at + 1] >> 32, arena[at + 1] & 0xFFFFFFFF
     larger_class = size_class + 1 if block else class_for(words)
-    larger = allocate(state, larger_class)
+    larger = allocate(arena, larger_class)
     capacity = (1 << size_class) // words
     for i in range(count):
-        source = block + ((head + i) % capacity) * words
+        source = block + around(head + i, capacity) * words
         for w in range(words):
             arena[larger + i * words + w] = arena[source + w]
     if block:
-        release(state, block, size_class)
+        release(arena, block, size_class)
     arena[at], arena[at + 1] = larger << 6 | larger_class, count
 
 
 @kernel
 def drop_record(program: Program, state: State, slot: int) -> None:
-    arena, record = state.arena, state.refs[slot]
+    arena, record = state.arena, state.table[slot, REF]
     entity = arena[record + ENTITY]
     unlink(state, slot)
     for a in range(program.entities[entity, AGG_FROM], program.entities[entity, AGG_TO]):
@@ -221,10 +234,10 @@ def drop_record(program: Program, state: State, slot: int) -> None:
             for s in range(program.aggregations[a, A_STORE_TO] - program.aggregations[a, A_STORE_FROM]):
                 store = arena[block + BLOCK_HEAD + 2 * s]
                 if store:
-                    release(state, store >> 6, store & 63)
-            release(state, block, program.aggregations[a, A_CLASS])
-    release(state, record, program.entities[entity, RECORD_CLASS])
-    state.head[RECORDS] -= 1
+                    release(arena, store >> 6, store & 63)
+            release(arena, block, program.aggregations[a, A_CLASS])
+    release(arena, record, program.entities[entity, RECORD_CLASS])
+    state.arena[RECORDS] -= 1
 
 
 # ---- stores
@@ -237,9 +250,8 @@ def floor_of(now: int, reach: int, hop: int) -> int:
 
 
 @kernel
-def forget(state: State, at: int, words: int, floor: int) -> None:
+def forget(arena: Ints, at: int, words: int, floor: int) -> None:
     """Drop the tiles before `floor`."""
-    arena = state.arena
     block, size_class = arena[at] >> 6, arena[at] & 63
     if block == 0:
         return
@@ -249,55 +261,54 @@ def forget(state: State, at: int, words: int, floor: int) -> None:
         head = head + 1 if head + 1 < capacity else 0
         count -= 1
     if count == 0:
-        release(state, block, size_class)
+        release(arena, block, size_class)
         arena[at], arena[at + 1] = 0, 0
     else:
         arena[at + 1] = head << 32 | count
 
 
 @kernel
-def tile_at(state: State, at: int, words: int, start: int) -> int:
+def tile_at(arena: Ints, at: int, words: int, start: int) -> int:
     """Address of the tile that starts at `start`, made (all zero but its start) where there is none."""
-    arena = state.arena
     block, size_class = arena[at] >> 6, arena[at] & 63
     head, count = arena[at + 1] >> 32, arena[at + 1] & 0xFFFFFFFF
     capacity = (1 << size_class) // words if block else 0
     place = count
     while place > 0:
-        tile = block + ((head + place - 1) % capacity) * words
+        tile = block + around(head + place - 1, capacity) * words
         if arena[tile] == start:
             return tile  # type: ignore[no-any-return] # numpy's stubs: an element is Any
         if arena[tile] < start:
             break
         place -= 1
     if count == capacity:
-        grown(state, at, words)
+        grown(arena, at, words)
         block, head, capacity = arena[at] >> 6, 0, (1 << (arena[at] & 63)) // words
     for i in range(count, place, -1):
-        above, below = block + ((head + i) % capacity) * words, block + ((head + i - 1) % capacity) * words
+        above, below = block + around(head + i, capacity) * words, block + around(head + i - 1, capacity) * words
         for w in range(words):
             arena[above + w] = arena[below + w]
-    tile = block + ((head + place) % capacity) * words
-    arena[tile : tile + words] = 0
+    tile = block + around(head + place, capacity) * words
     arena[tile] = start
+    for word in range(tile + 1, tile + words):
+        arena[word] = 0
     arena[at + 1] = head << 32 | (count + 1)
     return tile  # type: ignore[no-any-return] # numpy's stubs: an element is Any
 
 
 @kernel
-def fold_tile(program: Program, state: State, a: int, tile: int, row: Ints, t: int, new: bool) -> None:
+def fold_tile(arena: Ints, slots: Ints, timed: int, tile: int, row: Ints, t: int, new: bool) -> None:
     """One event into the words of one tile. Entries come in order, so an equal t is later."""
-    arena, sign = state.arena, row[SIGN]
-    timed = program.aggregations[a, A_TIMED]
+    sign = row[SIGN]
     if new and timed:
         arena[tile + 1] = NEVER
     latest = arena[tile + 1] if timed else NEVER
-    for s in range(program.aggregations[a, A_SLOT_FROM], program.aggregations[a, A_SLOT_TO]):
-        op, at = program.slots[s, SLOT_OP], tile + program.slots[s, SLOT_AT]
+    for s in range(len(slots)):
+        op, at = slots[s, SLOT_OP], tile + slots[s, SLOT_AT]
         if op == COUNT:
             arena[at] += sign
             continue
-        value = row[program.slots[s, SLOT_ATOM]]
+        value = row[slots[s, SLOT_ATOM]]
         if op == SUM:
             arena[at] += sign * value
         elif sign < 0:
@@ -318,9 +329,8 @@ def fold_tile(program: Program, state: State, a: int, tile: int, row: Ints, t: i
 
 
 @kernel
-def fold_value(state: State, at: int, cap: int, value: int, t: int) -> None:
+def fold_value(arena: Ints, at: int, cap: int, value: int, t: int) -> None:
     """Remember when a value was last seen; beyond `cap` the oldest by (t, value) goes."""
-    arena = state.arena
     block, size_class, count = arena[at] >> 6, arena[at] & 63, arena[at + 1]
     oldest = block
     for i in range(count):
@@ -334,7 +344,7 @@ def fold_value(state: State, at: int, cap: int, value: int, t: int) -> None:
             oldest = cell
     if count < cap:
         if block == 0 or 2 * count == 1 << size_class:
-            grown(state, at, 2)
+            grown(arena, at, 2)
             block = arena[at] >> 6
         arena[block + 2 * count], arena[block + 2 * count + 1] = value, t
         arena[at + 1] = count + 1
@@ -349,12 +359,12 @@ def fold_value(state: State, at: int, cap: int, value: int, t: int) -> None:
 def record_for(program: Program, state: State, entity: int, key: int) -> int:
     slot = find(state, entity, key)
     if slot >= 0:
-        return state.refs[slot]  # type: ignore[no-any-return] # numpy's stubs: an element is Any
-    record = allocate(state, program.entities[entity, RECORD_CLASS])
-    state.arena[record + ENTITY], state.arena[record + KEY] = entity, key
-    state.arena[record + EXPIRES] = NEVER
-    state.keys[~slot], state.refs[~slot] = key, record
-    state.head[RECORDS] += 1
+        return state.table[slot, REF]  # type: ignore[no-any-return] # numpy's stubs: an element is Any
+    arena = state.arena
+    record = allocate(arena, program.entities[entity, RECORD_CLASS])
+    arena[record + ENTITY], arena[record + KEY], arena[record + EXPIRES] = entity, key, NEVER
+    state.table[~slot, NAME], state.table[~slot, REF] = key, record
+    arena[RECORDS] += 1
     return record
 
 
@@ -365,27 +375,28 @@ def apply_to(program: Program, state: State, a: int, record: int, row: Ints, t: 
     place = record + RECORD_HEAD + program.aggregations[a, A_PLACE]
     block = arena[place]
     if block == 0:
-        block = allocate(state, program.aggregations[a, A_CLASS])
+        block = allocate(arena, program.aggregations[a, A_CLASS])
         arena[place] = block
         arena[block + LATEST] = NEVER
     arena[record + EXPIRES] = max(arena[record + EXPIRES], t + program.aggregations[a, A_TTL])
     if row[SIGN] > 0:
         arena[block + LATEST] = max(arena[block + LATEST], t)
-    begin = program.aggregations[a, A_STORE_FROM]
+    slots = program.slots[program.aggregations[a, A_SLOT_FROM] : program.aggregations[a, A_SLOT_TO]]
+    begin, timed = program.aggregations[a, A_STORE_FROM], program.aggregations[a, A_TIMED]
     for s in range(begin, program.aggregations[a, A_STORE_TO]):
         at = block + BLOCK_HEAD + 2 * (s - begin)
         hop, words = program.stores[s, S_HOP], program.stores[s, S_WORDS]
         if program.stores[s, S_KIND] == VALUES:
             value = row[program.stores[s, S_ATOM]]
             if row[SIGN] > 0 and value != program.stores[s, S_ABSENT]:
-                fold_value(state, at, program.stores[s, S_CAP], value, t)
+                fold_value(arena, at, program.stores[s, S_CAP], value, t)
             continue
         floor, start = floor_of(now, program.stores[s, S_REACH], hop), t // hop * hop
-        forget(state, at, words, floor)
+        forget(arena, at, words, floor)
         if start >= floor:
             count = arena[at + 1] & 0xFFFFFFFF
-            tile = tile_at(state, at, words, start)
-            fold_tile(program, state, a, tile, row, t, count < (arena[at + 1] & 0xFFFFFFFF))
+            tile = tile_at(arena, at, words, start)
+            fold_tile(arena, slots, timed, tile, row, t, count < (arena[at + 1] & 0xFFFFFFFF))
 
 
 @kernel
@@ -413,23 +424,23 @@ def apply_row(program: Program, state: State, row: Ints) -> None:
 @kernel
 def sweep(program: Program, state: State, now: int) -> None:
     """Look at the next few slots and drop what no read can reach any more."""
-    mask = state.keys.size - 1
-    at = state.head[HAND] & mask
+    mask = len(state.table) - 1
+    at = state.arena[HAND] & mask
     for _ in range(SWEPT_PER_ENTRY):
-        if state.refs[at] != 0 and state.arena[state.refs[at] + EXPIRES] < now:
+        if state.table[at, REF] != 0 and state.arena[state.table[at, REF] + EXPIRES] < now:
             drop_record(program, state, at)
         else:
             at = (at + 1) & mask
-    state.head[HAND] = at
+    state.arena[HAND] = at
 
 
 # ---- one read
 
 
 @kernel
-def tile_value(state: State, at: int, column: Ints, now: int) -> int:
+def tile_value(arena: Ints, at: int, column: Ints, now: int) -> int:
     """One measure over the tiles of one window, newest first."""
-    arena, op, words = state.arena, column[C_OP], column[C_WORDS]
+    op, words = column[C_OP], column[C_WORDS]
     block, size_class = arena[at] >> 6, arena[at] & 63
     head, count = arena[at + 1] >> 32, arena[at + 1] & 0xFFFFFFFF
     capacity = (1 << size_class) // words
@@ -480,8 +491,7 @@ def tile_value(state: State, at: int, column: Ints, now: int) -> int:
 
 
 @kernel
-def value_count(state: State, at: int, column: Ints, now: int) -> int:
-    arena = state.arena
+def value_count(arena: Ints, at: int, column: Ints, now: int) -> int:
     block, left = arena[at] >> 6, (now - column[C_WIDTH]) // column[C_HOP] * column[C_HOP]
     seen = 0
     for i in range(arena[at + 1]):
@@ -494,11 +504,11 @@ def value_count(state: State, at: int, column: Ints, now: int) -> int:
 def read_row(program: Program, state: State, row: Ints, out: Ints) -> None:
     """Every column for the keys of `row`, marks by their precedence."""
     arena, now = state.arena, row[INGEST]
-    first_complete = state.head[FIRST_COMPLETE] if state.head[FIRST_COMPLETE] != UNKNOWN else now
+    first_complete = state.arena[FIRST_COMPLETE] if state.arena[FIRST_COMPLETE] != UNKNOWN else now
     for e in range(program.entities.shape[0]):
         key = key_of(program, row, e)
         slot = find(state, e, key) if key != ABSENT else -1
-        record = state.refs[slot] if slot >= 0 else 0
+        record = state.table[slot, REF] if slot >= 0 else 0
         if record:
             arena[record + TOUCHED] = now
         for a in range(program.entities[e, AGG_FROM], program.entities[e, AGG_TO]):
@@ -517,21 +527,22 @@ def read_row(program: Program, state: State, row: Ints, out: Ints) -> None:
                 elif never:
                     out[c] = NEVER
                 elif op == DISTINCT:
-                    out[c] = value_count(state, block + column[C_STORE], column, now)
+                    out[c] = value_count(arena, block + column[C_STORE], column, now)
                 else:
-                    out[c] = tile_value(state, block + column[C_STORE], column, now)
+                    out[c] = tile_value(arena, block + column[C_STORE], column, now)
 
 
 @kernel
-def fold(program: Program, state: State, rows: Ints, out: Ints, begin: int) -> int:
+def fold(words: Ints, state: State, rows: Ints, out: Ints, begin: int) -> int:
     """Answer and apply `rows[begin:]` in order; where room runs out, the index of the row to go on from."""
+    program = tables(words)
     inputs, count = out.shape[1] - program.columns.shape[0], len(rows)
     for i in range(begin, count):
         row = rows[i]
         if row[EMITS] > 0:
-            if state.head[TOP] + room_needed(program, state) > state.arena.size:
+            if state.arena[TOP] + room_needed(program, state) > state.arena.size:
                 return i
-            if 4 * (state.head[RECORDS] + program.entities.shape[0]) > 3 * state.keys.size:
+            if 4 * (state.arena[RECORDS] + program.entities.shape[0]) > 3 * len(state.table):
                 return i
         if row[WANTED] >= 0:
             answer = out[row[WANTED]]
@@ -540,7 +551,7 @@ def fold(program: Program, state: State, rows: Ints, out: Ints, begin: int) -> i
         if row[EMITS] > 0:
             apply_row(program, state, row)
         if row[EMITS] != READ_ONLY:
-            state.head[NOW] = max(state.head[NOW], row[INGEST])
+            state.arena[NOW] = max(state.arena[NOW], row[INGEST])
             sweep(program, state, row[INGEST])
     return count
 
@@ -601,7 +612,7 @@ def pack(program: Program, state: State, record: int, now: int, words: Ints) -> 
             floor = floor_of(now, program.stores[s, S_REACH], program.stores[s, S_HOP])
             values = program.stores[s, S_KIND] == VALUES
             for i in range(count):
-                cell = store + ((head + i) % capacity) * width
+                cell = store + around(head + i, capacity) * width
                 if arena[cell + 1 if values else cell] >= floor:
                     words[n : n + width] = arena[cell : cell + width]
                     words[counted_at] += 1
@@ -619,7 +630,7 @@ def unpack(program: Program, state: State, words: Ints, now: int) -> None:
     arena[record + EXPIRES], arena[record + TOUCHED] = words[2], now
     n = 3
     for a in range(program.entities[entity, AGG_FROM], program.entities[entity, AGG_TO]):
-        block = allocate(state, program.aggregations[a, A_CLASS])
+        block = allocate(arena, program.aggregations[a, A_CLASS])
         arena[record + RECORD_HEAD + program.aggregations[a, A_PLACE]] = block
         arena[block + LATEST] = words[n]
         n += 1
@@ -629,7 +640,7 @@ def unpack(program: Program, state: State, words: Ints, now: int) -> None:
             n += 1
             if count:
                 size_class = class_for(count * width)
-                store = allocate(state, size_class)
+                store = allocate(arena, size_class)
                 arena[store : store + count * width] = words[n : n + count * width]
                 at = block + BLOCK_HEAD + 2 * (s - begin)
                 arena[at], arena[at + 1] = store << 6 | size_class, count
@@ -639,15 +650,18 @@ def unpack(program: Program, state: State, words: Ints, now: int) -> None:
 @kernel
 def coldest(state: State, sample: int) -> int:
     """The slot touched longest ago among the next `sample` filled ones; -1 where there is none."""
-    mask = state.keys.size - 1
-    at, found, seen = state.head[HAND] & mask, -1, 0
-    for _ in range(state.keys.size):
-        if state.refs[at] != 0:
+    mask = len(state.table) - 1
+    at, found, seen = state.arena[HAND] & mask, -1, 0
+    for _ in range(len(state.table)):
+        if state.table[at, REF] != 0:
             seen += 1
-            if found < 0 or state.arena[state.refs[at] + TOUCHED] < state.arena[state.refs[found] + TOUCHED]:
+            if (
+                found < 0
+                or state.arena[state.table[at, REF] + TOUCHED] < state.arena[state.table[found, REF] + TOUCHED]
+            ):
                 found = at
             if seen == sample:
                 break
         at = (at + 1) & mask
-    state.head[HAND] = at
+    state.arena[HAND] = at
     return found

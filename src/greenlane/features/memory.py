@@ -11,23 +11,31 @@ from greenlane.features.definition import ABSENT
 class Memory:
     """Everything the kernels work on. `state` is replaced by a larger copy when it is full."""
 
-    def __init__(self, program: k.Program):
+    def __init__(self, program: k.Ints):
         self.program = program
-        head = np.zeros(k.HEAD_WORDS, np.int64)
-        head[k.TOP], head[k.NOW], head[k.FIRST_COMPLETE] = 8, k.UNKNOWN, k.UNKNOWN
-        head[k.LARGEST] = k.class_for(int(program.stores[:, k.S_WORDS].max(initial=1)))
-        arena, table = np.zeros(8, np.int64), np.zeros((2, 1 << 10), np.int64)
-        self.state = k.State(arena, table[0].copy(), table[1].copy(), head)
+        self.tables = k.tables(program)
+        arena = np.zeros(k.HEAD_WORDS, np.int64)
+        arena[k.TOP], arena[k.NOW], arena[k.FIRST_COMPLETE] = k.HEAD_WORDS, k.UNKNOWN, k.UNKNOWN
+        arena[k.LARGEST] = max(6, k.class_for(int(self.tables.stores[:, k.S_WORDS].max(initial=1))))
+        new = (*self.tables.entities[:, k.RECORD_CLASS], *self.tables.aggregations[:, k.A_CLASS])
+        arena[k.NEW_WORDS] = sum(1 << int(size_class) for size_class in new)
+        self.state = k.State(arena, np.zeros((1 << 10, 2), np.int64))
         self.grow()
+
+    @property
+    def addresses(self) -> list[int]:
+        """Of all records."""
+        refs: list[int] = self.state.table[:, k.REF].tolist()
+        return [ref for ref in refs if ref]
 
     @property
     def now_us(self) -> int:
         """Ingest time of the latest entry applied."""
-        return int(self.state.head[k.NOW])
+        return int(self.state.arena[k.NOW])
 
     @property
     def records(self) -> int:
-        return int(self.state.head[k.RECORDS])
+        return int(self.state.arena[k.RECORDS])
 
     def fold(self, rows: k.Ints, answers: k.Ints) -> None:
         """Answer and apply `rows` in order."""
@@ -38,36 +46,36 @@ class Memory:
 
     def grow(self, words: int = 0) -> None:
         """Twice the arena or twice the table, whichever is short of one more entry (and `words` on top)."""
-        arena, keys, refs, head = self.state
-        top = int(head[k.TOP])
-        needed = top + words + k.room_needed(self.program, self.state)
+        arena, table = self.state
+        top = int(arena[k.TOP])
+        needed = top + words + int(k.room_needed(self.tables, self.state))
         if needed > arena.size:
-            arena = np.empty(max(2 * arena.size, needed, 1 << 12), np.int64)
+            arena = np.empty(max(2 * arena.size, needed), np.int64)
             arena[:top] = self.state.arena[:top]
-        if 4 * (self.records + len(self.program.entities)) > 3 * keys.size:
-            keys, refs = np.zeros(2 * keys.size, np.int64), np.zeros(2 * keys.size, np.int64)
-            k.rehash(self.state, keys, refs)
-        self.state = k.State(arena, keys, refs, head)
+        if 4 * (self.records + len(self.tables.entities)) > 3 * len(table):
+            table = np.zeros((2 * len(table), 2), np.int64)
+            k.rehash(self.state, table)
+        self.state = k.State(arena, table)
 
     def keys_of(self, row: k.Ints) -> list[tuple[int, int]]:
         """(entity, key) of a row, absent ones left out."""
-        keys = [(e, int(k.key_of(self.program, row, e))) for e in range(len(self.program.entities))]
+        keys = [(e, int(k.key_of(self.tables, row, e))) for e in range(len(self.tables.entities))]
         return [(e, key) for e, key in keys if key != ABSENT]
 
     def packed(self, record: int, now_us: int) -> k.Ints:
         """A record as words: all that a read at `now_us` or later can see, free of where it lies."""
-        words = np.empty(k.packed_size(self.program, self.state, record), np.int64)
-        return words[: k.pack(self.program, self.state, record, now_us, words)]
+        words = np.empty(k.packed_size(self.tables, self.state, record), np.int64)
+        return words[: k.pack(self.tables, self.state, record, now_us, words)]
 
     def unpack(self, words: k.Ints, now_us: int) -> None:
         self.grow(words=2 * words.size)
-        k.unpack(self.program, self.state, words, now_us)
+        k.unpack(self.tables, self.state, words, now_us)
 
     def repacked(self, words: k.Ints, now_us: int) -> k.Ints:
         """Words packed earlier, as they would be packed at `now_us`."""
         apart = Memory(self.program)
         apart.unpack(words, now_us)
-        return apart.packed(int(apart.state.refs.max()), now_us)
+        return apart.packed(int(apart.state.table[:, k.REF].max()), now_us)
 
 
 def expires_us(packed: bytes) -> int:

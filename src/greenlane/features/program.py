@@ -134,17 +134,9 @@ class Tables:
         return [*times, store_of["", 0, window.hop_us], at_of[measure], words]
 
 
-def program_of(features: FeatureSet, layout: Layout) -> k.Program:
-    tables = Tables(features, layout)
-
-    def table(rows: list[list[int]], width: int) -> k.Ints:
-        return np.array(rows, np.int64).reshape(-1, width)
-
-    return k.Program(
-        entities=table(tables.entities, 5),
-        parts=table(tables.parts, 2),
-        aggregations=table(tables.aggregations, 14),
-        stores=table(tables.stores, 7),
-        slots=table(tables.slots, 3),
-        columns=table(tables.columns, 7),
-    )
+def program_of(features: FeatureSet, layout: Layout) -> k.Ints:
+    """The tables one under the other, as `kernels.tables` finds them."""
+    made = Tables(features, layout)
+    tables = (made.entities, made.parts, made.aggregations, made.stores, made.slots, made.columns)
+    rows = [[len(table) for table in tables], *(row for table in tables for row in table)]
+    return np.array([row + [0] * (k.PROGRAM_WIDTH - len(row)) for row in rows], np.int64)

@@ -1,7 +1,7 @@
 """The stream engine's state as one file: written whole or not at all, loaded on an exact match or not at all.
 
     line 1   format, position, the feature set's digest, sizes, and the hash of all that follows (canonical JSON)
-    then     head, table of keys, table of records, arena, dropped keys, spilled records: raw little-endian words
+    then     arena, dropped keys, spilled records, table: raw little-endian words
 
 Where a snapshot does not load, the caller folds the journal again; nothing is lost but time.
 """
@@ -40,7 +40,7 @@ class Header(Struct, forbid_unknown_fields=True):
 
 def save(engine: StreamEngine, path: Path, position: Position) -> None:
     """Everything `engine` knows after the entry at `position`; on return it is on disk under `path`."""
-    parts = dict(parts_of(engine))
+    parts = dict(sorted(parts_of(engine)))
     digest = hashlib.blake2b(digest_size=16)
     for words in parts.values():
         digest.update(words.data.cast("B"))
@@ -48,7 +48,7 @@ def save(engine: StreamEngine, path: Path, position: Position) -> None:
         format=FORMAT,
         position=position,
         features=engine.features.digest,
-        first_complete_us=int(engine.memory.state.head[k.FIRST_COMPLETE]),
+        first_complete_us=int(engine.memory.state.arena[k.FIRST_COMPLETE]),
         words={name: words.size for name, words in parts.items()},
         hash=digest.hexdigest(),
     )
@@ -95,8 +95,8 @@ def known(first_complete_us: int) -> int | None:
 
 
 def parts_of(engine: StreamEngine) -> Iterator[tuple[str, k.Ints]]:
-    arena, keys, refs, head = engine.memory.state
-    yield from (("head", head), ("keys", keys), ("refs", refs), ("arena", arena[: head[k.TOP]]))
+    arena, table = engine.memory.state
+    yield from (("table", table.reshape(-1)), ("arena", arena[: arena[k.TOP]]))
     capacity = engine.capacity
     yield "dropped", np.array(list(capacity.dropped.items()) if capacity else [], np.int64).reshape(-1)
     blobs = (blob for _, _, blob, _ in (capacity.spill.items() if capacity and capacity.spill else ()))
@@ -106,9 +106,7 @@ def parts_of(engine: StreamEngine) -> Iterator[tuple[str, k.Ints]]:
 
 def restore(engine: StreamEngine, parts: dict[str, k.Ints]) -> None:
     memory, capacity = engine.memory, engine.capacity
-    head, arena = parts["head"].copy(), np.empty(max(2 * parts["arena"].size, 1 << 12), np.int64)
-    arena[: head[k.TOP]] = parts["arena"]
-    memory.state = k.State(arena, parts["keys"].copy(), parts["refs"].copy(), head)
+    memory.state = k.State(parts["arena"].copy(), parts["table"].reshape(-1, 2).copy())
     if capacity:
         capacity.dropped = {int(word): int(until) for word, until in parts["dropped"].reshape(-1, 2)}
         if capacity.spill:

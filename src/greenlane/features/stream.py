@@ -57,7 +57,7 @@ class StreamEngine:
         self._no_answer = np.empty((0, self._width), np.int64)
         self._started = first_complete_us is not None
         if first_complete_us is not None:
-            self.memory.state.head[k.FIRST_COMPLETE] = first_complete_us
+            self.memory.state.arena[k.FIRST_COMPLETE] = first_complete_us
 
     @property
     def evicted(self) -> int:
@@ -115,7 +115,7 @@ class StreamEngine:
 
     def _start(self, entry: Entry) -> None:
         self._started = True
-        head = self.memory.state.head
+        head = self.memory.state.arena
         if head[k.FIRST_COMPLETE] == k.UNKNOWN:
             head[k.FIRST_COMPLETE] = entry.ingest_us
 
@@ -136,11 +136,11 @@ class StreamEngine:
     def canonical(self) -> bytes:
         """Everything a later read can see, in an order that only the entries determine."""
         memory, now = self.memory, self.memory.now_us
-        held = [memory.packed(int(ref), now).tobytes() for ref in memory.state.refs if ref]
+        held = [memory.packed(record, now).tobytes() for record in memory.addresses]
         spill = self.capacity.spill if self.capacity else None
         for _, _, blob, _ in spill.items() if spill else ():
             held.append(memory.repacked(np.frombuffer(blob, np.int64), now).tobytes())
         live = sorted((packed for packed in held if expires_us(packed) >= now), key=entity_and_key)
         dropped = sorted(self.capacity.dropped.items()) if self.capacity else []
         lost = [struct.pack("2q", *pair) for pair in dropped if pair[1] >= now]
-        return b"".join([struct.pack("2q", now, memory.state.head[k.FIRST_COMPLETE]), *live, *lost])
+        return b"".join([struct.pack("2q", now, memory.state.arena[k.FIRST_COMPLETE]), *live, *lost])
