@@ -1,0 +1,45 @@
+"""One question, asked of the definition, of the SQL engine and of the stream engine."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from parity.naive import naive_row
+
+from greenlane.adapters.duckdb_engine import DuckdbEngine
+from greenlane.features.definition import FeatureSet
+from greenlane.features.parity import Mismatch, compare, report
+from greenlane.features.sql import features_sql
+from greenlane.features.stream import StreamEngine
+from greenlane.ports.journal import Entry
+from greenlane.ports.tables import Ints
+
+Rows = tuple[Ints, Ints]
+
+
+def stream_rows(entries: Sequence[Entry], feature_set: FeatureSet, *, first_complete_us: int) -> Rows:
+    engine = StreamEngine(feature_set, first_complete_us=first_complete_us)
+    return engine.fold_and_read(entries, lambda _entry: True)
+
+
+def sql_rows(entries: Sequence[Entry], feature_set: FeatureSet, *, first_complete_us: int) -> Rows:
+    engine = DuckdbEngine()
+    engine.load(entries)
+    return engine.read_at(features_sql(feature_set, first_complete_us), [e.seq for e in entries if e.facts is not None])
+
+
+def naive_rows(entries: Sequence[Entry], feature_set: FeatureSet, *, first_complete_us: int) -> Rows:
+    asked = [e for e in entries if e.facts is not None]
+    rows = [naive_row(entries, q, feature_set, first_complete_us=first_complete_us) for q in asked]
+    return np.array([q.seq for q in asked], np.int64), np.array(rows, np.int64).reshape(len(asked), -1)
+
+
+def agreed_rows(entries: Sequence[Entry], feature_set: FeatureSet, *, first_complete_us: int) -> Rows:
+    """What all three say; fails with the first few values on which they differ."""
+    naive = naive_rows(entries, feature_set, first_complete_us=first_complete_us)
+    agree(compare(feature_set, naive, sql_rows(entries, feature_set, first_complete_us=first_complete_us)), "sql")
+    agree(compare(feature_set, stream_rows(entries, feature_set, first_complete_us=first_complete_us), naive), "stream")
+    return naive
+
+
+def agree(mismatches: list[Mismatch], engine: str) -> None:
+    assert not mismatches, f"{engine} and the definition differ\n{report(mismatches)}"
