@@ -98,9 +98,9 @@ class Story(NamedTuple):
         if luck.cancel < truth.odds.review_cancel:
             return [self._event(at_us, "abandoned", "shop")]
         if luck.release < truth.odds.review_release:
-            released = self._event(at_us, "review", "reviewer", result="approved")
+            released = self._event(at_us, "review", "reviewer", result="succeeded")
             return [released, *self.authorization(at_us, authenticated=False)]
-        return [self._event(at_us, "review", "reviewer", result="declined")]
+        return [self._event(at_us, "review", "reviewer", result="failed")]
 
     def blocked(self) -> Happened:
         return []

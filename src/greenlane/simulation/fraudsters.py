@@ -6,19 +6,15 @@ from greenlane.payments.times import DAY_US, HOUR_US, MINUTE_US
 from greenlane.simulation.banks import Banks
 from greenlane.simulation.crowd import DISPOSABLE, ROW, Crowd, ids, minor, times
 from greenlane.simulation.parameters import TYPOLOGIES, Parameters, Scheme
-from greenlane.simulation.people import SIZES_OF_MAIL, People, addresses
+from greenlane.simulation.people import People, addresses
 from greenlane.simulation.randomness import Draws, Indexes, Reals
-
-STOLEN_CARD, CARD_TESTING, ACCOUNT_TAKEOVER = range(len(TYPOLOGIES))
-EPISODE_HOURS_MEAN, EPISODE_HOURS_SD = 22.0, 5.0
-FRESH_DAYS, AGED_DAYS = 3.0, 200.0
 
 
 class Fraudsters:
     """They know what they do from the world's file alone: what is decided about them changes nothing."""
 
     def __init__(self, world: Parameters, banks: Banks, people: People, *, seed: int):
-        self._world, self._banks, self._people, self._seed = world, banks, people, seed
+        self._world, self._fraud, self._banks, self._people, self._seed = world, world.fraud, banks, people, seed
 
     def payments(self, day: int) -> Crowd:
         """All fraudulent attempts of one UTC day, unsorted; an episode may have begun the day before."""
@@ -47,7 +43,7 @@ class Fraudsters:
         self, crowd: Crowd, scheme: Scheme, episodes: Draws, *, which: Indexes, ordinal: Indexes, day: int
     ) -> None:
         """Attempts follow each other from the beginning of the episode, which stands in `created_us` for a moment."""
-        hour = (EPISODE_HOURS_MEAN + EPISODE_HOURS_SD * episodes.normal("hour")) % 24
+        hour = (self._fraud.hour_mean + self._fraud.hour_sd * episodes.normal("hour")) % 24
         gap = episodes[which].of("attempt", ordinal).exponential("gap") * scheme.gap_minutes
         elapsed = np.cumsum(gap)
         since = elapsed - elapsed[np.flatnonzero(ordinal == 0)][which]
@@ -68,14 +64,16 @@ class Fraudsters:
         country = episode.choice("country", [c.stolen_share for c in self._world.countries])
         self._stolen(crowd, attempt, country)
         crowd["card_range"] = np.where(
-            attempt.chance("same range", 0.8), self._banks.range_of(episode, country), crowd["card_range"]
+            attempt.chance("same range", self._fraud.same_range),
+            self._banks.range_of(episode, country),
+            crowd["card_range"],
         )
         self._new_account(crowd, scheme, episode, country)
         cheap = [(m.kind == "digital") + 0.1 for m in self._world.merchants]
         self._shop(crowd, episode, np.array(cheap))
         self._amount(crowd, scheme, attempt)
         self._from_where(crowd, scheme, episode, country, day=day)
-        hopping = attempt.chance("hop", 0.5)
+        hopping = attempt.chance("hop", self._fraud.hop)
         crowd["address"] = np.where(hopping, addresses(attempt), crowd["address"])
 
     def _with_the_victims_card(self, crowd: Crowd, scheme: Scheme, episode: Draws, attempt: Draws, *, day: int) -> None:
@@ -85,9 +83,9 @@ class Fraudsters:
         people.instrument(crowd, victim, episode.of("instrument"), day=day)
         habit = episode.choice("habit", people.favourites[victim])
         wanted = episode.choice("wanted", self._attractive())
-        crowd["merchant"] = np.where(episode.chance("like the victim", 0.5), habit, wanted)
+        crowd["merchant"] = np.where(episode.chance("like the victim", self._fraud.like_the_victim), habit, wanted)
         self._amount(crowd, scheme, attempt, usual=people.amount_log[victim])
-        moved = episode.chance("moved", 0.5)
+        moved = episode.chance("moved", self._fraud.moved)
         crowd["shipping"] = np.where(moved, self._drop(episode), crowd["shipping"])
         self._from_where(crowd, scheme, episode, people.country[victim], day=day)
 
@@ -105,13 +103,15 @@ class Fraudsters:
 
     def _new_account(self, crowd: Crowd, scheme: Scheme, episode: Draws, country: Indexes) -> None:
         crowd["account"] = ids(episode.of("account"))
-        days = np.where(episode.chance("aged", scheme.aged_account), AGED_DAYS, FRESH_DAYS)
+        days = np.where(episode.chance("aged", scheme.aged_account), self._fraud.aged_days, self._fraud.fresh_days)
         crowd["created_us"] = times(crowd["created_us"], -days * episode.exponential("age") * DAY_US)
-        ordinary = episode.choice("mail", SIZES_OF_MAIL)
+        ordinary = episode.choice("mail", self._world.payers.mail)
         crowd["mail_domain"] = np.where(episode.chance("drop", scheme.disposable_mail), DISPOSABLE, ordinary)
         elsewhere = episode.integer("claimed", len(self._world.countries))
-        crowd["billing"] = np.where(episode.chance("claims another country", 0.12), elsewhere, country)
-        crowd["shipping"] = np.where(episode.chance("crew's drop", 0.35), self._drop(episode), ids(episode.of("drop")))
+        claims = episode.chance("claims another country", self._fraud.claims_another_country)
+        crowd["billing"] = np.where(claims, elsewhere, country)
+        to_crew = episode.chance("crew's drop", self._fraud.drop)
+        crowd["shipping"] = np.where(to_crew, self._drop(episode), ids(episode.of("drop")))
 
     def _amount(self, crowd: Crowd, scheme: Scheme, attempt: Draws, *, usual: Reals | float = 0.0) -> None:
         median = np.array([m.amount_median_minor for m in self._world.merchants])[crowd["merchant"]]
@@ -127,7 +127,7 @@ class Fraudsters:
 
     def _from_where(self, crowd: Crowd, scheme: Scheme, episode: Draws, country: Indexes, *, day: int) -> None:
         """A device of the crew or a fresh one; an address that looks like home, or the crew's own network."""
-        fraud, crew = self._world.fraud, self._crew(episode)
+        fraud, crew = self._fraud, self._crew(episode)
         shared = ids(Draws(self._seed, "crew device", crew, day // fraud.crew_device_days))
         own = episode.chance("crew's device", scheme.crew_device)
         crowd["device"] = np.where(own, shared, ids(episode.of("device")))

@@ -39,6 +39,7 @@ class Payers(Part, frozen=True):
     hour_sd_between: float
     hour_sd_within: float
     favourites_spread: float
+    mail: tuple[float, ...]
     bank_abroad: float
     again: float
     again_minutes: float
@@ -51,6 +52,7 @@ class Payers(Part, frozen=True):
     card_life_days: int
     device_life_days: int
     device_one_off: float
+    second_device_share: float
     address_life_days: int
     mobile: float
     mobile_addresses: int
@@ -170,6 +172,16 @@ class Fraud(Part, frozen=True):
     crew_device_days: int
     crew_addresses: int
     crew_drops: int
+    hour_mean: float
+    hour_sd: float
+    fresh_days: float
+    aged_days: float
+    drop: float
+    claims_another_country: float
+    same_range: float
+    hop: float
+    like_the_victim: float
+    moved: float
     stolen_card: Scheme
     card_testing: Scheme
     account_takeover: Scheme

@@ -9,7 +9,6 @@ from greenlane.simulation.parameters import Parameters
 from greenlane.simulation.randomness import Draws, Indexes, Reals
 
 SPLURGE = 3.0
-SIZES_OF_MAIL = (0.45, 0.29, 0.15, 0.09, 0.02)
 FAR = 10**6
 """Days added so that lives of cards and devices are never counted across zero."""
 
@@ -26,7 +25,7 @@ class People:
         abroad = self.draws.chance("bank abroad", world.payers.bank_abroad)
         elsewhere = self.draws.choice("bank in", [c.share for c in world.countries])
         self.bank_country = np.where(abroad, elsewhere, self.country)
-        self.mail_domain = self.draws.choice("mail", SIZES_OF_MAIL)
+        self.mail_domain = self.draws.choice("mail", world.payers.mail)
         span = world.payers.joined_before_days + world.payers.joined_after_days
         joined = self.draws.uniform("joined") * span - world.payers.joined_before_days
         self.created_us = times(start_us, joined * DAY_US)
@@ -110,7 +109,9 @@ class People:
 
     def _device(self, crowd: Crowd, payer: Indexes, pay: Draws, *, day: int) -> None:
         owner = self.draws[payer]
-        which = pay.chance("second device", 0.35 * owner.uniform("second device")).astype(np.int64)
+        which = pay.chance("second device", self._habits.second_device_share * owner.uniform("second device")).astype(
+            np.int64
+        )
         life = (day + FAR + owner.integer("device age", self._habits.device_life_days)) // self._habits.device_life_days
         own = ids(owner.of("device", which, life))
         crowd["device"] = np.where(pay.chance("one-off", self._habits.device_one_off), ids(pay.of("device")), own)
@@ -138,7 +139,7 @@ class People:
         for column in ("account", "card", "device", "shipping"):
             crowd[column][once] = ids(guest.of(column))
         crowd["created_us"][once] = times(crowd["at_us"][once], -age * DAY_US)
-        crowd["mail_domain"][once] = guest.choice("mail", SIZES_OF_MAIL)
+        crowd["mail_domain"][once] = guest.choice("mail", self._habits.mail)
         crowd["card_range"][once] = self._banks.range_of(guest, self.bank_country[payer[once]])
         at_home = ~guest.chance("mobile", self._habits.mobile) & ~crowd["proxy"][once]
         crowd["address"][once] = np.where(at_home, addresses(guest), crowd["address"][once])
