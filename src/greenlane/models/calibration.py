@@ -62,7 +62,8 @@ class Calibrator(Struct, frozen=True, kw_only=True, tag_field="method"):
 
     def probabilities(self, margins: NDArray[np.float64]) -> NDArray[np.float64]:
         """float64[rows], each exactly what `probability` says for it."""
-        return np.array(list(map(self.probability, margins.tolist())), dtype=np.float64)
+        found: NDArray[np.float64] = np.array([self.probability(margin) for margin in margins.tolist()], np.float64)
+        return found
 
 
 class Identity(Calibrator, frozen=True, tag="identity"):

@@ -1,0 +1,66 @@
+"""The four pictures of an evaluation, drawn by matplotlib as SVG text without a display."""
+
+import io
+from typing import Any
+
+from greenlane.learning.evaluate import Evaluation
+
+BLUE, RED, GREY = "#2563a8", "#b42318", "#8a94a1"
+
+
+def plots(evaluation: Evaluation) -> dict[str, str]:
+    """Caption to SVG; equal evaluations give equal bytes."""
+    pictures = (precision_recall, calibration, costs, histogram)
+    return {picture.__doc__ or "": drawn(picture, evaluation) for picture in pictures}
+
+
+def drawn(picture: Any, evaluation: Evaluation) -> str:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({"svg.hashsalt": "greenlane", "font.size": 9, "axes.spines.top": False}):
+        figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+        axes = figure.subplots()
+        axes.spines["right"].set_visible(False)
+        picture(axes, evaluation)
+        page = io.StringIO()
+        figure.savefig(page, format="svg", metadata={"Date": None})
+    text = page.getvalue()
+    return text[text.index("<svg") :]
+
+
+def precision_recall(axes: Any, evaluation: Evaluation) -> None:
+    """Precision over recall; the dot is where each payment is blocked above its own break-even."""
+    points, at = evaluation.precision_recall, evaluation.operating_point
+    axes.plot([p.recall for p in points], [p.precision for p in points], color=BLUE)
+    axes.axhline(evaluation.base_rate, color=GREY, linewidth=0.8, linestyle=":")
+    axes.plot([at.recall], [at.precision], "o", color=RED)
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+
+
+def calibration(axes: Any, evaluation: Evaluation) -> None:
+    """Observed over expected frauds, in bins that expect equally many, with 95 % intervals and the band to meet."""
+    bins = evaluation.bins
+    middle = [max(b.expected, 1e-9) / max(b.rows, 1) for b in bins]
+    spread = [[b.ratio - b.ratio_low for b in bins], [b.ratio_high - b.ratio for b in bins]]
+    axes.axhspan(0.9, 1.1, color=GREY, alpha=0.2)
+    axes.errorbar(middle, [b.ratio for b in bins], yerr=spread, fmt="o", color=BLUE, markersize=4, linewidth=1)
+    axes.set(xlabel="fraud probability (mean of the bin)", ylabel="observed / expected", xscale="log", ylim=(0, None))
+
+
+def costs(axes: Any, evaluation: Evaluation) -> None:
+    """Cost per 1,000 payments when blocking from a fixed threshold on; the line is blocking at break-even."""
+    points, at = evaluation.costs[1:], evaluation.operating_point
+    axes.plot([max(p.blocked_share, 1e-6) for p in points], [p.cost_per_1000_minor for p in points], color=BLUE)
+    axes.axhline(at.cost_per_1000_minor, color=RED, linewidth=1)
+    axes.axhline(at.allow_all_cost_per_1000_minor, color=GREY, linewidth=0.8, linestyle=":")
+    axes.set(xlabel="share blocked", ylabel="cost, minor units", xscale="log", ylim=(0, None))
+    axes.set_ylim(0, 1.6 * at.allow_all_cost_per_1000_minor)
+
+
+def histogram(axes: Any, evaluation: Evaluation) -> None:
+    """How many payments have which probability: good ones in blue, reported fraud in red."""
+    edges = evaluation.histogram_edges
+    axes.stairs(evaluation.histogram_good, edges, color=BLUE)
+    axes.stairs(evaluation.histogram_fraud, edges, color=RED, fill=True, alpha=0.6)
+    axes.set(xlabel="fraud probability", ylabel="payments", xscale="log", yscale="symlog")

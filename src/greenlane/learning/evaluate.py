@@ -1,0 +1,197 @@
+"""What a fraud model is worth on time it has not seen: ranking, money, and whether its probabilities hold."""
+
+from typing import Final, Literal
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from greenlane.errors import TrainingError
+from greenlane.learning.calibrate import log_loss
+from greenlane.learning.estimator import Record
+from greenlane.learning.examples import Examples
+from greenlane.learning.money import CostPoint, Stakes, cost_curve
+from greenlane.learning.ranking import Ranking, card_precision
+from greenlane.learning.reliability import (
+    Bin,
+    Check,
+    amount_check,
+    bins_check,
+    regret_check,
+    reliability_bins,
+    skill_check,
+    slope_check,
+    total_check,
+    worst,
+)
+from greenlane.models.calibration import log_odds, sigmoid
+
+Floats = NDArray[np.float64]
+DAY_US: Final = 86_400_000_000
+POINTS_MAX: Final = 200
+CLUSTERS_MAX: Final = 20_000
+"""Cards are resampled in at most so many groups."""
+
+
+class Figure(Struct, frozen=True):
+    """A figure with its 95 % interval from resampled cards."""
+
+    value: float
+    low: float
+    high: float
+
+
+class CurvePoint(Struct, frozen=True):
+    recall: float
+    precision: float
+    threshold: float
+
+
+class OperatingPoint(Struct, frozen=True):
+    """What happens when each payment is blocked above its own break-even probability."""
+
+    blocked_share: float
+    precision: float
+    recall: float
+    cost_per_1000_minor: float
+    allow_all_cost_per_1000_minor: float
+    best_threshold: float
+    """The fixed threshold that would have been the cheapest, in hindsight."""
+    best_threshold_cost_per_1000_minor: float
+
+
+class Evaluation(Struct, frozen=True):
+    """Everything a model card says; plain data, small enough for a manifest."""
+
+    rows: int
+    events: int
+    base_rate: float
+    auc: Figure
+    average_precision: Figure
+    card_precision: dict[str, float]
+    log_loss: float
+    bins: list[Bin]
+    checks: list[Check]
+    verdict: Literal["calibrated", "not calibrated", "undecided"]
+    operating_point: OperatingPoint
+    precision_recall: list[CurvePoint]
+    costs: list[CostPoint]
+    histogram_edges: list[float]
+    """Probabilities, equally spaced in log-odds."""
+    histogram_good: list[int]
+    histogram_fraud: list[int]
+    seed: int
+
+    def record(self) -> Record:
+        """As plain JSON."""
+        found: Record = msgspec.to_builtins(self)
+        return found
+
+
+def evaluate(
+    margins: Floats,
+    probabilities: Floats,
+    test: Examples,
+    *,
+    stakes: Stakes | None = None,
+    card_ks: tuple[int, ...] = (100,),
+    seed: int = 0,
+    replicates: int = 200,
+) -> Evaluation:
+    """Ranking is by margin, everything else by probability; intervals resample cards. Arrays are float64[len(test)]."""
+    if not 0 < test.y.sum() < len(test):
+        raise TrainingError(f"{int(test.y.sum())} events in {len(test)} test rows", hint="take a longer test period")
+    stakes = stakes or Stakes.of(test.amount_minor)
+    y, weight = test.y.astype(np.float64), test.weight
+    ranking = Ranking.of(margins, test.y, weight)
+    cluster = np.unique(test.card, return_inverse=True)[1] % CLUSTERS_MAX
+    draws = np.random.default_rng(seed).poisson(1.0, (replicates, int(cluster.max()) + 1)).astype(np.float64)
+    bins = reliability_bins(probabilities, y, weight)
+    checks = [
+        bins_check(bins),
+        slope_check(probabilities, y, weight),
+        total_check(probabilities, y, weight),
+        amount_check(probabilities, y, weight, stakes=stakes),
+        skill_check(probabilities, y, weight, cluster=cluster, draws=draws),
+        regret_check(probabilities, y, weight, stakes=stakes, cluster=cluster, draws=draws),
+    ]
+    costs = cost_curve(probabilities, test.y, stakes=stakes, weight=weight)
+    edges, good, fraud = histogram(probabilities, test.y)
+    day = test.at_us // DAY_US
+    aucs, precisions = resampled(ranking, cluster, draws)
+    return Evaluation(
+        rows=len(test),
+        events=int(test.y.sum()),
+        base_rate=float(weight @ y / weight.sum()),
+        auc=figure(ranking.auc(), aucs),
+        average_precision=figure(ranking.average_precision(), precisions),
+        card_precision={str(k): card_precision(margins, test.y, card=test.card, day=day, k=k) for k in card_ks},
+        log_loss=log_loss(probabilities, y, weight),
+        bins=bins,
+        checks=checks,
+        verdict=VERDICTS[worst([one.state for one in checks])],
+        operating_point=operating_point(probabilities, y, weight=weight, stakes=stakes, costs=costs),
+        precision_recall=precision_recall(Ranking.of(probabilities, test.y, weight)),
+        costs=costs,
+        histogram_edges=edges,
+        histogram_good=good,
+        histogram_fraud=fraud,
+        seed=seed,
+    )
+
+
+VERDICTS: Final[dict[str, Literal["calibrated", "not calibrated", "undecided"]]] = {
+    "pass": "calibrated",
+    "fail": "not calibrated",
+    "undecided": "undecided",
+}
+
+
+def resampled(ranking: Ranking, cluster: NDArray[np.int64], draws: Floats) -> tuple[list[float], list[float]]:
+    """Area under ROC and average precision of each draw of cards that holds both kinds of rows."""
+    aucs, precisions = [], []
+    for drawn in draws:
+        again = drawn[cluster]
+        hits, misses = ranking.cumulated(again)
+        if hits[-1] > 0 and misses[-1] > 0:
+            aucs.append(ranking.auc(again))
+            precisions.append(ranking.average_precision(again))
+    return aucs, precisions
+
+
+def figure(value: float, replicates: list[float]) -> Figure:
+    low, high = np.quantile(replicates, [0.025, 0.975]) if replicates else (value, value)
+    return Figure(value, float(low), float(high))
+
+
+def operating_point(
+    probabilities: Floats, y: Floats, *, weight: Floats, stakes: Stakes, costs: list[CostPoint]
+) -> OperatingPoint:
+    blocked = probabilities > stakes.break_even
+    per_1000 = 1000.0 / float(weight.sum())
+    caught, stopped = float(weight[blocked] @ y[blocked]), float(weight[blocked].sum())
+    best = min(costs, key=lambda point: point.cost_per_1000_minor)
+    return OperatingPoint(
+        blocked_share=stopped / float(weight.sum()),
+        precision=caught / stopped if stopped else 0.0,
+        recall=caught / float(weight @ y),
+        cost_per_1000_minor=float(weight @ stakes.cost(blocked, y)) * per_1000,
+        allow_all_cost_per_1000_minor=costs[0].cost_per_1000_minor,
+        best_threshold=best.threshold,
+        best_threshold_cost_per_1000_minor=best.cost_per_1000_minor,
+    )
+
+
+def precision_recall(ranking: Ranking) -> list[CurvePoint]:
+    """At most POINTS_MAX points, evenly over recall."""
+    precision, recall, score = ranking.precision_recall()
+    chosen = np.unique(np.searchsorted(recall, np.linspace(recall[0], 1.0 - 1e-12, POINTS_MAX)))
+    return [CurvePoint(float(recall[i]), float(precision[i]), float(score[i])) for i in chosen]
+
+
+def histogram(probabilities: Floats, y: NDArray[np.int8]) -> tuple[list[float], list[int], list[int]]:
+    z = log_odds(probabilities)
+    edges = np.linspace(float(z.min()) - 1e-9, float(z.max()) + 1e-9, 41)
+    good, fraud = (np.histogram(z[y == label], edges)[0].tolist() for label in (0, 1))
+    return [sigmoid(edge) for edge in edges.tolist()], good, fraud

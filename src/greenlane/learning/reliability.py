@@ -1,0 +1,180 @@
+"""Do the probabilities mean what they say? Checks with intervals, each passed, failed, or undecided for want of events.
+
+Rare events make the usual expected calibration error empty: at 8 in 10,000 a model that says "never" scores .0009. So
+rows are cut into bins that expect equally many events, and observed is held against expected.
+"""
+
+from math import ceil
+from typing import Final, Literal
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from greenlane.learning.calibrate import cross_calibrated, logistic_fit
+from greenlane.learning.maturity import poisson_interval
+from greenlane.learning.money import Stakes
+from greenlane.models.calibration import log_odds
+
+Floats = NDArray[np.float64]
+State = Literal["pass", "fail", "undecided"]
+
+RATIO_BAND: Final = (0.9, 1.1)
+SLOPE_BAND: Final = (0.9, 1.1)
+TOTAL_BAND: Final = (0.95, 1.05)
+AMOUNT_BAND: Final = (0.85, 1.15)
+REGRET_MAX: Final = 0.01
+EVENTS_FOR_POINT: Final = 400
+"""From so many events on, a bin's own ratio must lie within the band, not only its interval meet it."""
+Z: Final = 1.959963984540054
+
+
+class Bin(Struct, frozen=True):
+    """Rows of similar probability: how many events were expected, and how many came."""
+
+    probability_low: float
+    probability_high: float
+    rows: int
+    expected: float
+    observed: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+
+
+class Check(Struct, frozen=True):
+    """A figure with its 95 % interval and the band it must lie in."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    band_low: float | None
+    band_high: float | None
+    state: State
+
+
+def check(name: str, value: float, *, interval: tuple[float, float], band: tuple[float | None, float | None]) -> Check:
+    """Outside the band while the interval still meets it: undecided, for want of events.
+
+    >>> check("total", 0.93, interval=(0.88, 0.99), band=(0.95, 1.05)).state
+    'undecided'
+    """
+    least, most = (-np.inf if band[0] is None else band[0]), (np.inf if band[1] is None else band[1])
+    meets = interval[1] >= least and interval[0] <= most
+    state: State = "pass" if least <= value <= most else ("undecided" if meets else "fail")
+    return Check(name, value, *interval, *band, state)
+
+
+def bin_count(events: float) -> int:
+    """At least 50 expected events in a bin. Between 400 and 1,600 a bin's ratio is judged as a point but still too
+    noisy for that, so there are more bins of 350 instead, until ten of 1,600 can be filled.
+
+    >>> [bin_count(events) for events in (30, 500, 7_000, 50_000)]
+    [1, 10, 20, 10]
+    """
+    if events >= 16_000:
+        return 10
+    return ceil(events / 350) if events > 3_500 else max(1, min(10, int(events // 50)))
+
+
+def reliability_bins(probabilities: Floats, y: Floats, weight: Floats) -> list[Bin]:
+    """Bins of equal expected events, from the least probable rows up."""
+    order = np.argsort(probabilities, kind="stable")
+    p, expected = probabilities[order], np.cumsum(weight[order] * probabilities[order])
+    observed = np.cumsum(weight[order] * y[order])
+    count = bin_count(float(expected[-1]))
+    cuts = np.searchsorted(expected, expected[-1] * np.arange(1, count) / count)
+    ends = np.unique(np.append(np.searchsorted(p, p[cuts], side="right"), len(p)))
+    starts = np.concatenate([[0], ends[:-1]])
+    found = []
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        due, came = (float(c[end - 1] - (c[start - 1] if start else 0.0)) for c in (expected, observed))
+        low, high = (bound / max(due, 1e-12) for bound in poisson_interval(came))
+        ratio = came / max(due, 1e-12)
+        found.append(Bin(float(p[start]), float(p[end - 1]), end - start, due, came, ratio, low, high))
+    return found
+
+
+def bin_state(one: Bin) -> State:
+    meets = one.ratio_high >= RATIO_BAND[0] and one.ratio_low <= RATIO_BAND[1]
+    if one.observed < EVENTS_FOR_POINT:
+        return "pass" if meets else "fail"
+    return "pass" if RATIO_BAND[0] <= one.ratio <= RATIO_BAND[1] else ("undecided" if meets else "fail")
+
+
+def worst(states: list[State]) -> State:
+    return "fail" if "fail" in states else ("undecided" if "undecided" in states else "pass")
+
+
+def bins_check(bins: list[Bin]) -> Check:
+    """The bin that is furthest off stands for all of them."""
+    off = max(bins, key=lambda b: (bin_state(b) != "pass", abs(np.log(max(b.ratio, 1e-9)))))
+    state = worst([bin_state(b) for b in bins])
+    return Check("every bin, observed/expected", off.ratio, off.ratio_low, off.ratio_high, *RATIO_BAND, state)
+
+
+def slope_check(probabilities: Floats, y: Floats, weight: Floats) -> Check:
+    """Slope of logit(event) on the log-odds: below 1 the probabilities are too extreme (Cox 1958)."""
+    design = np.column_stack([log_odds(probabilities), np.ones(len(y))])
+    fitted = logistic_fit(design, y, weight)
+    slope, error = float(fitted.coefficients[0]), float(np.sqrt(fitted.covariance[0, 0]))
+    return check("slope", slope, interval=(slope - Z * error, slope + Z * error), band=SLOPE_BAND)
+
+
+def total_check(probabilities: Floats, y: Floats, weight: Floats) -> Check:
+    observed, expected = float(weight @ y), float(weight @ probabilities)
+    low, high = (bound / expected for bound in poisson_interval(observed))
+    return check("total observed/expected", observed / expected, interval=(low, high), band=TOTAL_BAND)
+
+
+def amount_check(probabilities: Floats, y: Floats, weight: Floats, *, stakes: Stakes) -> Check:
+    """Money observed over money expected among rows within a factor 3 of their break-even: where decisions are made."""
+    near = (probabilities > stakes.break_even / 3.0) & (probabilities < stakes.break_even * 3.0)
+    p, money = probabilities[near], (weight * stakes.loss_minor)[near]
+    expected = float(money @ p)
+    if expected <= 0.0:
+        return check("amount observed/expected near break-even", 1.0, interval=(0.0, np.inf), band=AMOUNT_BAND)
+    error = Z * float(np.sqrt((money * money) @ (p * (1.0 - p)))) / expected
+    ratio = float(money @ y[near]) / expected
+    interval = (max(ratio - error, 0.0), ratio + error)
+    return check("amount observed/expected near break-even", ratio, interval=interval, band=AMOUNT_BAND)
+
+
+def regret_check(
+    probabilities: Floats, y: Floats, weight: Floats, *, stakes: Stakes, cluster: NDArray[np.int64], draws: Floats
+) -> Check:
+    """Money lost against a copy recalibrated on the other half of the clusters, as a share of the copy's cost.
+
+    `draws` is float64[replicates, clusters]: how often each cluster is drawn; `cluster` is each row's number in it.
+    """
+    copy = cross_calibrated(log_odds(probabilities), y, weight, half=cluster % 2 == 0)
+    ours = np.bincount(cluster, weight * stakes.decided_cost(probabilities, y), draws.shape[1])
+    theirs = np.bincount(cluster, weight * stakes.decided_cost(copy, y), draws.shape[1])
+    regret = float((ours.sum() - theirs.sum()) / max(theirs.sum(), 1e-9))
+    again = (draws @ ours - draws @ theirs) / np.maximum(draws @ theirs, 1e-9)
+    low, high = (float(q) for q in np.quantile(again, [0.025, 0.975]))
+    return check("money lost against a recalibrated copy", regret, interval=(low, high), band=(None, REGRET_MAX))
+
+
+def skill_check(
+    probabilities: Floats, y: Floats, weight: Floats, *, cluster: NDArray[np.int64], draws: Floats
+) -> Check:
+    """1 - log loss / log loss of the base rate; the interval must be clear of 0."""
+    base = float(weight @ y / weight.sum())
+    z, z0 = log_odds(probabilities), float(log_odds(np.array([base]))[0])
+    model = np.bincount(cluster, weight * (np.logaddexp(0.0, z) - y * z), draws.shape[1])
+    naive = np.bincount(cluster, weight * (np.logaddexp(0.0, z0) - y * z0), draws.shape[1])
+    low, high = (float(q) for q in np.quantile(1.0 - (draws @ model) / (draws @ naive), [0.025, 0.975]))
+    state: State = "pass" if low > 0.0 else ("undecided" if high > 0.0 else "fail")
+    skill = 1.0 - float(model.sum() / naive.sum())
+    return Check("log-loss skill above the base rate", skill, low, high, 0.0, None, state)
+
+
+def rms_log_ratio(probabilities: Floats, truth: Floats) -> float:
+    """RMS of log(p_hat / p) against generating probabilities, which only a simulation knows.
+
+    >>> rms_log_ratio(np.array([0.02, 0.1]), np.array([0.02, 0.1]))
+    0.0
+    """
+    return float(np.sqrt(np.mean(np.log(probabilities / truth) ** 2)))

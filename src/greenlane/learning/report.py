@@ -1,0 +1,81 @@
+"""A model's evaluation for people: one HTML file that needs nothing beside it, and the same as JSON."""
+
+from collections.abc import Callable, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from greenlane.learning.evaluate import Evaluation
+from greenlane.learning.reliability import Check
+
+Plots = Callable[[Evaluation], Mapping[str, str]]
+"""Draws an evaluation: caption to SVG."""
+
+STYLE: Final = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#1c2430}
+table{border-collapse:collapse;margin:.5rem 0 1.5rem}td,th{padding:.2rem .9rem .2rem 0;text-align:left;
+border-bottom:1px solid #e3e7ec;font-variant-numeric:tabular-nums}figure{display:inline-block;margin:0 1rem 1rem 0}
+figcaption{font-size:13px;color:#5a6675;max-width:29rem}svg{width:29rem;height:auto}.pass{color:#17803d}
+.fail{color:#b42318}.undecided{color:#8a6100}
+"""
+
+
+def html(evaluation: Evaluation, *, title: str, facts: Mapping[str, Any], plots: Plots) -> str:
+    """The whole report as one page; `facts` are shown as they are (model, training set, parameters)."""
+    figures = "".join(
+        f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
+        for caption, svg in plots(evaluation).items()
+    )
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
+        f"<h1>{escape(title)}</h1>{table(summary(evaluation))}{figures}"
+        f"<h2>Are the probabilities right? {escape(evaluation.verdict.capitalize())}.</h2>{checks(evaluation.checks)}"
+        f"<h2>How it was made</h2>{table({name: str(value) for name, value in facts.items()})}</html>\n"
+    )
+
+
+def summary(evaluation: Evaluation) -> dict[str, str]:
+    auc, precision, point = evaluation.auc, evaluation.average_precision, evaluation.operating_point
+    return {
+        "payments, reported frauds": f"{evaluation.rows:,}, {evaluation.events:,} ({evaluation.base_rate:.3%})",
+        "area under ROC": f"{auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})",
+        "average precision": f"{precision.value:.3f} ({precision.low:.3f} to {precision.high:.3f})",
+        **{f"card precision@{k}": f"{value:.3f}" for k, value in evaluation.card_precision.items()},
+        "blocked at break-even": f"{point.blocked_share:.3%}: precision {point.precision:.3f}, recall {point.recall:.3f}",
+        "cost per 1,000 payments": f"{point.cost_per_1000_minor:,.0f} minor units",
+        "- if all were allowed": f"{point.allow_all_cost_per_1000_minor:,.0f}",
+        "- at the best fixed threshold": f"{point.best_threshold_cost_per_1000_minor:,.0f} ({point.best_threshold:.4f})",
+    }
+
+
+def table(rows: Mapping[str, str]) -> str:
+    lines = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows.items())
+    return f"<table>{lines}</table>"
+
+
+def checks(found: list[Check]) -> str:
+    lines = "".join(
+        f"<tr><td>{escape(c.name)}</td><td>{c.value:.3f}</td><td>{c.low:.3f} to {c.high:.3f}</td>"
+        f'<td>{band(c)}</td><td class="{c.state}">{c.state}</td></tr>'
+        for c in found
+    )
+    return f"<table><tr><th>check</th><th>value</th><th>95 % interval</th><th>band</th><th></th></tr>{lines}</table>"
+
+
+def band(one: Check) -> str:
+    low = "" if one.band_low is None else f"{one.band_low:g}"
+    high = "" if one.band_high is None else f"{one.band_high:g}"
+    return f"{low} to {high}" if low and high else (f"above {low}" if low else f"at most {high}")
+
+
+def write(
+    directory: Path, evaluation: Evaluation, *, title: str, facts: Mapping[str, Any], plots: Plots
+) -> tuple[Path, Path]:
+    """Write report.html and report.json into the directory, and answer their paths."""
+    directory.mkdir(parents=True, exist_ok=True)
+    page, data = directory / "report.html", directory / "report.json"
+    page.write_text(html(evaluation, title=title, facts=facts, plots=plots), encoding="utf-8")
+    data.write_bytes(msgspec.json.encode({"title": title, "facts": facts, "evaluation": evaluation.record()}) + b"\n")
+    return page, data
