@@ -6,6 +6,7 @@ DIR/
   server.json      while one runs     spill.sqlite    cold state        models/     artefacts, by hash
 """
 
+import gc
 import hashlib
 import os
 import platform
@@ -15,7 +16,9 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 import greenlane
@@ -49,6 +52,7 @@ from greenlane.ports.subjects import SubjectMap
 from greenlane.replay import Replayed, Replayer, width_of
 from greenlane.settings import Settings, make_directory, read_settings
 
+Progress = Callable[[int, int], None]
 ONLINE_ROOMS = ("decisions", "features", "journal", "merchants", "models", "payments", "policy", "ports")
 
 
@@ -406,4 +410,37 @@ def is_running(places: Places) -> bool:
     return False
 
 
-Progress = Callable[[int, int], None]
+def run_http(application: Callable[..., Any], *, host: str, port: int, on_ready: Callable[[int], None]) -> None:
+    """Serve until told to stop."""
+    from greenlane.adapters.uvicorn_server import run
+
+    run(application, host=host, port=port, on_ready=on_ready)
+
+
+def freeze_memory() -> None:
+    """What lives as long as the process is not the collector's business: its pauses would be every latency's tail."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+
+
+def write_server_file(places: Places, *, url: str) -> None:
+    """Where the running server of this directory is to be found."""
+    part = places.server.with_suffix(".part")
+    part.touch(mode=0o600)
+    part.write_bytes(msgspec.json.encode({"url": url, "pid": os.getpid()}))
+    part.replace(places.server)
+
+
+def replay_sample(directory: Path, *, sample: int, refold: bool, progress: Progress) -> Replayed:
+    """Recompute a sample of all decisions, drawn by the hash of their ids: the same journal, the same sample."""
+    reader = open_reader(directory)
+    decisions = [decision_id(e.generation, e.seq) for e in reader.entries() if e.kind == "decision"]
+    ranked = sorted(decisions, key=lambda one: name_of("sample", one))
+    wanted = set(ranked[:sample])
+    replayer = replayer_of(reader.places, reader.settings, refold=refold, first_complete_us=complete_from(reader.store))
+    _, last = reader.store.span()
+    for entry in replayer.walk(reader.entries(), wanted):
+        if entry.seq % 1000 == 0:
+            progress(entry.seq, last)
+    return replayer.found

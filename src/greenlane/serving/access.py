@@ -42,6 +42,7 @@ class KeyFile:
     def __init__(self, path: Path):
         self.path = path
         self.known: dict[str, StoredKey] = {}
+        self.mine: dict[str, StoredKey] = {}
         self.read_at = self.changed_at = 0.0
 
     def stored(self) -> list[StoredKey]:
@@ -62,6 +63,12 @@ class KeyFile:
             f"key_{secrets.token_hex(4)}", hashed(key), msgspec.convert(scopes, tuple[Grant, ...]), created
         )
         self.write([*self.stored(), fresh])
+        return key
+
+    def local(self, scope: Grant) -> str:
+        """A key that this process alone knows, for its own children; it is written nowhere."""
+        key = f"glk_{secrets.token_urlsafe(24)}"
+        self.mine = {hashed(key): StoredKey("key_local", hashed(key), (scope,))}
         return key
 
     def revoke(self, key_id: str) -> None:
@@ -90,7 +97,8 @@ class KeyFile:
         """The key, or an InputError of status 401 (unknown) or 403 (known, but not for this)."""
         self.refresh()
         bearer, _, key = authorization.partition(" ")
-        stored = self.known.get(hashed(key)) if bearer.lower() == "bearer" else None
+        digest = hashed(key) if bearer.lower() == "bearer" else ""
+        stored = self.known.get(digest) or self.mine.get(digest)
         if stored is None:
             raise refused(401, "invalid_key", "no valid API key", "send `Authorization: Bearer glk_...`")
         if scope not in stored.scopes and "admin" not in stored.scopes:

@@ -486,8 +486,8 @@ class Doors:
                 query={"limit": "1 to 100", "cursor": "`next_cursor` of the page before"}), self.list_decisions),
             (op("GET", "/v1/decisions/{id}", "One decision", "read", Decision, errors=(404,),
                 query={"expand": "`features` adds the feature values"}), self.get_decision),
-            (op("POST", "/v1/outcomes", "Report an outcome, or a list of up to 1,000", "report", Taken | TakenList,
-                body=Outcome | list[Outcome], errors=(400, 409, 413, 422, 503)), self.post_outcomes),
+            (op("POST", "/v1/outcomes", "Report an outcome, or a list of up to 1,000", "report", (Taken, TakenList),
+                body=(Outcome, OUTCOMES), errors=(400, 409, 413, 422, 503)), self.post_outcomes),
             (op("GET", "/v1/payments/{id}", "A payment's timeline", "read", Timeline, errors=(404,)), self.get_payment),
             (op("POST", "/v1/replay", "Recompute decisions", "read", ReplayAnswer, body=ReplayRequest,
                 errors=(400, 413, 422)), Slow(self.post_replay)),
@@ -527,6 +527,8 @@ EXAMPLE_ATTEMPT: Final = {
         "payment_method": {"card": {"fingerprint": "fp_9c2b7a", "network": "visa", "issuer_country": "DE"}},
     },
 }
+
+OUTCOMES: Final = list[Outcome]
 
 REPLAY_DECODER: Final = msgspec.json.Decoder(ReplayRequest)
 MOVE_DECODER: Final = msgspec.json.Decoder(MoveRequest)

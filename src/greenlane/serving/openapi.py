@@ -20,8 +20,9 @@ class Operation(Struct, frozen=True, kw_only=True):
     summary: str
     scope: str | None
     response: Any
-    """The type of the 200 body (or a schema-less type such as str for text)."""
+    """The type of the answer's body; a tuple of types where it is one of them."""
     body: Any = None
+    """The same of the request's body."""
     description: str = ""
     query: dict[str, str] = {}
     headers: dict[str, str] = {}
@@ -47,7 +48,7 @@ ERROR_TEXT: Final = {
 
 def document(operations: Sequence[Operation], error_type: Any) -> Schema:
     """The whole OpenAPI document as builtins."""
-    types = [t for o in operations for t in (o.body, o.response) if t is not None] + [error_type]
+    types = [t for o in operations for body in (o.body, o.response) for t in alternatives(body)] + [error_type]
     schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     schema_of = dict(zip(map(id, types), schemas, strict=True))
     paths: Schema = {}
@@ -70,8 +71,19 @@ def document(operations: Sequence[Operation], error_type: Any) -> Schema:
     }
 
 
+def alternatives(body: Any) -> tuple[Any, ...]:
+    if body is None:
+        return ()
+    return body if isinstance(body, tuple) else (body,)
+
+
+def any_of(body: Any, schema_of: dict[int, Schema]) -> Schema:
+    found = [schema_of[id(one)] for one in alternatives(body)]
+    return found[0] if len(found) == 1 else {"anyOf": found}
+
+
 def described(operation: Operation, schema_of: dict[int, Schema], error_id: int) -> Schema:
-    content = {operation.content_type: {"schema": schema_of[id(operation.response)]}}
+    content = {operation.content_type: {"schema": any_of(operation.response, schema_of)}}
     out: Schema = {
         "summary": operation.summary,
         "operationId": operation.method.lower() + operation.path.translate({ord("/"): "_", ord("{"): "", ord("}"): ""}),
@@ -84,7 +96,7 @@ def described(operation: Operation, schema_of: dict[int, Schema], error_id: int)
         out["security"] = [{"key": []}]
         out["description"] = f"{operation.description}\n\nScope: `{operation.scope}`.".strip()
     if operation.body is not None:
-        media: Schema = {"schema": schema_of[id(operation.body)]}
+        media: Schema = {"schema": any_of(operation.body, schema_of)}
         if operation.example is not None:
             media["example"] = operation.example
         out["requestBody"] = {"required": True, "content": {"application/json": media}}

@@ -1,0 +1,5 @@
+"""`python -m greenlane` is `greenlane`."""
+
+from greenlane.cli import main
+
+main()

@@ -1,0 +1,80 @@
+"""One server process: a system, its door, and the follower beside it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from greenlane.payments.times import format_rfc3339
+from greenlane.serving.access import GRANTS, KeyFile
+from greenlane.serving.app import door
+from greenlane.serving.http import Request
+from greenlane.wiring import Places, System, freeze_memory, open_system, run_http, write_server_file
+
+ADMIN_KEY = "GREENLANE_ADMIN_KEY"
+"""How the follower, a child of the server, is given the key of the local admin door."""
+
+
+def run_server(directory: Path, *, host: str, port: int, with_follower: bool, tell: Callable[[str], None]) -> None:
+    """Serves until SIGTERM or SIGINT. Raises SettingsError or JournalError before it listens, never after."""
+    system = open_system(directory)
+    keys = KeyFile(system.places.keys)
+    created = format_rfc3339(system.clock.now_us())
+    first_key = "" if keys.stored() else keys.create(GRANTS, created=created)
+    application = door(system, keys, on_failure=failure_of(system, tell))
+    children: list[subprocess.Popen[bytes]] = []
+
+    def ready(bound_port: int) -> None:
+        freeze_memory()
+        url = f"http://{host}:{bound_port}"
+        admin_key = keys.local("admin")
+        write_server_file(system.places, url=url)
+        tell(f"greenlane serves {directory} at {url}  (docs: {url}/docs)")
+        if first_key:
+            tell(f"API key, shown once: {first_key}")
+            tell(curl_line(url, first_key))
+        if with_follower:
+            children.append(start_follower(system.places, admin_key))
+
+    try:
+        run_http(application, host=host, port=port, on_ready=ready)
+    finally:
+        system.places.server.unlink(missing_ok=True)
+        for child in children:
+            child.send_signal(signal.SIGTERM)
+        for child in children:
+            child.wait(timeout=30)
+
+
+def failure_of(system: System, tell: Callable[[str], None]) -> Callable[[Request, Exception], None]:
+    def failed(request: Request, error: Exception) -> None:
+        """Never the body: it may hold what must not be logged."""
+        system.metrics.failed.inc()
+        place = traceback.extract_tb(error.__traceback__)[-1:]
+        where = f"{place[0].filename}:{place[0].lineno}" if place else "?"
+        tell(f"{request.method} {request.path} failed: {type(error).__name__} at {where}")
+
+    return failed
+
+
+def start_follower(places: Places, admin_key: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "greenlane", "follow", "--data", str(places.root)]
+    return subprocess.Popen(command, env={**os.environ, ADMIN_KEY: admin_key}, stdin=subprocess.DEVNULL)  # noqa: S603 - our own program
+
+
+def curl_line(url: str, key: str) -> str:
+    body = {
+        "attempt_id": "att_1",
+        "payment": {
+            "id": "pay_1",
+            "amount": 12999,
+            "currency": "EUR",
+            "merchant_id": "shop_1",
+            "payment_method": {"card": {"fingerprint": "fp_1", "network": "visa", "issuer_country": "DE"}},
+        },
+    }
+    return f"try: curl -s {url}/v1/decisions -H 'Authorization: Bearer {key}' -d '{json.dumps(body)}'"
