@@ -18,6 +18,7 @@ from greenlane.policy.price import price, route_matrix
 from greenlane.policy.value import INTERVENTIONS, TERMS, VALUE, values
 
 FREE: Final = Multipliers()
+ROW: Final = {intervention: row for row, intervention in enumerate(INTERVENTIONS)}
 UNVALUED: Final = (0,) * len(TERMS)
 
 
@@ -57,8 +58,8 @@ class Chosen(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     @property
     def actions(self) -> list[Action]:
         """Every eligible action, once: the order of `values_micro` and `distribution`."""
-        pairs = Eligible(self.interventions, self.routes, ()).actions
-        return [Action(intervention, route) for intervention, route in pairs]
+        may = self._eligible
+        return [Action(*may.action(at)) for at in range(may.size)]
 
     @property
     def value_micro(self) -> int:
@@ -67,13 +68,16 @@ class Chosen(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     @property
     def propensity(self) -> int:
         """Of 2^32: how probable the action was."""
-        return self.distribution[self.actions.index(self.action)]
+        return self.distribution[self._eligible.place(self.action.intervention, self.action.route)]
+
+    @property
+    def _eligible(self) -> Eligible:
+        return Eligible(self.interventions, self.routes, self.stops)
 
 
 class Seen(Struct, frozen=True, kw_only=True, gc=False):
     """What the choice looked at; values in the order of the actions."""
 
-    actions: list[tuple[str, str]]
     best: int
     next_best: int | None = None
     values_micro: tuple[int, ...] = ()
@@ -115,7 +119,7 @@ def choose(
         rung = "static"
     if fraud_probability_e9 is None or rung in ("static", "merchant_default"):
         picked = without_model(may, attempt, economics, amount_minor=amount_minor, rung=rung)
-        seen = Seen(actions=may.actions, best=may.actions.index(picked))
+        seen = Seen(best=may.place(*picked))
     else:
         beliefs = believe(
             attempt, fraud_probability_e9, may.routes, economics=economics, priors=policy.priors, history=history
@@ -136,30 +140,31 @@ def choose(
 def look(may: Eligible, beliefs: Beliefs, table: NDArray[np.int64], economics: Economics) -> Seen:
     """The best and the next best of the eligible actions in a value table; ties keep the order of the actions."""
     if not may.routes:
-        return Seen(actions=may.actions, best=0)
+        return Seen(best=0)
     by_intervention = table[:, :, VALUE].tolist()
     worth: list[int] = []
     for intervention in may.interventions[:-1]:
-        worth += by_intervention[INTERVENTIONS.index(intervention)]
+        worth += by_intervention[ROW[intervention]]
     worth.append(by_intervention[-1][0])
     best = worth.index(max(worth))
-    rest = [value for at, value in enumerate(worth) if at != best]
-    next_best = None
-    if rest:
-        at = rest.index(max(rest))
-        next_best = at + (at >= best)
-    actions = may.actions
-    intervention, route = actions[best]
+    intervention, route = may.action(best)
     allowed = by_intervention[0]
     column = may.routes.index(route) if route else allowed.index(max(allowed))
     return Seen(
-        actions=actions,
         best=best,
-        next_best=next_best,
+        next_best=_next_best(worth, best),
         values_micro=tuple(worth),
-        terms_micro=tuple(table[INTERVENTIONS.index(intervention), column, :VALUE].tolist()),
+        terms_micro=tuple(table[ROW[intervention], column, :VALUE].tolist()),
         probabilities=probabilities(beliefs, column, dispute_e9=economics.dispute_ppm * 1_000),
     )
+
+
+def _next_best(worth: list[int], best: int) -> int | None:
+    rest = worth[:best] + worth[best + 1 :]
+    if not rest:
+        return None
+    at = rest.index(max(rest))
+    return at + 1 if at >= best else at
 
 
 def _record(
@@ -172,18 +177,17 @@ def _record(
     ingest_us: int,
     multipliers: Multipliers,
 ) -> Chosen:
-    actions = seen.actions
-    distribution, leaked = settled(greedy(len(actions), seen.best), best=seen.best)
+    distribution, leaked = settled(greedy(may.size, seen.best), best=seen.best)
     worth, runner_up = seen.values_micro, seen.next_best
     return Chosen(
-        action=Action(*actions[seen.best]),
+        action=Action(*may.action(seen.best)),
         rung=rung,
         interventions=may.interventions,
         routes=may.routes,
         values_micro=worth,
         distribution=distribution,
         terms_micro=seen.terms_micro,
-        runner_up=None if runner_up is None else Action(*actions[runner_up]),
+        runner_up=None if runner_up is None else Action(*may.action(runner_up)),
         value_gap_micro=0 if runner_up is None else worth[seen.best] - worth[runner_up],
         probabilities=seen.probabilities,
         multipliers=multipliers,

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from greenlane.merchants.economics import Economics, RouteTerms
-from greenlane.payments.attempt import Attempt, Card, Route
+from greenlane.payments.attempt import Attempt, Route
 from greenlane.policy.history import History
 from greenlane.policy.mandate import sca_required
 from greenlane.policy.value import INTERVENTIONS
@@ -21,10 +21,26 @@ class Eligible(NamedTuple):
     """The hard constraints that took something away, by name."""
 
     @property
-    def actions(self) -> list[tuple[str, str]]:
-        """(intervention, route), the order of every distribution; a block goes over no route."""
-        over = [(intervention, route) for intervention in self.interventions[:-1] for route in self.routes]
-        return [*over, ("block", "")]
+    def size(self) -> int:
+        """How many actions: every intervention but the block over every route, and the block over none."""
+        return (len(self.interventions) - 1) * len(self.routes) + 1
+
+    def action(self, at: int) -> tuple[str, str]:
+        """(intervention, route) at a place of the one order that values and distributions have; the block is last.
+
+        >>> may = Eligible(("allow", "block"), ("a", "b"), ())
+        >>> [may.action(at) for at in range(may.size)]
+        [('allow', 'a'), ('allow', 'b'), ('block', '')]
+        """
+        if at == self.size - 1:
+            return "block", ""
+        return self.interventions[at // len(self.routes)], self.routes[at % len(self.routes)]
+
+    def place(self, intervention: str, route: str) -> int:
+        """The place of an action: the inverse of `action`."""
+        if intervention == "block":
+            return self.size - 1
+        return self.interventions.index(intervention) * len(self.routes) + self.routes.index(route)
 
 
 def eligible(
@@ -38,7 +54,7 @@ def eligible(
 ) -> Eligible:
     """The eligible actions; `stops` are hits of lists and blocking rules, and leave only the block.
 
-    >>> from greenlane.payments.attempt import Payment, PaymentMethod
+    >>> from greenlane.payments.attempt import Card, Payment, PaymentMethod
     >>> order_by_phone = Attempt(attempt_id="a", payment=Payment(id="p", amount=1, currency="EUR", merchant_id="m",
     ...     channel="moto", payment_method=PaymentMethod(card=Card(fingerprint="fp_1"))))
     >>> eligible(order_by_phone, Economics(), amount_minor=1, history=History()).interventions
@@ -59,23 +75,28 @@ def eligible_routes(attempt: Attempt, economics: Economics) -> tuple[str, ...]:
     card = attempt.payment.payment_method.card
     if card is None:
         return tuple(sorted({route.id for route in offered if route.network is None}))
-    return tuple(sorted({route.id for route in offered if _takes(route, card)}))
-
-
-def _takes(route: Route | RouteTerms, card: Card) -> bool:
-    """A card of an unnamed network ("other") may be of the route's."""
-    same_network = route.network is None or card.network in (route.network, "other")
-    return same_network and card.credential in route.credentials
+    networks = (None, card.network)
+    unnamed = card.network == "other"
+    return tuple(
+        sorted(
+            {
+                route.id
+                for route in offered
+                if card.credential in route.credentials and (unnamed or route.network in networks)
+            }
+        )
+    )
 
 
 def _hard_stops(economics: Economics, amount_minor: int, history: History, routes: tuple[str, ...]) -> tuple[str, ...]:
-    above = economics.amount_max_minor is not None and amount_minor > economics.amount_max_minor
-    found = {
-        "amount_above_merchant_limit": above,
-        "authentication_rejected": history.status == "R",
-        "no_eligible_route": not routes,
-    }
-    return tuple(name for name, holds in found.items() if holds)
+    found = []
+    if economics.amount_max_minor is not None and amount_minor > economics.amount_max_minor:
+        found.append("amount_above_merchant_limit")
+    if history.status == "R":
+        found.append("authentication_rejected")
+    if not routes:
+        found.append("no_eligible_route")
+    return tuple(found)
 
 
 def _barred(attempt: Attempt, economics: Economics, history: History, *, review_open: bool) -> dict[str, str]:

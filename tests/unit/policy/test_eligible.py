@@ -123,4 +123,4 @@ def test_a_route_must_take_the_network_and_the_credential():
 def test_without_a_route_there_is_only_the_block():
     found = may(attempt(routes=[Route(id="mc", network="mastercard")]))
     assert (found.interventions, found.stops) == (("block",), ("no_eligible_route",))
-    assert found.actions == [("block", "")]
+    assert found.size == 1 and found.action(0) == ("block", "")
