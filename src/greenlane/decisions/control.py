@@ -12,8 +12,9 @@ from greenlane.ports.journal import Entry, name_of
 class ControlRecord(Struct, frozen=True, array_like=True, gc=False):
     """`subject` is what kind of thing changed (features, import, model, ...), `id` which one; the rest is plain JSON.
 
-    >>> change = ControlRecord("features", "9f3c", "import", "first features of this directory", None, {"aggregations": []})
-    >>> control_of(Entry(1, 1, 0, "control", "import", "1", 0, 0, 1, b"", None, RECORD_ENCODER.encode(change))) == change
+    >>> change = ControlRecord("features", "9f3c", "import", "the first of this directory", None, {"derived": []})
+    >>> entry = Entry(1, 1, 0, "control", "import", "1", 0, 0, 1, b"", None, RECORD_ENCODER.encode(change))
+    >>> control_of(entry) == change
     True
     """
 
