@@ -58,10 +58,12 @@ def believe(
     situation = _situation(attempt)
     payer = authentication(priors, situation.issuer_country)
     p_h = fraud_given_history_e9(fraud_e9, history, payer=payer, fraud_approval_ppm=priors.fraud_approval_ppm)
+    route_terms, home = economics.route_terms, economics.country
     known: dict[str | None, Approval] = {}
     approvals = []
     for route in routes:
-        country = _acquirer_country(economics, route)
+        terms = route_terms.get(route)
+        country = home if terms is None else terms.acquirer_country or home
         if country not in known:
             known[country] = _now(approval(priors, situation, acquirer_country=country), history)
         approvals.append(known[country])
@@ -112,11 +114,6 @@ def _situation(attempt: Attempt) -> Situation:
         cvv_present=attempt.verification is not None and attempt.verification.cvv_result is not None,
         issuer_country=card.issuer_country if card else None,
     )
-
-
-def _acquirer_country(economics: Economics, route: str) -> str | None:
-    terms = economics.route_terms.get(route)
-    return (terms.acquirer_country if terms else None) or economics.country
 
 
 def _now(prior: Approval, history: History) -> Approval:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from greenlane.merchants.economics import Economics
+from greenlane.merchants.economics import Economics, Fees
 from greenlane.merchants.stakes import Perspective, Stakes, stakes
 from greenlane.policy.history import History
 from greenlane.policy.parameters import Multipliers
@@ -42,10 +42,15 @@ def route_matrix(
     >>> route_matrix([Approval(9 * 10**8, 0, 9 * 10**8, 0)], Economics(), ["default"], amount_minor=10_000).tolist()
     [[900000000.0, 0.0, 900000000.0, 0.0, 230.0, 5.0]]
     """
+    route_terms, usual = economics.route_terms, _costs(economics.fees, amount_minor)
     flat: list[float] = []
     for route, approval in zip(routes, approvals, strict=True):
-        terms = economics.route_terms.get(route)
-        fees = (terms.fees if terms else None) or economics.fees
+        terms = route_terms.get(route)
         flat += approval
-        flat += (fees.approved_minor(amount_minor), fees.declined_minor)
+        flat += usual if terms is None or terms.fees is None else _costs(terms.fees, amount_minor)
     return np.array(flat, dtype=np.float64).reshape(len(routes), 6)
+
+
+def _costs(fees: Fees, amount_minor: int) -> tuple[float, float]:
+    """f_r and c_r."""
+    return fees.approved_minor(amount_minor), fees.declined_minor

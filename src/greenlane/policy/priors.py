@@ -16,7 +16,7 @@ from greenlane.payments.attempt import Frozen
 from greenlane.policy.value import Authentication
 
 FRAUD_APPROVAL_RANGE_PPM: Final = (500_000, 950_000)
-"""The range of q_f / q_g over which a decision's sensitivity is shown."""
+"""Where q_f / q_g plausibly lies: choosing with `Priors(fraud_approval_ppm=...)` at both ends shows what hangs on it."""
 
 
 class Priors(Frozen, frozen=True, omit_defaults=False):

@@ -8,7 +8,7 @@ from greenlane.payments.attempt import Attempt, Card, Payment, PaymentMethod, Ro
 from greenlane.policy.choose import Action, Chosen, choose
 from greenlane.policy.distribution import TOTAL, settled
 from greenlane.policy.parameters import EPOCH_US, Policy
-from greenlane.policy.priors import Priors
+from greenlane.policy.priors import FRAUD_APPROVAL_RANGE_PPM, Priors
 
 MERCHANT = Policy(perspective="merchant")
 
@@ -83,3 +83,13 @@ def test_masses_that_do_not_sum_are_replaced_by_the_greedy_action_and_marked():
     assert settled((TOTAL - 1, 2, 0), best=2) == ((0, 0, TOTAL), True)
     assert settled((TOTAL + 1, -1), best=0) == ((TOTAL, 0), True)
     assert settled((TOTAL - 1, 1), best=0) == ((TOTAL - 1, 1), False)
+
+
+def test_the_assumed_approval_of_fraud_moves_losses_and_not_an_everyday_choice():
+    def with_ratio(ppm):
+        return chosen(p=2_000_000, policy=Policy(perspective="merchant", priors=Priors(fraud_approval_ppm=ppm)))
+
+    low, high = (with_ratio(ppm) for ppm in FRAUD_APPROVAL_RANGE_PPM)
+    assert low.action == high.action == Action("allow", "route_0")
+    assert low.probabilities.fraud_given_approval_e9 < high.probabilities.fraud_given_approval_e9
+    assert low.value_micro > high.value_micro
