@@ -6,17 +6,19 @@ DIR/
   server.json      while one runs     spill.sqlite    cold state        models/     artefacts, by hash
 """
 
+import fcntl
 import gc
 import hashlib
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
@@ -26,11 +28,11 @@ from greenlane.adapters.prometheus_metrics import Metrics
 from greenlane.adapters.sqlite_journal import SqliteJournal
 from greenlane.adapters.sqlite_spill import SqliteSpill
 from greenlane.adapters.sqlite_subjects import SqliteSubjects
-from greenlane.decide import Lane
+from greenlane.decide import Lane, believed_from
 from greenlane.decisions.answer import Versions
 from greenlane.decisions.control import ControlRecord, control_draft, control_of
 from greenlane.decisions.live import CHAMPION, Live, alias_change, features_change
-from greenlane.decisions.packing import unpack
+from greenlane.decisions.packing import pack, unpack
 from greenlane.decisions.record import decision_id
 from greenlane.decisions.releases import Releases, digest_of
 from greenlane.errors import JournalError, NotFound, SettingsError
@@ -40,17 +42,23 @@ from greenlane.features.definition import FeatureSet
 from greenlane.features.finalise import Finaliser
 from greenlane.features.stream import StreamEngine
 from greenlane.journal.freeze import Reporting, freeze
-from greenlane.journal.sequencer import Fold, Sequencer, replay
+from greenlane.journal.sequencer import Fold, Sequencer
 from greenlane.merchants.book import Book
 from greenlane.models import artefact
 from greenlane.models.fraud_model import FraudModel
+from greenlane.payments.attempt import Attempt, Card, Payment, PaymentMethod
+from greenlane.payments.facts import Facts
 from greenlane.payments.times import day_of, format_day
+from greenlane.policy.choose import choose
 from greenlane.policy.parameters import Policy
 from greenlane.ports.clock import Clock, FakeClock, SystemClock
 from greenlane.ports.journal import Entry, JournalStore, Position, name_of
 from greenlane.ports.subjects import SubjectMap
 from greenlane.replay import Replayed, Replayer, width_of
 from greenlane.settings import Settings, make_directory, read_settings
+
+if TYPE_CHECKING:
+    from greenlane.adapters.duckdb_engine import DuckdbEngine
 
 Progress = Callable[[int, int], None]
 ONLINE_ROOMS = ("decisions", "features", "journal", "merchants", "models", "payments", "policy", "ports")
@@ -68,10 +76,6 @@ class Places(Struct, frozen=True):
     @property
     def subjects(self) -> Path:
         return self.root / "subjects.sqlite"
-
-    @property
-    def spill(self) -> Path:
-        return self.root / "spill.sqlite"
 
     @property
     def keys(self) -> Path:
@@ -186,7 +190,7 @@ def open_system(directory: Path, *, clock: Clock | None = None, features: Featur
         journal.append(control_draft(change, source="engine", event_id="features/1"))
         journal.writer.wait(journal.position.seq)
     assert live.features is not None, "declared just above"
-    engine = current_engine(places, live.features, store, settings=settings)
+    engine, _ = current_engine(places, live.features, store, settings=settings)
     engine_fold.engine = engine
     reporting = reporting_of(settings)
     metrics = Metrics()
@@ -205,7 +209,28 @@ def open_system(directory: Path, *, clock: Clock | None = None, features: Featur
     if CHAMPION in live.aliases:
         lane.model = system.bound(live.aliases[CHAMPION])
     system.release()
+    warm(lane)
     return system
+
+
+def warm(lane: Lane) -> None:
+    """Compile and touch everything a decision runs through, so that the first payer waits no longer than the next."""
+    card = Card(fingerprint="warm", network="visa", issuer_country="DE")
+    payment = Payment(id="warm", amount=1, currency="EUR", merchant_id="warm", payment_method=PaymentMethod(card=card))
+    attempt = Attempt(attempt_id="warm", payment=payment)
+    facts = Facts(payment_id="warm", payment_us=0, amount_minor=1, currency="EUR", amount_reporting_minor=1, card=1)
+    vector = lane.features.read(facts, lane.journal.now().ingest_us)
+    unpack(pack(vector), len(vector))
+    believed = None if lane.model is None else believed_from(vector, lane.finaliser, lane.model).fraud_probability_e9
+    for probability_e9 in (believed, 1_000_000):
+        choose(
+            attempt,
+            amount_minor=1,
+            fraud_probability_e9=probability_e9,
+            economics=lane.economics_of("warm", mcc=None),
+            policy=lane.policy,
+            ingest_us=0,
+        )
 
 
 class Late:
@@ -218,23 +243,32 @@ class Late:
             self.engine.apply(entry)
 
 
-def current_engine(places: Places, features: FeatureSet, store: JournalStore, *, settings: Settings) -> StreamEngine:
+def current_engine(
+    places: Places, features: FeatureSet, store: JournalStore, *, settings: Settings, spill_name: str = "spill.sqlite"
+) -> tuple[StreamEngine, Position]:
     """The newest snapshot that is of this journal and these features, brought up to the last durable entry."""
-    spill = SqliteSpill(places.spill)
+    spill, room = SqliteSpill(places.root / spill_name), settings.feature_records_max
+    engine, position = None, Position(0, 0)
     for path in sorted(places.snapshots.glob("*.snapshot"), reverse=True):
-        loaded = snapshot.load(features, path, capacity_records=settings.feature_records_max, spill=spill)
+        loaded = snapshot.load(features, path, capacity_records=room, spill=spill)
         if loaded is not None and holds(store, loaded[1].generation, loaded[1].seq):
             engine, position = loaded
-            replay(store, [engine], after_seq=position.seq)
-            return engine
-    engine = StreamEngine(
-        features,
-        first_complete_us=complete_from(store),
-        capacity_records=settings.feature_records_max,
-        spill=spill,
-    )
-    engine.apply_many(all_entries(places, store))
-    return engine
+            break
+    if engine is None:
+        engine = StreamEngine(features, first_complete_us=complete_from(store), capacity_records=room, spill=spill)
+        entries = all_entries(places, store)
+    else:
+        entries = store.read(after_seq=position.seq)
+    last = [position]
+    engine.apply_many(passing(entries, last))
+    return engine, last[0]
+
+
+def passing(entries: Iterable[Entry], last: list[Position]) -> Iterator[Entry]:
+    """Passes entries on and keeps the position of the last."""
+    for entry in entries:
+        yield entry
+        last[0] = entry.position
 
 
 def holds(store: JournalStore, generation: int, seq: int) -> bool:
@@ -395,8 +429,6 @@ def open_reader(directory: Path) -> Reader:
 
 def is_running(places: Places) -> bool:
     """Does a server hold this directory?"""
-    import fcntl
-
     lock = places.journal.with_suffix(".lock")
     if not lock.exists():
         return False
@@ -408,6 +440,26 @@ def is_running(places: Places) -> bool:
     finally:
         os.close(fd)
     return False
+
+
+def day_table() -> "DuckdbEngine":
+    """An empty SQL engine, for day files."""
+    from greenlane.adapters.duckdb_engine import DuckdbEngine
+
+    return DuckdbEngine()
+
+
+@contextmanager
+def lock_follower(places: Places) -> Iterator[None]:
+    """One follower per directory; a killed one leaves nothing behind."""
+    fd = os.open(places.root / "follower.lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise JournalError(f"another follower runs on {places.root}", hint="one is enough") from error
+    finally:
+        os.close(fd)
 
 
 def run_http(application: Callable[..., Any], *, host: str, port: int, on_ready: Callable[[int], None]) -> None:

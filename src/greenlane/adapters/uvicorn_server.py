@@ -7,6 +7,7 @@ from typing import Any
 def run(app: Callable[..., Any], *, host: str, port: int, on_ready: Callable[[int], None] | None = None) -> None:
     """Serves until SIGTERM or SIGINT, finishes what it accepted, then returns. `on_ready` gets the bound port."""
     import asyncio
+    import signal
     import socket
 
     import uvicorn
@@ -35,5 +36,7 @@ def run(app: Callable[..., Any], *, host: str, port: int, on_ready: Callable[[in
             on_ready(listener.getsockname()[1])
         await running
 
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, lambda *_: None)  # the server raises it once more when it is done; the caller still has work
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(serve())

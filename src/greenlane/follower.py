@@ -1,0 +1,190 @@
+"""The second process: folds the journal for everything that is not an answer.
+
+    snapshots   the feature state, so that a server starts in seconds
+    days        each closed UTC day as one Parquet file
+    parity      a sample of the served vectors, computed again: by this fold at once, by SQL when the day closes
+
+It reads durable entries only and writes none. What it finds it tells the server over the local admin door.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+
+from greenlane.client import Client, Refused, Unreachable
+from greenlane.decisions.packing import unpack
+from greenlane.decisions.record import record_of
+from greenlane.features.inputs import INPUTS
+from greenlane.features.parity import Mismatch, compare, is_sampled, report
+from greenlane.features.sql import features_sql
+from greenlane.features.stream import StreamEngine
+from greenlane.journal.days import Day, closed_days
+from greenlane.ports.journal import Entry, Position
+from greenlane.replay import width_of
+from greenlane.wiring import (
+    Reader,
+    complete_from,
+    current_engine,
+    day_table,
+    lock_follower,
+    open_reader,
+    save_snapshot,
+)
+
+POLL_S = 0.5
+BATCH_MAX = 20_000
+SQL_ROWS_MAX = 2_000
+"""Vectors of one day that SQL computes again."""
+
+
+@dataclass
+class Parity:
+    """What was compared since the follower started, and what differed."""
+
+    vectors: int = 0
+    mismatches: list[Mismatch] = field(default_factory=list)
+
+
+class Follower:
+    """One follower of one directory; `step` does a bounded piece of work, so that it can stop at any time."""
+
+    def __init__(self, reader: Reader, *, tell: Callable[[str], None], admin: Client | None):
+        self.reader, self.tell, self.admin = reader, tell, admin
+        self.first_complete_us = complete_from(reader.store)
+        self.parity = Parity()
+        self.saved_at = time.monotonic()
+        self.engine, self.position = self.begin()
+
+    def begin(self) -> tuple[StreamEngine, Position]:
+        reader = self.reader
+        return current_engine(
+            reader.places, reader.features, reader.store, settings=reader.settings, spill_name="follower-spill.sqlite"
+        )
+
+    def step(self) -> int:
+        """Fold what is new, keep what is due; the number of entries folded."""
+        folded = 0
+        for entry in self.reader.store.read(after_seq=self.position.seq, upto_seq=self.position.seq + BATCH_MAX):
+            self.check(entry)
+            self.engine.apply(entry)
+            self.position = entry.position
+            folded += 1
+            if entry.kind == "control":
+                self.reader.live.apply(entry)
+        if self.reader.features != self.engine.features:
+            self.tell("the features changed: folding the journal again")
+            self.engine, self.position = self.begin()
+        if folded < BATCH_MAX and time.monotonic() - self.saved_at >= self.reader.settings.snapshot_every_s:
+            self.keep()
+        return folded
+
+    def keep(self) -> None:
+        """A snapshot, and every day that has closed."""
+        self.saved_at = time.monotonic()
+        if self.position.seq:
+            save_snapshot(self.reader.places, self.engine, self.position.generation, self.position.seq)
+        for day in closed_days(self.reader.store):
+            path = self.reader.places.days / f"{day.name}.parquet"
+            if not path.exists():
+                self.close_day(day, path)
+
+    def check(self, entry: Entry) -> None:
+        """Was the vector that was served the one this fold knows?"""
+        if entry.kind != "decision" or not is_sampled(entry.seq, self.reader.settings.parity_sample):
+            return
+        record, facts = record_of(entry), entry.facts
+        if facts is None or not record.known or record.vector_of:
+            return
+        served = unpack(record.known, width_of(self.engine.features))
+        again = self.engine.read(replace(facts, intervention="", route_id=""), entry.ingest_us)
+        seqs = np.array([entry.seq])
+        found = compare(self.engine.features, (seqs, served.reshape(1, -1)), (seqs, again.reshape(1, -1)))
+        self.parity.vectors += 1
+        self.note(found, f"entry {entry.seq}")
+
+    def close_day(self, day: Day, path: Path) -> None:
+        path.parent.mkdir(exist_ok=True)
+        table = day_table()
+        try:
+            entries = self.reader.store.read(after_seq=day.first_seq - 1, upto_seq=day.last_seq)
+            file = table.write_day(path, entries)
+            self.tell(f"closed {day.name}: {file.rows} entries, {file.sha256[:12]}")
+            table.load_days(self.days_within_reach(path))
+            self.check_day(day, table)
+        finally:
+            table.close()
+
+    def days_within_reach(self, path: Path) -> list[Path]:
+        """The day files that a vector of this day can depend on."""
+        reach_us = max((a.ttl_us for a in self.engine.features.aggregations), default=0)
+        days = 2 + reach_us // 86_400_000_000
+        return sorted(p for p in path.parent.glob("*.parquet") if p.name <= path.name)[-days:]
+
+    def check_day(self, day: Day, table: Any) -> None:
+        """The day's sample once more, by the SQL engine, over the Parquet files."""
+        served: list[tuple[int, Any]] = []
+        width = width_of(self.engine.features)
+        for entry in self.reader.store.read(after_seq=day.first_seq - 1, upto_seq=day.last_seq):
+            if entry.kind == "decision" and is_sampled(entry.seq, self.reader.settings.parity_sample):
+                record = record_of(entry)
+                if record.known and not record.vector_of:
+                    served.append((entry.seq, unpack(record.known, width)))
+        served = served[:SQL_ROWS_MAX]
+        if served:
+            start_us = self.first_complete_us if self.first_complete_us is not None else table.first_ingest_us()
+            seqs = np.array([seq for seq, _ in served], np.int64)
+            vectors = np.stack([vector for _, vector in served])
+            answered = table.read_at(features_sql(self.engine.features, start_us), seqs)
+            self.note(compare(self.engine.features, (seqs, vectors[:, len(INPUTS) :]), answered), day.name)
+        self.say("parity", day.name, {"vectors": self.parity.vectors, "mismatches": len(self.parity.mismatches)})
+
+    def note(self, mismatches: list[Mismatch], where: str) -> None:
+        """Any mismatch pages: it is told here, and to the server, whose metric an alarm watches."""
+        if mismatches:
+            self.parity.mismatches += mismatches
+            self.tell(f"PARITY {where}: {report(mismatches)}")
+            self.say("parity", where, {"vectors": self.parity.vectors, "mismatches": len(self.parity.mismatches)})
+
+    def say(self, subject: str, name: str, after: dict[str, Any]) -> None:
+        if self.admin is None:
+            return
+        body = {"subject": subject, "id": name, "why": "found by the follower", "after": after}
+        try:
+            self.admin.call("POST", "/v1/controls", body, dict[str, Any])
+        except (Refused, Unreachable) as error:
+            self.tell(f"the server did not take it: {error}")
+
+
+def run_follower(directory: Path, *, once: bool, tell: Callable[[str], None]) -> Parity:
+    """Follow until SIGTERM, or (once) until the journal's end. Raises JournalError where another follower runs."""
+    reader = open_reader(directory)
+    with lock_follower(reader.places):
+        follower = Follower(reader, tell=tell, admin=admin_of(reader))
+        stopped: list[int] = []
+        for wanted in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(wanted, lambda number, _frame: stopped.append(number))
+        while not stopped:
+            folded = follower.step()
+            if once and folded == 0:
+                break
+            if folded < BATCH_MAX:
+                time.sleep(0 if once else POLL_S)
+        follower.keep()
+        return follower.parity
+
+
+def admin_of(reader: Reader) -> Client | None:
+    """The server's door, where this process was given its key."""
+    key = os.environ.get("GREENLANE_ADMIN_KEY")
+    if not key or not reader.places.server.exists():
+        return None
+    told = msgspec.json.decode(reader.places.server.read_bytes(), type=dict[str, Any])
+    return Client(str(told["url"]), key=key, timeout_s=5)
