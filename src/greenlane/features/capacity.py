@@ -54,7 +54,8 @@ class Capacity:
         if self.spill is not None:
             self.spill.put(entity, key, words.tobytes(), expires_us)
         else:
-            self.dropped[int(k.home_of(entity, key))] = expires_us
+            word = int(k.home_of(entity, key))
+            self.dropped[word] = max(expires_us, self.dropped.get(word, expires_us))
 
     def _forget_expired(self, now: int) -> None:
         self._evictions += 1
@@ -64,7 +65,7 @@ class Capacity:
                 self.spill.forget(now)
 
     def mark(self, memory: Memory, row: k.Ints, columns: k.Ints) -> None:
-        """EVICTED over every column of a dropped history that is neither ABSENT nor WARMING."""
+        """EVICTED over every column of a dropped history whose value we cannot know any more."""
         if not self.dropped:
             return
         now, tables = int(row[k.INGEST]), memory.tables
@@ -72,7 +73,8 @@ class Capacity:
             if self.dropped.get(int(k.home_of(entity, key)), now - 1) < now:
                 continue
             for a in range(*tables.entities[entity, k.AGG_FROM : k.AGG_TO + 1]):
-                mine = columns[slice(*tables.aggregations[a, k.A_COLUMN_FROM : k.A_COLUMN_TO + 1])]
-                lost = (mine != ABSENT) & (mine != WARMING)
+                span = slice(*tables.aggregations[a, k.A_COLUMN_FROM : k.A_COLUMN_TO + 1])
+                mine, seen = columns[span], tables.columns[span, k.C_OP] == k.SEEN
+                lost = np.where(seen, mine != 1, (mine != ABSENT) & (mine != WARMING))
                 mine[lost] = EVICTED
                 self.evicted += int(lost.sum())
