@@ -8,7 +8,7 @@ import msgspec
 
 from greenlane.merchants.stakes import Perspective
 from greenlane.payments.attempt import Frozen
-from greenlane.policy.priors import GOOD_PAYERS, Priors
+from greenlane.policy.priors import ELSEWHERE, GOOD_PAYERS, Priors
 
 FORMULAS: Final = 1
 """Raised when a formula changes, so that the version does even where no parameter did."""
@@ -30,7 +30,7 @@ class Policy(Frozen, frozen=True, omit_defaults=False, dict=True, gc=True):
     @cached_property
     def version(self) -> str:
         """Content hash of all parameters and of the formulas' number."""
-        whole = msgspec.msgpack.encode((FORMULAS, EPOCH_US, self, sorted(GOOD_PAYERS.items())))
+        whole = msgspec.msgpack.encode((FORMULAS, EPOCH_US, self, sorted(GOOD_PAYERS.items()), ELSEWHERE))
         return hashlib.blake2b(whole, digest_size=8).hexdigest()
 
 

@@ -16,7 +16,7 @@ from greenlane.payments.attempt import Frozen
 from greenlane.policy.value import Authentication
 
 FRAUD_APPROVAL_RANGE_PPM: Final = (500_000, 950_000)
-"""Where q_f / q_g plausibly lies: choosing with `Priors(fraud_approval_ppm=...)` at both ends shows what hangs on it."""
+"""Where q_f / q_g plausibly lies: choosing with `Priors(fraud_approval_ppm=...)` at both ends shows its weight."""
 
 
 class Priors(Frozen, frozen=True, omit_defaults=False):
