@@ -19,7 +19,7 @@ Each error says what was wrong and where, and carries a hint for the person who 
 class GreenlaneError(Exception):
     """An error with a stable machine-readable `code`, the `param` (path) it is about and a `hint`.
 
-    >>> error = InputError("amount must be positive", code="invalid_amount", param="$.payment.amount", hint="send cents")
+    >>> error = InputError("amount must be positive", code="invalid_amount", param="$.payment.amount", hint="cents")
     >>> error.code, error.param
     ('invalid_amount', '$.payment.amount')
     """

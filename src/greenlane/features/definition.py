@@ -1,6 +1,6 @@
 """Feature definitions: declared once, served by the stream engine, backfilled by the SQL engine, equal bit for bit.
 
-The one rule, for a decision `q` (an entry position with its ingest time) and an aggregation over entries `e` of a source:
+The one rule, for a decision `q` (an entry with its ingest time) and an aggregation over entries `e` of a source:
 
     F(q) = fold over entries e with  key(e) = key(q)  and  e.seq < q.seq  and  e is kept
                                 and  left <= t(e)  [and t(e) < right, only where delay > 0]
@@ -15,7 +15,7 @@ All state and all values are integers. What is not a plain value is one of five 
     ABSENT   q has no key for this entity (a payment without a device)
     WARMING  q.ingest_us - width - delay is earlier than the journal's first complete instant
     NEVER    no kept event e with e.seq < q.seq and t(e) >= q.ingest_us - ttl
-    EMPTY    events, but none in this window: for Min, Max, Last, First, TimeSince and PreviousGap (Count, Sum, Distinct say 0)
+    EMPTY    events, but none in this window: for Min, Max, Last, First, TimeSince, PreviousGap (Count, Sum, Distinct: 0)
     EVICTED  state was dropped for lack of room (stream only, only where spilling is off; never in parity)
 
 The first that holds, in this order, is the value. `Seen` has no window: 1 if such an event exists within the ttl, else
@@ -144,8 +144,8 @@ ZERO_WHEN_EMPTY: Final = ("count", "sum", "distinct")
 class Measure(Struct, frozen=True, order=True):
     """What is folded; written `count`, `sum(amount_reporting_minor)`, `distinct(merchant_id, 16)`.
 
-    time_since: q.ingest_us less the latest t. previous_gap: the latest t less the one before. last / first: the field at
-    the greatest / least (t, seq). distinct: min(number of distinct non-absent values, cap).
+    time_since: q.ingest_us less the latest t. previous_gap: the latest t less the one before. last / first: the field
+    at the greatest / least (t, seq). distinct: min(number of distinct non-absent values, cap).
     """
 
     op: Op
@@ -291,7 +291,7 @@ class Derived(Struct, frozen=True):
     """A float computed by the finaliser from columns and inputs; missing (NaN) where any part it needs is missing.
 
     Grammar: + - * / ( ), comparisons (1 or 0), numbers, inputs by name, and
-    count(agg, 30d)  sum(agg.field, 30d)  min max last first distinct  time_since(agg, 30d) in seconds  previous_gap in seconds
+    count(agg, 30d)  sum(agg.field, 30d)  min max last first distinct  time_since(agg, 30d) and previous_gap in seconds
     mean(agg.field, 30d) = sum / count   rate(agg_a, agg_b, 30d) = count / count   never_seen(agg) = 1 or 0
     coalesce(x, y) = y where x is missing. A division by zero is missing.
     """

@@ -1,7 +1,8 @@
 """Facts: what is frozen about a payment when an entry is appended, and all that a feature may ever look at.
 
-A later outcome carries a copy of the facts of the payment it refers to, so that features never join. People's identifiers
-are 64-bit random pseudonyms (0 = absent): erasing a subject's row in the map makes them meaningless, and features and replay go on.
+A later outcome carries a copy of the facts of the payment it refers to, so that features never join. People's
+identifiers are 64-bit random pseudonyms (0 = absent): erasing a subject's row in the map makes them meaningless, and
+features and replay go on.
 """
 
 from msgspec import Struct
@@ -60,7 +61,7 @@ class Facts(Struct, frozen=True, array_like=True, gc=False, kw_only=True):
     # the attempt and what became of it
     route_id: str = ""
     intervention: str = ""
-    """Of the decision this entry is, or refers to: allow, challenge, review, block; "" when Greenlane never decided it."""
+    """Of the decision this entry is, or refers to: allow, challenge, review, block; "" when Greenlane never decided."""
     code: str = ""
     """Network response code of an authorisation, trans_status of an authentication, reason of a dispute."""
     decline_class: str = ""

@@ -37,8 +37,9 @@ class Executed(Frozen, frozen=True):
 class Outcome(Frozen, frozen=True):
     """One thing that happened to a payment or an attempt; idempotent by (`source`, `event_id`).
 
-    It names what it is about by `decision_id`, `attempt_id`, `payment_id`, or brings a whole `payment` that Greenlane never saw.
-    `occurred_at` is the world's time; the time it was observed is our ingest. A `reversal` names in `reverses` the type it takes back.
+    It names what it is about by `decision_id`, `attempt_id`, `payment_id`, or brings a whole `payment` that Greenlane
+    never saw. `occurred_at` is the world's time; the time it was observed is our ingest. A `reversal` names in `reverses`
+    the type it takes back.
 
     >>> body = b'{"type": "fraud_report", "source": "issuer", "event_id": "tc40-1", "payment_id": "pay_1"}'
     >>> msgspec.json.decode(body, type=Outcome).type
@@ -53,8 +54,12 @@ class Outcome(Frozen, frozen=True):
     payment_id: Id | None = None
     payment: Payment | None = None
     occurred_at: Timestamp | None = None
-    result: Literal["approved", "declined", "partially_approved", "unknown", "succeeded", "failed", "won", "lost", "opened"] | None = None
-    """Of an authorization: approved, declined, partially_approved, unknown. Of others: succeeded, failed, opened, won, lost."""
+    result: (
+        Literal["approved", "declined", "partially_approved", "unknown", "succeeded", "failed", "won", "lost", "opened"]
+        | None
+    ) = None
+    """Of an authorization: approved, declined, partially_approved, unknown. Of others: succeeded, failed, opened, won,
+    lost."""
     network: Network | None = None
     network_response_code: Annotated[str, Meta(max_length=8)] | None = None
     merchant_advice_code: Annotated[str, Meta(max_length=8)] | None = None
