@@ -88,7 +88,13 @@ def serve(
     """
     from greenlane.serving.server import run_server
 
-    run_server(data, host=host, port=port, with_follower=follower, tell=lambda text: err.print(text, markup=False, soft_wrap=True))
+    run_server(
+        data,
+        host=host,
+        port=port,
+        with_follower=follower,
+        tell=lambda text: err.print(text, markup=False, soft_wrap=True),
+    )
 
 
 @app.command()
@@ -149,7 +155,7 @@ def replay(
         "decisions": found.decisions,
         "vectors": found.vectors,
         "different": found.different,
-        "runtime_differs": found.runtime_differs,
+        "runtime_differs": len(found.runtime_differs),
         "first_differences": [msgspec.to_builtins(d) for d in found.differences[:10]],
     }
     if as_json:
@@ -159,9 +165,9 @@ def replay(
         if refold:
             out.print(f"{found.vectors} feature vectors refolded", markup=False)
         if found.runtime_differs:
-            out.print(f"{found.runtime_differs} were made by another engine or runtime: runtime differs", markup=False)
-        for difference in found.differences[:10]:
-            out.print(f"  {difference}", markup=False)
+            out.print(f"{len(found.runtime_differs)} were made by another engine or runtime (runtime differs)")
+        for d in found.differences[:10]:
+            out.print(f"  {d.decision_id} {d.what}: logged {d.logged}, recomputed {d.recomputed}", markup=False)
     if found.different:
         raise typer.Exit(1)
 

@@ -43,13 +43,14 @@ class Replayed:
 
     decisions: int = 0
     vectors: int = 0
-    runtime_differs: int = 0
-    """Decisions made by another engine or runtime than this one: byte equality is not promised for them."""
     differences: list[Difference] = field(default_factory=list)
+    runtime_differs: set[str] = field(default_factory=set)
+    """Decisions made by another engine or runtime than this one: byte equality is not promised for them."""
 
     @property
     def different(self) -> int:
-        return len({d.decision_id for d in self.differences})
+        """Decisions that came out otherwise although nothing that decides had changed."""
+        return len({d.decision_id for d in self.differences} - self.runtime_differs)
 
 
 class Replayer:
@@ -102,11 +103,14 @@ class Replayer:
         record = record_of(entry)
         made_by = self.releases.versions(record.release)
         self.found.decisions += 1
-        self.found.runtime_differs += (made_by.engine, made_by.runtime) != (self.versions.engine, self.versions.runtime)
+        if (made_by.engine, made_by.runtime) != (self.versions.engine, self.versions.runtime):
+            self.found.runtime_differs.add(name(entry))
         believed = self.believed(record, made_by)
         self.compare(entry, "fraud_probability_e9", record.fraud_probability_e9, believed.fraud_probability_e9)
         self.compare(entry, "reasons", record.reasons, believed.reasons)
-        self.compare(entry, "chosen", record.chosen, self.chosen(entry, record))
+        chosen = self.chosen(entry, record)
+        for part in Chosen.__struct_fields__:
+            self.compare(entry, f"chosen.{part}", getattr(record.chosen, part), getattr(chosen, part))
         if self.refold and record.known and not record.vector_of and self.engine is not None:
             self.check_vector(entry, record, self.engine)
 
@@ -128,7 +132,7 @@ class Replayer:
             amount_minor=entry.facts.amount_reporting_minor,
             fraud_probability_e9=record.fraud_probability_e9,
             economics=self.book.economics(payment.merchant_id, mcc=payment.mcc),
-            policy=self.policy,
+            policy=self.live.policies.get(record.chosen.policy_version, self.policy),
             ingest_us=entry.ingest_us,
             rung=record.chosen.rung,
             multipliers=record.chosen.multipliers,

@@ -31,7 +31,7 @@ from greenlane.adapters.sqlite_subjects import SqliteSubjects
 from greenlane.decide import Lane, believed_from
 from greenlane.decisions.answer import Versions
 from greenlane.decisions.control import ControlRecord, control_draft, control_of
-from greenlane.decisions.live import CHAMPION, Live, alias_change, features_change
+from greenlane.decisions.live import CHAMPION, Live, alias_change, features_change, policy_change
 from greenlane.decisions.packing import pack, unpack
 from greenlane.decisions.record import decision_id
 from greenlane.decisions.releases import Releases, digest_of
@@ -151,11 +151,13 @@ class System:
 
     def release(self) -> None:
         """Write down which versions are in force, where that changed."""
-        versions = versions_of(self.lane)
-        digest = digest_of(versions)
+        policy, versions = self.lane.policy, versions_of(self.lane)
+        digest, at = digest_of(versions), f"{self.journal.position.generation}/{self.journal.position.seq}"
+        if policy.version not in self.live.policies:
+            change = policy_change(policy, who="engine", why="the policy in force")
+            self.control(change, event_id=f"policy/{at}", who="engine")
         if digest not in self.releases.known:
-            generation, seq = self.journal.position.generation, self.journal.position.seq
-            self.control(Releases.change(versions), event_id=f"release/{generation}/{seq}", who="engine")
+            self.control(Releases.change(versions), event_id=f"release/{at}", who="engine")
         self.lane.release = digest
 
     def close(self) -> None:

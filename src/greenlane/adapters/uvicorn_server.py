@@ -37,6 +37,6 @@ def run(app: Callable[..., Any], *, host: str, port: int, on_ready: Callable[[in
         await running
 
     for stop in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(stop, lambda *_: None)  # the server raises it once more when it is done; the caller still has work
+        signal.signal(stop, lambda *_: None)  # raised once more when the server is done; the caller has work left
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(serve())

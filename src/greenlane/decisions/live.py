@@ -7,10 +7,12 @@ import msgspec
 from greenlane.decisions.control import ControlRecord, control_of
 from greenlane.errors import NotFound
 from greenlane.features.definition import FeatureSet
+from greenlane.policy.parameters import Policy
 from greenlane.ports.journal import Entry
 
 FEATURES: Final = "features"
 MODEL: Final = "model"
+POLICY: Final = "policy"
 CHAMPION: Final = "fraud/champion"
 
 
@@ -28,6 +30,8 @@ class Live:
     def __init__(self) -> None:
         self.features: FeatureSet | None = None
         self.known_features: dict[str, FeatureSet] = {}
+        self.policies: dict[str, Policy] = {}
+        """Every policy that ever was in force, by version."""
         self.aliases: dict[str, str] = {}
         self.moves: list[tuple[int, ControlRecord]] = []
         """Every move of an alias, with the seq it happened at: the audit."""
@@ -39,6 +43,8 @@ class Live:
         if record.subject == FEATURES:
             self.features = msgspec.convert(record.after, FeatureSet)
             self.known_features[self.features.digest] = self.features
+        elif record.subject == POLICY:
+            self.policies[record.id] = msgspec.convert(record.after, Policy)
         elif record.subject == MODEL:
             self.aliases = {**self.aliases, record.id: str(record.after)}
             self.moves.append((entry.seq, record))
@@ -69,3 +75,7 @@ def rollback_change(live: Live, alias: str, *, who: str, why: str) -> ControlRec
 def features_change(features: FeatureSet, before: FeatureSet | None, *, who: str, why: str) -> ControlRecord:
     was = None if before is None else before.digest
     return ControlRecord(FEATURES, features.digest, who, why, was, msgspec.to_builtins(features))
+
+
+def policy_change(policy: Policy, *, who: str, why: str) -> ControlRecord:
+    return ControlRecord(POLICY, policy.version, who, why, None, msgspec.to_builtins(policy))

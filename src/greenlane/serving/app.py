@@ -348,7 +348,7 @@ class Doors:
             raise LimitExceeded(f"1 to {REPLAYED_MAX} decisions at once", param="$.decision_ids", hint="split the list")
         found = replay_decisions(self.system.places, self.system.settings, asked.decision_ids)
         differences = [ReplayDifference(d.decision_id, d.what, d.logged, d.recomputed) for d in found.differences[:100]]
-        return json_reply(ReplayAnswer(found.decisions, found.different, found.runtime_differs, differences))
+        return json_reply(ReplayAnswer(found.decisions, found.different, len(found.runtime_differs), differences))
 
     # ---- merchants
 
