@@ -15,7 +15,7 @@ All state and all values are integers. What is not a plain value is one of five 
     ABSENT   q has no key for this entity (a payment without a device)
     WARMING  q.ingest_us - width - delay is earlier than the journal's first complete instant
     NEVER    no kept event e with e.seq < q.seq and t(e) >= q.ingest_us - ttl
-    EMPTY    events, but none in this window: for Min, Max, Last, First, TimeSince, PreviousGap (Count, Sum, Distinct: 0)
+    EMPTY    events, but none in this window: Min, Max, Last, First, TimeSince, PreviousGap (Count, Sum, Distinct say 0)
     EVICTED  state was dropped for lack of room (stream only, only where spilling is off; never in parity)
 
 The first that holds, in this order, is the value. `Seen` has no window: 1 if such an event exists within the ttl, else

@@ -38,8 +38,8 @@ class Outcome(Frozen, frozen=True):
     """One thing that happened to a payment or an attempt; idempotent by (`source`, `event_id`).
 
     It names what it is about by `decision_id`, `attempt_id`, `payment_id`, or brings a whole `payment` that Greenlane
-    never saw. `occurred_at` is the world's time; the time it was observed is our ingest. A `reversal` names in `reverses`
-    the type it takes back.
+    never saw. `occurred_at` is the world's time; the time it was observed is our ingest. A `reversal` names in
+    `reverses` the type it takes back.
 
     >>> body = b'{"type": "fraud_report", "source": "issuer", "event_id": "tc40-1", "payment_id": "pay_1"}'
     >>> msgspec.json.decode(body, type=Outcome).type

@@ -190,6 +190,7 @@ def test_any_bytes_are_clean_or_refused_and_nothing_else(body: bytes) -> None:
 
 def test_a_typical_clean_body_costs_microseconds() -> None:
     body = body_of(attempt(**{f"field_{i}": "some ordinary text of an order" for i in range(26)}))
-    assert 1400 < len(body) < 1700
+    body = body.replace(str(10**13).encode(), b"1999")
+    assert 1350 < len(body) < 1700
     seconds = min(timeit.repeat(lambda: refuse_card_data(body), number=200, repeat=5)) / 200
-    assert seconds < 50e-6, f"{seconds * 1e6:.1f} us"
+    assert seconds < 100e-6, f"{seconds * 1e6:.1f} us"
