@@ -13,8 +13,8 @@ from greenlane.learning.examples import Examples
 from greenlane.models.flat_trees import ZERO, FlatTrees
 from greenlane.models.tree import Leaf, Split, Tree
 
-CATEGORICAL, DEFAULT_LEFT = 1, 2
-MISSING_NONE, MISSING_ZERO, MISSING_NAN = 0, 1, 2
+DEFAULT_LEFT = 2
+MISSING_ZERO, MISSING_NAN = 1, 2
 
 
 class LightGbm:
@@ -132,11 +132,12 @@ def split_from(feature: int, threshold: float, kind: int) -> Split:
     Values within 1e-35 of zero count as zero, so a threshold inside that range moves to its edge.
     """
     default_left, missing = bool(kind & DEFAULT_LEFT), (kind >> 2) & 3
-    zero_left = default_left if missing == MISSING_ZERO else threshold >= 0
-    nan_left = default_left if missing == MISSING_NAN else zero_left
+    zero_is_left = default_left if missing == MISSING_ZERO else threshold >= 0
+    nan_left = default_left if missing == MISSING_NAN else zero_is_left
+    apart = missing == MISSING_ZERO and zero_is_left != (threshold >= 0)
     if -ZERO <= threshold <= ZERO:
         threshold = float(ZERO) if threshold >= 0 else float(np.nextafter(-ZERO, np.float32(-1)))
-    return Split(feature, threshold, nan_left, zero_left, Leaf(0.0), Leaf(0.0))
+    return Split(feature, threshold, nan_left, Leaf(0.0), Leaf(0.0), zero_left=zero_is_left if apart else None)
 
 
 def joined(splits: list[tuple[Split, int, int]], leaves: list[Leaf]) -> Tree:

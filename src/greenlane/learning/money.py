@@ -37,7 +37,8 @@ class Stakes:
 
     def cost(self, blocked: NDArray[np.bool_], y: NDArray[Any]) -> Floats:
         """Per row: fraud that passed loses, a good payment that was blocked loses."""
-        return np.where(blocked, (y == 0) * self.gain_minor, (y == 1) * self.loss_minor)
+        lost: Floats = np.where(blocked, (y == 0) * self.gain_minor, (y == 1) * self.loss_minor)
+        return lost
 
     def decided_cost(self, probabilities: Floats, y: NDArray[Any]) -> Floats:
         return self.cost(probabilities > self.break_even, y)

@@ -24,10 +24,8 @@ figcaption{font-size:13px;color:#5a6675;max-width:29rem}svg{width:29rem;height:a
 
 def html(evaluation: Evaluation, *, title: str, facts: Mapping[str, Any], plots: Plots) -> str:
     """The whole report as one page; `facts` are shown as they are (model, training set, parameters)."""
-    figures = "".join(
-        f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
-        for caption, svg in plots(evaluation).items()
-    )
+    pictures = plots(evaluation).items()
+    figures = "".join(f"<figure>{svg}<figcaption>{escape(text)}</figcaption></figure>" for text, svg in pictures)
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
         f"<h1>{escape(title)}</h1>{table(summary(evaluation))}{figures}"
@@ -43,10 +41,11 @@ def summary(evaluation: Evaluation) -> dict[str, str]:
         "area under ROC": f"{auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})",
         "average precision": f"{precision.value:.3f} ({precision.low:.3f} to {precision.high:.3f})",
         **{f"card precision@{k}": f"{value:.3f}" for k, value in evaluation.card_precision.items()},
-        "blocked at break-even": f"{point.blocked_share:.3%}: precision {point.precision:.3f}, recall {point.recall:.3f}",
+        "blocked at break-even": f"{point.blocked_share:.3%}",
+        "- precision, recall there": f"{point.precision:.3f}, {point.recall:.3f}",
         "cost per 1,000 payments": f"{point.cost_per_1000_minor:,.0f} minor units",
         "- if all were allowed": f"{point.allow_all_cost_per_1000_minor:,.0f}",
-        "- at the best fixed threshold": f"{point.best_threshold_cost_per_1000_minor:,.0f} ({point.best_threshold:.4f})",
+        "- at the best fixed threshold": f"{point.best_threshold_cost_per_1000_minor:,.0f}",
     }
 
 

@@ -123,4 +123,5 @@ AnyCalibrator = Identity | Platt | Beta | Isotonic
 def log_odds(probabilities: NDArray[Any]) -> NDArray[np.float64]:
     """Finite for probabilities of exactly 0 or 1: these count as 1e-9 away from it."""
     inside = np.clip(probabilities, 1.0 / E9, 1.0 - 1.0 / E9)
-    return np.log(inside / (1.0 - inside))
+    found: NDArray[np.float64] = np.log(inside / (1.0 - inside))
+    return found

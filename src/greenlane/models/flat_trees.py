@@ -31,8 +31,9 @@ from greenlane.models.tree import Leaf, Tree, float32_at_most, preorder
 QUICK_LEAVES_MAX: Final = 64
 NAN_LEFT: Final = 1
 ZERO_LEFT: Final = 2
+ZERO_APART: Final = 4
 ZERO: Final = np.float32(1e-35)
-"""Values this near zero are zero: LightGBM's own kZeroThreshold."""
+"""Where zero stands apart, values this near to it are zero: LightGBM's own kZeroThreshold."""
 
 NODE: Final = np.dtype(
     [("feature", "<i4"), ("threshold", "<f4"), ("right", "<i4"), ("sides", "<i4"), ("value", "<f8"), ("rows", "<f8")]
@@ -62,7 +63,8 @@ def strike(value, first, last, thresholds, trees, masks, sides, zero_apart, aliv
                 alive[trees[i]] &= masks[i]
     elif zero_apart and -ZERO <= value <= ZERO:
         for i in range(first, last):
-            if not sides[i] & ZERO_LEFT:
+            goes_left = sides[i] & ZERO_LEFT != 0 if sides[i] & ZERO_APART else value <= thresholds[i]
+            if not goes_left:
                 alive[trees[i]] &= masks[i]
     else:
         at, end = np.uint64(first), np.uint64(last)
@@ -125,7 +127,7 @@ def exit_node(x, slots, root, feature, threshold, right, sides):  # type: ignore
         value = x[slots[feature[at]]]
         if value != value:
             left = sides[at] & NAN_LEFT != 0
-        elif -ZERO <= value <= ZERO:
+        elif sides[at] & ZERO_APART and -ZERO <= value <= ZERO:
             left = sides[at] & ZERO_LEFT != 0
         else:
             left = value <= threshold[at]
@@ -183,7 +185,7 @@ class FlatTrees:
     the splits index. Margins are log-odds for a model trained on log loss.
 
     >>> from greenlane.models.tree import Leaf, Split
-    >>> trees = FlatTrees.of([Split(0, 0.5, True, True, Leaf(-1.0), Leaf(2.0))], features=1)
+    >>> trees = FlatTrees.of([Split(0, 0.5, True, Leaf(-1.0), Leaf(2.0))], features=1)
     >>> trees.margins(np.array([[0.5], [0.6], [np.nan]], np.float32))
     array([-1.,  2., -1.])
     """
@@ -209,7 +211,9 @@ class FlatTrees:
                 if isinstance(node, Leaf):
                     rows.append((-1, 0.0, -1, 0, node.value, node.rows))
                 else:
-                    sides = NAN_LEFT * node.nan_left + ZERO_LEFT * node.zero_left
+                    sides = NAN_LEFT * node.nan_left
+                    if node.zero_left is not None:
+                        sides += ZERO_APART + ZERO_LEFT * node.zero_left
                     threshold = float(float32_at_most(node.threshold))
                     rows.append((node.feature, threshold, right, sides, 0.0, 0.0))
         return cls(np.array(rows, NODE), np.array(roots, np.int32), features=features)
@@ -222,7 +226,7 @@ class FlatTrees:
         order = np.lexsort((self.nodes["threshold"], feature))[len(self.leaf_nodes) :]
         splits, tree_of_node = self.nodes[order], np.searchsorted(self.roots, order, side="right") - 1
         self.used, starts = np.unique(splits["feature"], return_index=True)
-        apart = (splits["sides"] & ZERO_LEFT != 0) != (splits["threshold"] >= 0)
+        apart = splits["sides"] & ZERO_APART != 0
         zero_apart = np.isin(self.used, splits["feature"][apart])
         return (
             packed(np.append(starts, len(order)), np.int64),

@@ -31,7 +31,7 @@ class FraudModel:
 
     >>> from greenlane.models.calibration import Identity
     >>> from greenlane.models.tree import Leaf, Split
-    >>> trees = FlatTrees.of([Split(0, 0.5, True, True, Leaf(-1.0), Leaf(0.0))], features=1)
+    >>> trees = FlatTrees.of([Split(0, 0.5, True, Leaf(-1.0), Leaf(0.0))], features=1)
     >>> model = FraudModel.of("mdl_1", ["amount"], trees, calibrator=Identity(), groups=["amount"])
     >>> model.bind(["age", "amount"]).predict(np.array([9.0, 0.6], np.float32)).fraud_probability_e9
     500000000

@@ -80,7 +80,7 @@ class ReasonTable:
     `group_of_feature` names the group of each feature, in the model's order.
 
     >>> from greenlane.models.tree import Leaf, Split
-    >>> trees = FlatTrees.of([Split(0, 0.5, True, True, Leaf(-1.0, 3.0), Leaf(3.0, 1.0))], features=1)
+    >>> trees = FlatTrees.of([Split(0, 0.5, True, Leaf(-1.0, 3.0), Leaf(3.0, 1.0))], features=1)
     >>> reasons = ReasonTable(trees, ["amount"]).explain(np.array([1], np.int32))
     >>> reasons.base, reasons.top(1)
     (0.0, [('amount', 3.0)])

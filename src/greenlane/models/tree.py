@@ -14,17 +14,15 @@ class Leaf(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Left where x <= threshold, with a stated side for a missing value (NaN) and for zero.
-
-    Zero has its own side because LightGBM can treat zero as missing; a trainer without that says `0 <= threshold`.
-    """
+    """Left where x <= threshold; a missing value (NaN) has a side of its own."""
 
     feature: int
     threshold: float
     nan_left: bool
-    zero_left: bool
     left: "Tree"
     right: "Tree"
+    zero_left: bool | None = None
+    """The side of zero where it is not a number like others: LightGBM can treat zero as missing."""
 
 
 Tree = Leaf | Split
@@ -46,7 +44,7 @@ def float32_at_most(threshold: float) -> np.float32:
 def preorder(tree: Tree) -> Iterator[tuple[Tree, int]]:
     """Every node, parents first and left before right, with the index of its right child (-1 for a leaf).
 
-    >>> [right for _, right in preorder(Split(0, 0.5, True, True, Leaf(1.0), Leaf(2.0)))]
+    >>> [right for _, right in preorder(Split(0, 0.5, True, Leaf(1.0), Leaf(2.0)))]
     [2, -1, -1]
     """
     pending, index = [tree], 0
