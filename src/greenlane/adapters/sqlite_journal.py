@@ -127,13 +127,10 @@ class SqliteJournal(JournalStore):
         return self._first(), last
 
     def read(self, *, after_seq: int = 0, upto_seq: int | None = None) -> Iterator[Entry]:
-        first = self._first()
-        if after_seq + 1 < first:
-            raise JournalError(
-                f"entries before {first} have retired", code="entries_retired", hint="read the day files"
-            )
         upto_seq = 2**63 - 1 if upto_seq is None else upto_seq
+        self._refuse_gap(after_seq, self._first())
         while page := self._reader.execute(READ, (after_seq, upto_seq, READ_ROWS)).fetchall():
+            self._refuse_gap(after_seq, page[0][0])
             for values in page:
                 yield _row(values).entry
             after_seq = page[-1][0]
@@ -180,6 +177,10 @@ class SqliteJournal(JournalStore):
                 )
         with self._transaction() as db:
             db.execute("DELETE FROM retired WHERE seq < ? AND kind <> 'control'", (before_seq,))
+
+    def _refuse_gap(self, after_seq: int, first: int) -> None:
+        if after_seq + 1 < first:
+            raise JournalError(f"entries before {first} have retired", code="entries_retired", hint="read the day files")
 
     def _row_at(self, seq: int) -> Row:
         for table in ("entries", "retired"):

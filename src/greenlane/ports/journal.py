@@ -76,7 +76,7 @@ def name_of(space: str, *parts: str) -> bytes:
 class JournalStore(Protocol):
     """Keeps rows durably, in order. Commits are all or nothing; the store always holds a prefix of the sequence.
 
-    One thread commits, one other thread does all else. A name never goes away within the horizon, also when its entry retires.
+    One thread commits, one other thread does all else. A name outlives its entry: it stays until it is forgotten.
     """
 
     def open(self, *, simulated: bool = False) -> tuple[int, int, int]:

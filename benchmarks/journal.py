@@ -1,0 +1,252 @@
+"""What remembering costs: the request path against encoding alone, time to durable, bytes on disk.
+
+python benchmarks/journal.py [--json OUT] [--seconds N]
+"""
+
+import argparse
+import gc
+import json
+import os
+import random
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from greenlane.adapters.sqlite_journal import SqliteJournal
+from greenlane.adapters.sqlite_subjects import SqliteSubjects
+from greenlane.journal.draft import Draft, Reference
+from greenlane.journal.freeze import Reporting, freeze
+from greenlane.journal.sequencer import Sequencer
+from greenlane.payments.attempt import ATTEMPT_DECODER, Attempt
+from greenlane.payments.facts import Facts
+from greenlane.ports.clock import SystemClock
+
+ENCODER = msgspec.msgpack.Encoder()
+
+
+def body(n: int) -> bytes:
+    """A full request of about 1.5 KB, different in everything that differs between payments."""
+    chance = random.Random(n)
+    one = f"{chance.getrandbits(128):032x}"
+    return json.dumps(
+        {
+            "attempt_id": f"att_{one}_1",
+            "stage": "pre_authorization",
+            "payment": {
+                "id": f"pay_{one}", "amount": chance.randint(100, 50_000), "currency": "EUR", "mcc": "5732",
+                "merchant_id": f"mrc_{chance.randint(1, 500)}", "channel": "ecommerce", "billing_country": "DE",
+                "payment_method": {
+                    "type": "card",
+                    "card": {
+                        "fingerprint": f"fp_{chance.randint(1, 20_000):032x}", "par": f"par_{chance.randint(1, 20_000):025x}",
+                        "bin": "40000012", "last4": f"{chance.randint(0, 9999):04d}", "network": "visa", "funding": "credit",
+                        "issuer_id": f"iss_{chance.randint(1, 300)}", "issuer_country": "DE", "credential": "network_token",
+                    },
+                },
+                "customer": {
+                    "id": f"cus_{chance.randint(1, 20_000)}", "email_hash": f"{chance.randint(1, 20_000):064x}",
+                    "email_domain": "example.com", "phone_hash": f"{chance.randint(1, 20_000):064x}",
+                    "account_created": "2025-03-04T05:06:07Z",
+                },
+                "device": {
+                    "id": f"dev_{chance.randint(1, 20_000):032x}", "asn": 3320, "ip_country": "DE", "is_proxy": False,
+                    "ip": f"203.0.{chance.randint(0, 255)}.{chance.randint(0, 255)}",
+                },
+                "metadata": {"order": f"A-{n}", "cart_items": "3"},
+            },
+            "signals": {"session_seconds": chance.random() * 600, "external_score": chance.random()},
+            "eligible_routes": [{"id": f"route_{r}", "acquirer": f"acq_{r}", "network": "visa"} for r in range(8)],
+        }
+    ).encode()  # fmt: skip
+
+
+def record(attempt: Attempt, n: int) -> tuple[Any, ...]:
+    """What a decision keeps beside the attempt: values, probabilities by route, a packed vector of 100 features."""
+    chance = random.Random(-n)
+    return (
+        attempt,
+        {f"route_{r}": [chance.randint(0, 10**9), chance.randint(-(10**9), 10**9)] for r in range(8)},
+        chance.randbytes(220),
+        [["card_velocity", chance.randint(-(10**6), 10**6)] for _ in range(4)],
+        ["route_0", "allow", chance.randint(0, 2**32), 4711, "greenlane-0.1.0", "fraud@9f3c", "policy@77aa"],
+    )
+
+
+def percentiles(values: list[float]) -> tuple[float, float]:
+    return float(np.percentile(values, 50)), float(np.percentile(values, 99))
+
+
+def paced(count: int, rate: int, one: Callable[[int], None]) -> list[float]:
+    """Microseconds each call took, called at a steady rate."""
+    taken = []
+    start = time.perf_counter()
+    for n in range(count):
+        ahead = start + n / rate - time.perf_counter()
+        if ahead > 0:
+            time.sleep(ahead)
+        before = time.perf_counter_ns()
+        one(n)
+        taken.append((time.perf_counter_ns() - before) / 1000)
+    return taken
+
+
+def draft_of(attempt: Attempt, facts: Facts, payload: bytes) -> Draft:
+    return Draft(
+        kind="decision", source="decision", event_id=attempt.attempt_id, body_hash=blake2b(payload, digest_size=16).digest(),
+        payload=payload, facts=facts, decision_id=f"dec_{attempt.attempt_id}",
+    )  # fmt: skip
+
+
+class Durable:
+    """Notes when entries become durable, as a caller under sync would see it."""
+
+    def __init__(self, journal: Sequencer):
+        self.taken_ms: list[float] = []
+        self.journal, self.sent, self.more = journal, [], threading.Semaphore(0)
+        threading.Thread(target=self.watch, daemon=True).start()
+
+    def watch(self) -> None:
+        done = 0
+        while True:
+            self.more.acquire()
+            seq, sent_ns = self.sent[done]
+            self.journal.writer.wait(seq)
+            self.taken_ms.append((time.perf_counter_ns() - sent_ns) / 1e6)
+            done += 1
+
+    def expect(self, seq: int) -> None:
+        self.sent.append((seq, time.perf_counter_ns()))
+        self.more.release()
+
+
+def at_rate(rate: int, seconds: float) -> dict[str, float]:
+    directory = Path(tempfile.mkdtemp(dir=os.environ.get("BENCH_DIR")))
+    subjects = SqliteSubjects(directory / "subjects.sqlite")
+    journal = Sequencer(SqliteJournal(directory / "journal.sqlite"), SystemClock(), [], before_commit=subjects.flush)
+    count = int(rate * seconds)
+    bodies = [ATTEMPT_DECODER.decode(body(n)) for n in range(2 * count)]
+    records = [record(attempt, n) for n, attempt in enumerate(bodies)]
+    reporting, durable, frozen = Reporting("EUR"), Durable(journal), []
+    appended: list[float] = []
+
+    def encode(n: int) -> None:
+        ENCODER.encode(records[n])
+
+    def append(n: int) -> None:
+        payload = ENCODER.encode(records[count + n])
+        before = time.perf_counter_ns()
+        moment = journal.now()
+        payment_us = journal.payment_us(bodies[count + n].payment.id)
+        facts = freeze(
+            bodies[count + n], subjects=subjects, reporting=reporting, ingest_us=moment.ingest_us, payment_us=payment_us
+        )
+        middle = time.perf_counter_ns()
+        entry = journal.append(draft_of(bodies[count + n], facts, payload), moment=moment)
+        frozen.append((middle - before) / 1000)
+        appended.append((time.perf_counter_ns() - middle) / 1000)
+        durable.expect(entry.seq)
+
+    gc.freeze()
+    gc.disable()
+    encoded = paced(count, rate, encode)
+    paced(count, rate, append)
+    journal.writer.wait(journal.position.seq)
+    position, lag_us = journal.position.seq, journal.writer.lag_us()
+    gc.enable()
+    time.sleep(0.05)
+    journal.close()
+    subjects.close()
+    size = (directory / "journal.sqlite").stat().st_size
+    shutil.rmtree(directory)
+    assert lag_us == 0
+    result = {"bytes": size / position, "payload": sum(len(ENCODER.encode(r)) for r in records[count:]) / count}
+    for name, values in (("encode", encoded), ("freeze", frozen), ("append", appended), ("durable", durable.taken_ms)):
+        result[f"{name}_p50"], result[f"{name}_p99"] = percentiles(values)
+    return result
+
+
+def imported(count: int) -> float:
+    """Entries a second of the producer alone, the SQLite writer running: payments, and a label for every fiftieth."""
+    directory = Path(tempfile.mkdtemp(dir=os.environ.get("BENCH_DIR")))
+    journal = Sequencer(SqliteJournal(directory / "journal.sqlite"), SystemClock(), [], importing=True)
+    drafts = [history(n) for n in range(count)]
+    gc.freeze()
+    before = time.perf_counter()
+    for draft in drafts:
+        journal.append(draft)
+    journal.close()
+    rate = count / (time.perf_counter() - before)
+    shutil.rmtree(directory)
+    return rate
+
+
+def history(n: int) -> Draft:
+    at_us = 10**15 + n * 1000
+    if n % 50 == 49:
+        return Draft(
+            kind="fraud_report", source="import", event_id=f"label_{n}", body_hash=bytes(16), ingest_us=at_us,
+            refers_to=Reference(payment_id=f"pay_{n - 40}"),
+        )  # fmt: skip
+    facts = Facts(
+        payment_id=f"pay_{n}", payment_us=at_us, amount_minor=n, currency="EUR", amount_reporting_minor=n,
+        attempt_id=f"pay_{n}/1", merchant_id=f"m_{n % 1000}", card=2**60 + n % 5000, customer=2**61 + n % 5000,
+    )  # fmt: skip
+    return Draft(
+        kind="authorization", source="import", event_id=f"pay_{n}", body_hash=bytes(16), approved=True, facts=facts,
+        ingest_us=at_us,
+    )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--seconds", type=float, default=6)
+    parser.add_argument("--import-entries", type=int, default=300_000)
+    given = parser.parse_args()
+    bars: list[dict[str, Any]] = []
+
+    def bar(name: str, value: float, unit: str, *, reference: float | None, passes: bool | None) -> None:
+        ratio = None if not reference else value / reference
+        bars.append({"bar": name, "value": value, "unit": unit, "reference": reference, "ratio": ratio, "pass": passes})
+
+    at_rate(500, 0.5)  # everything compiled and warm
+    for rate in (500, 2000):
+        seen = at_rate(rate, given.seconds)
+        added_us = seen["append_p50"]
+        bar(
+            f"journal append p50, over encode only, {rate}/s",
+            added_us,
+            "us",
+            reference=seen["encode_p50"],
+            passes=added_us <= 15,
+        )
+        bar(f"journal append p99, {rate}/s", seen["append_p99"], "us", reference=seen["encode_p99"], passes=None)
+        bar(f"facts frozen p50, {rate}/s", seen["freeze_p50"], "us", reference=None, passes=None)
+        bar(f"durable p50, {rate}/s", seen["durable_p50"], "ms", reference=None, passes=None)
+        bar(f"durable p99, {rate}/s", seen["durable_p99"], "ms", reference=None, passes=None)
+        bar(
+            f"bytes on disk per decision, {rate}/s",
+            seen["bytes"],
+            "B",
+            reference=seen["payload"],
+            passes=seen["bytes"] <= 1500,
+        )
+    bar("import, one thread and the writer", imported(given.import_entries), "entries/s", reference=None, passes=None)
+    for b in bars:
+        verdict = {True: "pass", False: "FAIL", None: ""}[b["pass"]]
+        ratio = "" if b["ratio"] is None else f"{b['ratio']:.2f}x of {b['reference']:.1f}"
+        print(f"{b['bar']:<48} {b['value']:>12.1f} {b['unit']:<10} {ratio:<20} {verdict}")
+    if given.json:
+        given.json.write_text(json.dumps(bars, indent=1))
+
+
+if __name__ == "__main__":
+    main()
