@@ -41,13 +41,16 @@ from greenlane.features.catalogue import CATALOGUE
 from greenlane.features.definition import FeatureSet
 from greenlane.features.finalise import Finaliser
 from greenlane.features.stream import StreamEngine
+from greenlane.journal.bulk import BulkSequencer
 from greenlane.journal.freeze import Reporting, freeze
 from greenlane.journal.sequencer import Fold, Sequencer
 from greenlane.merchants.book import Book
 from greenlane.models import artefact
 from greenlane.models.fraud_model import FraudModel
+from greenlane.outcomes.accept import draft_of
 from greenlane.payments.attempt import Attempt, Card, Payment, PaymentMethod
 from greenlane.payments.facts import Facts
+from greenlane.payments.outcome import Outcome
 from greenlane.payments.times import day_of, format_day
 from greenlane.policy.choose import choose
 from greenlane.policy.parameters import Policy
@@ -395,6 +398,44 @@ def runtime_fingerprint() -> str:
     """What besides our code decides the last bit of a float."""
     libraries = "-".join(f"{name}{metadata.version(name)}" for name in ("numpy", "numba", "llvmlite"))
     return f"py{platform.python_version()}-{libraries}-{sys.platform}-{platform.machine()}"
+
+
+class Importer:
+    """The writer of a directory into which history goes: no folds, no decisions, as fast as the disk takes it."""
+
+    def __init__(self, directory: Path):
+        make_directory(directory)
+        self.places, self.settings = Places(directory), read_settings(directory)
+        self.subjects = SqliteSubjects(self.places.subjects)
+        simulated = self.settings.clock == "simulated"
+        self.live = Live()
+        store = SqliteJournal(self.places.journal)
+        clock = FakeClock() if simulated else SystemClock()
+        self.journal = BulkSequencer(store, clock, [], simulated=simulated, before_commit=self.subjects.flush)
+        for entry in store.controls():
+            self.live.apply(entry)
+        self.reporting = reporting_of(self.settings)
+
+    def control(self, record: ControlRecord, *, source: str, event_id: str, ingest_us: int) -> None:
+        self.journal.append(control_draft(record, source=source, event_id=event_id, ingest_us=ingest_us))
+
+    def take(self, outcome: Outcome, at_us: int) -> Entry:
+        """An outcome that became known at `at_us`."""
+        draft = draft_of(
+            outcome,
+            body_hash=hashlib.blake2b(msgspec.json.encode(outcome), digest_size=16).digest(),
+            subjects=self.subjects,
+            reporting=self.reporting,
+            now_us=at_us,
+            ingest_us=at_us,
+        )
+        return self.journal.append(draft)
+
+    def close(self) -> None:
+        try:
+            self.journal.close()
+        finally:
+            self.subjects.close()
 
 
 @dataclass

@@ -19,7 +19,7 @@ class Action(Frozen, frozen=True):
 
 
 class ExpectedValue(Frozen, frozen=True):
-    """Expected money in minor units of the payment's currency; the terms sum to the value."""
+    """Expected money in minor units of the reporting currency; the terms sum to the value."""
 
     value_minor: float
     terms: dict[str, float]

@@ -7,10 +7,12 @@ from msgspec import Struct
 
 from greenlane.errors import InputError
 from greenlane.journal.draft import Draft, Reference
+from greenlane.journal.freeze import Reporting, freeze_payment
+from greenlane.payments.checks import check_payment
 from greenlane.payments.codes import decline_of
-from greenlane.payments.facts import Facts
 from greenlane.payments.outcome import Outcome
 from greenlane.payments.times import parse_rfc3339
+from greenlane.ports.subjects import SubjectMap
 
 APPROVED: Final = ("approved", "partially_approved")
 
@@ -77,17 +79,33 @@ def draft_of(
     outcome: Outcome,
     *,
     body_hash: bytes,
-    facts: Facts | None,
-    amount_reporting_minor: int | None,
+    subjects: SubjectMap,
+    reporting: Reporting,
+    now_us: int,
+    ingest_us: int | None = None,
 ) -> Draft:
-    """The entry to append. `facts` are those of a whole payment, where the outcome brings one."""
+    """The entry to append, checked and frozen. `ingest_us` is said by an import of history only."""
+    check_outcome(outcome)
+    facts = amount_minor = None
+    if outcome.payment is not None:
+        check_payment(outcome.payment, path="$.payment")
+        facts = freeze_payment(
+            outcome.payment,
+            subjects=subjects,
+            reporting=reporting,
+            payment_us=now_us,
+            attempt_id=outcome.attempt_id or "",
+        )
+    if outcome.amount is not None and outcome.currency is not None:
+        amount_minor = reporting.minor(outcome.amount, outcome.currency, param="$.currency")
     return Draft(
         kind=outcome.type,
         source=outcome.source,
         event_id=outcome.event_id,
         body_hash=body_hash,
         payload=ENCODER.encode(record_of(outcome)),
-        occurred_us=parse_rfc3339(outcome.occurred_at) if outcome.occurred_at else None,
+        occurred_us=parse_rfc3339(outcome.occurred_at, param="$.occurred_at") if outcome.occurred_at else None,
+        ingest_us=ingest_us,
         refers_to=Reference(
             decision_id=outcome.decision_id or "",
             attempt_id=outcome.attempt_id or "",
@@ -100,7 +118,7 @@ def draft_of(
         decline_class=decline_class(outcome),
         route_id=outcome.executed.route if outcome.executed else None,
         intervention=outcome.executed.intervention if outcome.executed else None,
-        amount_reporting_minor=amount_reporting_minor if outcome.type == "refund" else None,
+        amount_reporting_minor=amount_minor if outcome.type == "refund" else None,
     )
 
 
