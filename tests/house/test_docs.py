@@ -11,6 +11,11 @@ import pytest
 import typer
 
 from greenlane.cli import app
+from greenlane.outcomes.accept import check_outcome
+from greenlane.payments.attempt import ATTEMPT_DECODER
+from greenlane.payments.checks import check_attempt
+from greenlane.payments.guard import refuse_card_data
+from greenlane.payments.outcome import OUTCOME_DECODER
 from greenlane.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +92,21 @@ def test_every_benchmark_of_the_docs_exists_with_its_flags() -> None:
         assert script.is_file(), f"{page}: {words[1]}"
         text = script.read_text()
         assert all(f'"{word}"' in text for word in words if word.startswith("--")), f"{page}: {' '.join(words)}"
+
+
+def test_every_body_that_is_posted_in_the_docs_is_accepted() -> None:
+    posted = [
+        (path, body.encode())
+        for page in PAGES
+        for path, body in re.findall(r"curl -s localhost:8080(\S+) [^']*?-d '(.*?)'", page.read_text(), re.DOTALL)
+    ]
+    assert {path for path, _ in posted} >= {"/v1/decisions", "/v1/outcomes"}
+    for path, body in posted:
+        refuse_card_data(body)
+        if path == "/v1/decisions":
+            check_attempt(ATTEMPT_DECODER.decode(body))
+        else:
+            check_outcome(OUTCOME_DECODER.decode(body))
 
 
 @pytest.mark.parametrize("verb", VERBS)

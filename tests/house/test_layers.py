@@ -10,7 +10,9 @@ SOURCE = ROOT / "src" / "greenlane"
 
 
 def test_the_contracts_hold() -> None:
-    checked = subprocess.run(["lint-imports", "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    checked = subprocess.run(
+        [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"], cwd=ROOT, capture_output=True, text=True
+    )
     assert checked.returncode == 0, checked.stdout
 
 

@@ -17,7 +17,7 @@ def redacted(attempt: Attempt, facts: Facts) -> Attempt:
     >>> facts = Facts(payment_id="p", payment_us=0, amount_minor=5, currency="EUR", amount_reporting_minor=5, card=255)
     >>> kept = redacted(Attempt(attempt_id="a", payment=payment), facts)
     >>> kept.payment.payment_method.card.fingerprint, kept.payment.customer
-    ('ff', Customer(email_domain='mail.example'))
+    ('ff', Customer(id=None, ... email_domain='mail.example', ...))
     """
     payment = attempt.payment
     kept = Payment(
