@@ -1,7 +1,9 @@
 """The definition of `greenlane.features.definition`, word for word: one plain function per column, no cleverness."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
+from itertools import chain
 
 from greenlane.features.definition import (
     ABSENT,
@@ -19,22 +21,36 @@ from greenlane.payments.facts import Facts
 from greenlane.ports.journal import SOURCE_BIT, Entry
 
 
-def naive_row(entries: Sequence[Entry], q: Entry, feature_set: FeatureSet, *, first_complete_us: int) -> list[int]:
-    """What the decision at entry `q` knew."""
-    row = []
-    for aggregation in feature_set.aggregations:
-        known = [e for e in entries if e.seq < q.seq and is_kept(aggregation, e) and same_key(aggregation, e, q)]
-        row += [value(c, aggregation, known, q=q, first_complete_us=first_complete_us) for c in aggregation.columns]
-    return row
+def naive_rows(
+    entries: Sequence[Entry], queries: Sequence[Entry], feature_set: FeatureSet, *, first_complete_us: int
+) -> list[list[int]]:
+    """What the decisions at `queries` knew."""
+    parts = [
+        naive_part(entries, queries, aggregation, first_complete_us=first_complete_us)
+        for aggregation in feature_set.aggregations
+    ]
+    return [list(chain(*row)) for row in zip(*parts, strict=True)]
+
+
+def naive_part(
+    entries: Sequence[Entry], queries: Sequence[Entry], aggregation: Aggregation, *, first_complete_us: int
+) -> list[list[int]]:
+    history = defaultdict(list)
+    for e in entries:
+        if is_kept(aggregation, e):
+            history[key(aggregation, e.facts)].append(e)
+    rows = []
+    for q in queries:
+        known = [e for e in history[key(aggregation, q.facts)] if e.seq < q.seq]
+        rows.append(
+            [value(c, aggregation, known, q=q, first_complete_us=first_complete_us) for c in aggregation.columns]
+        )
+    return rows
 
 
 def key(aggregation: Aggregation, facts: Facts) -> tuple[int | str, ...] | None:
     parts = tuple(getattr(facts, name) for name in aggregation.entity.facts)
     return None if 0 in parts or "" in parts else parts
-
-
-def same_key(aggregation: Aggregation, e: Entry, q: Entry) -> bool:
-    return key(aggregation, q.facts) is not None and key(aggregation, e.facts) == key(aggregation, q.facts)
 
 
 def t(aggregation: Aggregation, e: Entry) -> int:

@@ -1,9 +1,10 @@
 """One question, asked of the definition, of the SQL engine and of the stream engine."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
-from parity.naive import naive_row
+from parity.naive import naive_rows
 
 from greenlane.adapters.duckdb_engine import DuckdbEngine
 from greenlane.features.definition import FeatureSet
@@ -14,6 +15,7 @@ from greenlane.ports.journal import Entry
 from greenlane.ports.tables import Ints
 
 Rows = tuple[Ints, Ints]
+query_text = lru_cache(features_sql)
 
 
 def stream_rows(entries: Sequence[Entry], feature_set: FeatureSet, *, first_complete_us: int) -> Rows:
@@ -27,18 +29,22 @@ def sql_rows(entries: Sequence[Entry], feature_set: FeatureSet, *, first_complet
     return engine.read_at(features_sql(feature_set, first_complete_us), [e.seq for e in entries if e.facts is not None])
 
 
-def naive_rows(entries: Sequence[Entry], feature_set: FeatureSet, *, first_complete_us: int) -> Rows:
+def defined_rows(entries: Sequence[Entry], feature_set: FeatureSet, *, first_complete_us: int) -> Rows:
     asked = [e for e in entries if e.facts is not None]
-    rows = [naive_row(entries, q, feature_set, first_complete_us=first_complete_us) for q in asked]
-    return np.array([q.seq for q in asked], np.int64), np.array(rows, np.int64).reshape(len(asked), -1)
+    rows = naive_rows(entries, asked, feature_set, first_complete_us=first_complete_us)
+    return np.array([q.seq for q in asked], np.int64), np.array(rows, np.int64).reshape(
+        len(asked), len(feature_set.columns)
+    )
 
 
 def agreed_rows(entries: Sequence[Entry], feature_set: FeatureSet, *, first_complete_us: int) -> Rows:
     """What all three say; fails with the first few values on which they differ."""
-    naive = naive_rows(entries, feature_set, first_complete_us=first_complete_us)
-    agree(compare(feature_set, naive, sql_rows(entries, feature_set, first_complete_us=first_complete_us)), "sql")
-    agree(compare(feature_set, stream_rows(entries, feature_set, first_complete_us=first_complete_us), naive), "stream")
-    return naive
+    defined = defined_rows(entries, feature_set, first_complete_us=first_complete_us)
+    agree(compare(feature_set, defined, sql_rows(entries, feature_set, first_complete_us=first_complete_us)), "sql")
+    agree(
+        compare(feature_set, stream_rows(entries, feature_set, first_complete_us=first_complete_us), defined), "stream"
+    )
+    return defined
 
 
 def agree(mismatches: list[Mismatch], engine: str) -> None:

@@ -53,6 +53,8 @@ from greenlane.features.where import where_sql
 from greenlane.payments.facts import TEXT_FIELDS
 from greenlane.ports.journal import SOURCE_BIT
 
+SPLIT_OPS: Final = ("count", "sum", "min", "max", "first", "distinct")
+"""Measures that need the left edge found, and late events merged in."""
 LEVELS: Final = 40
 """Blocks of up to 2^39 late points of one key."""
 
@@ -98,14 +100,14 @@ class Fold(Struct, frozen=True):
             (late_times, self.has("previous_gap")),
             (asked, True),
             (cuts, True),
-            (edges, self.windowed),
-            (reads, self.windowed),
+            (edges, self.split),
+            (reads, self.split),
             (spans, self.spanned),
             (points, self.split),
             (blocks, self.split),
             (covers, self.split),
             (totals, self.split),
-            (answers, self.windowed),
+            (answers, self.split),
             (vectors, True),
         ]
         return tuple(step for step, needed in steps if needed)
@@ -135,17 +137,13 @@ class Fold(Struct, frozen=True):
         return list(dict.fromkeys(m.field for m in self.of.measures if m.op in ops))
 
     @property
-    def windowed(self) -> bool:
-        return bool(self.of.windows)
-
-    @property
     def spanned(self) -> bool:
         return self.has("min", "max", "distinct")
 
     @property
     def split(self) -> bool:
-        """Whether events that are not on time can change any answer."""
-        return self.has("count", "sum", "min", "max", "first", "distinct")
+        """Whether more is asked than the last on-time event can tell."""
+        return self.has(*SPLIT_OPS)
 
     @property
     def delayed(self) -> bool:
@@ -163,9 +161,13 @@ def present(fact: str, table: str = "e") -> str:
     return f"{table}.{fact} <> ''" if fact in TEXT_FIELDS else f"{table}.{fact} <> 0"
 
 
-def floored(moment: str, hop: str) -> str:
+def floored(moment: str, hop: str | int) -> str:
     """Rounded down to the hop, also below the epoch, where % has the sign of the time."""
     return f"({moment} - (({moment} % {hop}) + {hop}) % {hop})"
+
+
+def left_us(delay_us: str | int, width_us: str | int, hop_us: str | int) -> str:
+    return floored(f"(c.ingest_us - {delay_us} - {width_us})", hop_us)
 
 
 def arrivals(fold: Fold) -> str:
@@ -224,7 +226,7 @@ def edges(fold: Fold) -> str:
     windows = [f"({w}, {x.width_us}, {x.hop_us}, {x.delay_us})" for w, x in enumerate(fold.of.parsed_windows)]
     return f"""
         SELECT c.seq, c.rank, {fold.key_list}, w,
-            {floored("(c.ingest_us - delay_us - width_us)", "hop_us")} AS left_us,
+            {left_us("delay_us", "width_us", "hop_us")} AS left_us,
             {floored("(c.ingest_us - delay_us)", "hop_us")} + hop_us AS right_us
         FROM {fold.table(cuts)} AS c
         CROSS JOIN (VALUES {listed(*windows)}) AS windows(w, width_us, hop_us, delay_us)"""
@@ -239,7 +241,7 @@ def reads(fold: Fold) -> str:
     right = "COALESCE(last.rank, 0)" if fold.delayed else "e.rank"
     return f"""
         WITH instants AS (SELECT * FROM {fold.table(timely)} WHERE next_t IS NULL OR next_t > t)
-        SELECT e.seq, e.w, {fold.key_list.replace("key_", "e.key_")}, e.left_us,
+        SELECT e.seq, e.w, {fold.key_list.replace("key_", "e.key_")},
             {listed("COALESCE(before.rank, 0) AS from_rank", f"LEAST(e.rank, {right}) AS to_rank", *before, *last)}
         FROM {fold.table(edges)} AS e
         {fold.latest("instants", "before", "e.left_us > before.t")}
@@ -339,7 +341,7 @@ def covers(fold: Fold) -> str:
 
 
 def totals(fold: Fold) -> str:
-    merged = ["SUM(side * b.n) AS n", *(f"SUM(side * b.{name}) AS {name}" for name in summed(fold))]
+    merged = [f"CAST(SUM(side * b.{name}) AS BIGINT) AS {name}" for name in ("n", *summed(fold))]
     merged += [f"MIN(b.min_{field}) AS min_{field}" for field in fold.fields("min")]
     merged += [f"MAX(b.max_{field}) AS max_{field}" for field in fold.fields("max")]
     if fold.has("first"):
@@ -361,12 +363,12 @@ def answers(fold: Fold) -> str:
         joins.append(f"""LEFT JOIN {fold.table(timely)} AS f ON {fold.same_key("f", "r")}
             AND f.rank = r.from_rank + 1 AND r.from_rank < r.to_rank
             LEFT JOIN {fold.table(points)} AS p ON {fold.same_key("p", "r")} AND p.r = late.first_r""")
-    measured = [f"{answer(fold, m)} AS m{i}" for i, m in enumerate(fold.of.measures) if m.op != "seen"]
+    measured = [f"{answer(fold, m)} AS m{i}" for i, m in enumerate(fold.of.measures) if m.op in SPLIT_OPS]
     return f"SELECT r.seq, r.w, {listed(*measured)} FROM {fold.table(reads)} AS r {' '.join(joins)}"
 
 
 def answer(fold: Fold, measure: Measure) -> str:
-    """The measure in its window, NULL where it is empty. r: ranks, c: cut, s: span, late: totals, f and p: firsts."""
+    """A split measure in its window, NULL where it is empty. r: ranks, c: cut, s: span, late: totals, f, p: firsts."""
     field = measure.field
     match measure.op:
         case "count":
@@ -375,7 +377,9 @@ def answer(fold: Fold, measure: Measure) -> str:
             upto = f"c.sum_{field}"
             if fold.delayed:
                 upto = f"CASE WHEN r.to_rank < c.rank THEN r.right_sum_{field} ELSE c.sum_{field} END"
-            timely_sum = f"CASE WHEN r.from_rank < r.to_rank THEN {upto} - r.from_sum_{field} ELSE 0 END"
+            timely_sum = (
+                f"CASE WHEN r.from_rank < r.to_rank THEN CAST({upto} - r.from_sum_{field} AS BIGINT) ELSE 0 END"
+            )
             return f"{timely_sum} + COALESCE(late.sum_{field}, 0)"
         case "distinct":
             return f"LEAST(COALESCE(s.distinct_{field}, 0) + COALESCE(late.distinct_{field}, 0), {measure.cap})"
@@ -383,38 +387,46 @@ def answer(fold: Fold, measure: Measure) -> str:
             return f"LEAST(s.min_{field}, late.min_{field})"
         case "max":
             return f"GREATEST(s.max_{field}, late.max_{field})"
-        case "first":
+        case _:
             timely_first = "p.t IS NULL OR f.t < p.t OR (f.t = p.t AND f.seq < p.seq)"
             return f"CASE WHEN {timely_first} THEN f.{field} ELSE p.{field} END"
+
+
+def recent(measure: Measure, window: Window) -> str:
+    """A measure that the cut alone answers, NULL where the window is empty."""
+    left = left_us(window.delay_us, window.width_us, window.hop_us)
+    match measure.op:
         case "last":
-            return f"CASE WHEN c.latest_t >= r.left_us THEN c.last_{field} END"
+            return f"CASE WHEN c.latest_t >= {left} THEN c.last_{measure.field} END"
         case "time_since":
-            return "CASE WHEN c.latest_t >= r.left_us THEN c.ingest_us - c.latest_t END"
+            return f"CASE WHEN c.latest_t >= {left} THEN c.ingest_us - c.latest_t END"
         case _:
-            return "CASE WHEN c.previous_t >= r.left_us THEN c.latest_t - c.previous_t END"
+            return f"CASE WHEN c.previous_t >= {left} THEN c.latest_t - c.previous_t END"
 
 
 def vectors(fold: Fold) -> str:
     """Answers turned from one row per window into one column per window, and marks."""
-    windows = list(fold.of.parsed_windows)
-    turned, marked = [], []
+    windows, turned, marked = fold.of.parsed_windows, [], []
     for column in fold.of.columns:
         if column.window is None:
-            marked.append(f'{seen(fold)} AS "{column.name}"')
-            continue
-        measure, w = fold.of.measures.index(column.measure), windows.index(column.window)
-        turned.append(f'MAX(CASE WHEN w = {w} THEN m{measure} END) AS "{column.name}"')
-        marked.append(f'{marks(fold, column.window, column.name)} AS "{column.name}"')
+            value = seen(fold)
+        elif column.measure.op in SPLIT_OPS:
+            measure, w = fold.of.measures.index(column.measure), windows.index(column.window)
+            turned.append(f'MAX(CASE WHEN w = {w} THEN m{measure} END) AS "{column.name}"')
+            value = marks(fold, column.window, f'a."{column.name}"')
+        else:
+            value = marks(fold, column.window, recent(column.measure, column.window))
+        marked.append(f'{value} AS "{column.name}"')
     turn = f"JOIN (SELECT {listed('seq', *turned)} FROM {fold.table(answers)} GROUP BY seq) AS a ON a.seq = c.seq"
     return f"SELECT {listed('c.seq', *marked)} FROM {fold.table(cuts)} AS c {turn if turned else ''}"
 
 
-def marks(fold: Fold, window: Window, name: str) -> str:
+def marks(fold: Fold, window: Window, value: str) -> str:
     reach = window.width_us + window.delay_us
     return f"""CAST(CASE
         WHEN c.ingest_us - {reach} < {fold.first_complete_us} THEN {WARMING}
         WHEN {unseen(fold)} THEN {NEVER}
-        ELSE COALESCE(a."{name}", {EMPTY}) END AS BIGINT)"""
+        ELSE COALESCE({value}, {EMPTY}) END AS BIGINT)"""
 
 
 def seen(fold: Fold) -> str:
