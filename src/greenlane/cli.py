@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -169,6 +169,73 @@ def replay(
         for d in found.differences[:10]:
             out.print(f"  {d.decision_id} {d.what}: logged {d.logged}, recomputed {d.recomputed}", markup=False)
     if found.different:
+        raise typer.Exit(1)
+
+
+@app.command("import")
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="CSV or Parquet files of one shape.")],
+    data: Data,
+    mapping: Annotated[Path, typer.Option(help="Which column is what, as TOML: see examples/handbook/mapping.toml.")],
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first row that cannot be used.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring history in: payments and their labels, each at the time it became known.
+
+    Rows that cannot be used are left out, counted and shown with file, line and column. The same import again changes
+    nothing.
+    """
+    from greenlane.wiring import import_history
+
+    with progress("importing") as tell:
+        report = import_history(data, files, mapping, strict=strict, progress=tell)
+    if as_json:
+        show_json(report)
+        return
+    out.print(f"{report.payments} payments and {report.labels} labels imported, {report.already_known} known before")
+    if report.bad:
+        out.print(f"{report.bad} rows could not be used; the first:")
+        for fault in report.faults:
+            out.print(f"  {fault.file}:{fault.line} {fault.column}: {fault.message}", markup=False)
+
+
+@features_app.command("list")
+def features_list(data: Data) -> None:
+    """The live definitions, each with its version."""
+    from greenlane.wiring import open_reader
+
+    features = open_reader(data).features
+    rows = [
+        (a.version, a.source, " ".join(m.label for m in a.measures), " ".join(a.windows)) for a in features.aggregations
+    ]
+    print_table("Aggregations", ["version", "source", "measures", "windows"], rows)
+    print_table("Derived", ["name", "expression"], [(d.name, d.expression) for d in features.derived])
+
+
+@features_app.command("verify")
+def features_verify(
+    data: Data,
+    sample: Annotated[int, typer.Option(min=1, help="About how many positions of the journal to compare.")] = 10_000,
+    against: Annotated[
+        Path | None, typer.Option(help="A table of expected values, by the mapping's [expected].")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Prove that both engines agree: stream against SQL, bit for bit; or both against a table of expected values.
+
+    Exit status 1 on any mismatch, with the first few shown.
+    """
+    from greenlane.wiring import verify_against, verify_features
+
+    with err.status("folding the journal in both engines") if err.is_terminal else nullcontext():
+        found = verify_against(data, against) if against else verify_features(data, sample=sample)
+    if as_json:
+        show_json(found)
+    else:
+        out.print(f"{found.rows} rows, {found.values} values compared, {found.mismatches} mismatches")
+        for line in found.first:
+            out.print(f"  {line}", markup=False)
+    if found.mismatches:
         raise typer.Exit(1)
 
 

@@ -4,8 +4,6 @@ All that Greenlane asks of DuckDB goes through here. Rows enter as numpy columns
 pandas nor pyarrow is needed.
 """
 
-# ruff: noqa: S608 - every text is put together from our own column names and quoted paths
-
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence

@@ -48,7 +48,7 @@ class HistoryQuery:
             SELECT file, row, {values}, unhex(md5(concat_ws(chr(31), {values}))) AS hash, {self._fault(paths)} AS fault
             FROM (SELECT told.*, exponent, {amount_minor(self._mapping.amount)} AS amount_minor
                   FROM (SELECT {", ".join(read)} FROM {source}) AS told LEFT JOIN currencies ON code = currency)
-        """  # noqa: S608 - every name and text in it is quoted
+        """
 
     # ---- what a column says
 

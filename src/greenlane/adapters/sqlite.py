@@ -61,7 +61,7 @@ def insert(db: sqlite3.Connection, table: str, values: Sequence[Any], *, columns
         while size > left:
             size //= 2
         db.execute(
-            f"INSERT INTO {table} VALUES {', '.join([one] * size)}",  # noqa: S608 - table names are constants
+            f"INSERT INTO {table} VALUES {', '.join([one] * size)}",
             values[at : at + size * columns],
         )
         at += size * columns

@@ -44,11 +44,11 @@ INSERT INTO about VALUES ('format', 1), ('generation', 0), ('first_seq', 1), ('c
 """
 READ_ROWS: Final = 1024
 """Fetched at once: a reader that takes its time between two entries holds no snapshot, so the WAL can be folded."""
-READ: Final = f"SELECT {COLUMNS} FROM entries WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"  # noqa: S608 - constants
+READ: Final = f"SELECT {COLUMNS} FROM entries WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
 RETIRE: Final = f"""
 INSERT INTO retired SELECT {COLUMNS.replace("payload", "CASE kind WHEN 'control' THEN payload END")}
 FROM entries WHERE seq < ?
-"""  # noqa: S608 - constants
+"""
 
 PACK_BYTES_MIN: Final = 96
 PACK_LEVEL: Final = 4
@@ -137,7 +137,7 @@ class SqliteJournal(JournalStore):
 
     def controls(self) -> Iterator[Entry]:
         for table in ("retired", "entries"):
-            query = f"SELECT {COLUMNS} FROM {table} WHERE kind = 'control' ORDER BY seq"  # noqa: S608 - constants
+            query = f"SELECT {COLUMNS} FROM {table} WHERE kind = 'control' ORDER BY seq"
             yield from [_row(values).entry for values in self._reader.execute(query).fetchall()]
 
     def named(self, name: bytes) -> list[Row]:
@@ -180,18 +180,20 @@ class SqliteJournal(JournalStore):
 
     def _refuse_gap(self, after_seq: int, first: int) -> None:
         if after_seq + 1 < first:
-            raise JournalError(f"entries before {first} have retired", code="entries_retired", hint="read the day files")
+            raise JournalError(
+                f"entries before {first} have retired", code="entries_retired", hint="read the day files"
+            )
 
     def _row_at(self, seq: int) -> Row:
         for table in ("entries", "retired"):
-            values = self._reader.execute(f"SELECT {COLUMNS} FROM {table} WHERE seq = ?", (seq,)).fetchone()  # noqa: S608 - constants
+            values = self._reader.execute(f"SELECT {COLUMNS} FROM {table} WHERE seq = ?", (seq,)).fetchone()
             if values:
                 return _row(values)
         raise JournalError(f"entry {seq} has a name but is gone", hint="the file is damaged: restore it and replay")
 
     def _last(self) -> tuple[int, int]:
         for table in ("entries", "retired"):
-            row = self._reader.execute(f"SELECT seq, ingest_us FROM {table} ORDER BY seq DESC LIMIT 1").fetchone()  # noqa: S608 - constants
+            row = self._reader.execute(f"SELECT seq, ingest_us FROM {table} ORDER BY seq DESC LIMIT 1").fetchone()
             if row:
                 return int(row[0]), int(row[1])
         return 0, 0
@@ -223,6 +225,7 @@ class SqliteJournal(JournalStore):
 
 def _values(row: Row) -> tuple[Any, ...]:
     entry = row.entry
+    facts = None if entry.facts is None else ENCODER.encode(entry.facts)
     return (
         entry.seq,
         entry.generation,
@@ -234,46 +237,30 @@ def _values(row: Row) -> tuple[Any, ...]:
         entry.emits,
         entry.sign,
         entry.body_hash,
-        None if entry.facts is None else ENCODER.encode(entry.facts),
+        facts,
         row.waiting or None,
-        _pack(entry.payload),
+        _pack(entry.payload, facts),
     )
 
 
 def _row(values: tuple[Any, ...]) -> Row:
-    seq, generation, ingest_us, kind, source, event_id, occurred_us, emits, sign, body_hash, facts, waiting, payload = (
-        values
-    )
-    frozen = None if facts is None else FACTS_DECODER.decode(facts)
-    entry = Entry(
-        seq,
-        generation,
-        ingest_us,
-        kind,
-        source,
-        event_id,
-        occurred_us,
-        emits,
-        sign,
-        body_hash,
-        frozen,
-        _unpack(payload),
-    )
-    return Row(entry, (), waiting or b"")
+    *plain, facts, waiting, payload = values
+    return Row(Entry(*plain, facts and FACTS_DECODER.decode(facts), _unpack(payload, facts)), (), waiting or b"")  # type: ignore[call-arg] # ten columns
 
 
-def _pack(payload: bytes) -> bytes | None:
+def _pack(payload: bytes, facts: bytes | None) -> bytes | None:
+    """The facts stand beside the payload and share its words: they are part of the dictionary."""
     if not payload:
         return None
     if len(payload) < PACK_BYTES_MIN:
         return RAW + payload
-    packer = zlib.compressobj(PACK_LEVEL, zlib.DEFLATED, -15, zdict=DICTIONARY)
+    packer = zlib.compressobj(PACK_LEVEL, zlib.DEFLATED, -15, zdict=DICTIONARY + (facts or b""))
     return PACKED + packer.compress(payload) + packer.flush()
 
 
-def _unpack(stored: bytes | None) -> bytes:
+def _unpack(stored: bytes | None, facts: bytes | None) -> bytes:
     if stored is None:
         return b""
     if stored[:1] == RAW:
         return stored[1:]
-    return zlib.decompressobj(-15, zdict=DICTIONARY).decompress(stored[1:])
+    return zlib.decompressobj(-15, zdict=DICTIONARY + (facts or b"")).decompress(stored[1:])

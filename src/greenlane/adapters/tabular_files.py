@@ -52,8 +52,8 @@ class HistoryTable:
         self._columns = {"event_id": mapping.id} | {f"f{i}": mapping.columns[path] for i, path in enumerate(paths)}
         self._values = "".join(f", f{i}" for i in range(len(paths)))
         self._rejected: list[Rejected] = []
-        self._con.execute("CREATE TABLE currencies (code VARCHAR, exponent INTEGER)")
-        self._con.executemany("INSERT INTO currencies VALUES (?, ?)", list(EXPONENTS.items()))
+        known = ", ".join(f"('{code}', {decimals})" for code, decimals in EXPONENTS.items())
+        self._con.execute(f"CREATE TABLE currencies AS SELECT * FROM (VALUES {known}) AS known (code, exponent)")
         for number, file in enumerate(self._files):
             self._load(number, file)
         self._refuse_card_data()
@@ -107,7 +107,7 @@ class HistoryTable:
         cursor = self._con.execute(
             f"""SELECT time_us AS at_us, false AS is_label, {body} FROM history WHERE fault IS NULL
             UNION ALL SELECT label_us, true, {body} FROM history WHERE fault IS NULL AND label_us IS NOT NULL
-            ORDER BY at_us, is_label DESC, file, row"""  # noqa: S608 - the columns are named f0, f1, ... here
+            ORDER BY at_us, is_label DESC, file, row"""
         )
         while chunk := cursor.fetchmany(CHUNK):
             yield chunk
@@ -138,7 +138,7 @@ class HistoryTable:
         """A row with a card number in any column is a fault; what it says is neither kept nor shown."""
         texts = ", ".join(self._columns)
         suspects = self._con.execute(
-            f"SELECT file, row, {texts} FROM history WHERE regexp_matches(concat_ws(' / ', {texts}), ?)",  # noqa: S608 - the same
+            f"SELECT file, row, {texts} FROM history WHERE regexp_matches(concat_ws(' / ', {texts}), ?)",
             [THIRTEEN_DIGITS],
         ).fetchall()
         found = [(f, row, column) for f, row, *values in suspects if (column := self._card_data(values)) is not None]
@@ -177,7 +177,7 @@ def read_expected(file: Path, expected: Expected) -> tuple[list[str], dict[str, 
                 )
         columns = ", ".join(f"CAST({quoted(name)} AS DOUBLE) AS e{i}" for i, name in enumerate(expected.columns))
         found = con.execute(
-            f"SELECT trim(CAST({quoted(expected.id)} AS VARCHAR)) AS id, {columns} FROM {source} ORDER BY row"  # noqa: S608 - columns are quoted
+            f"SELECT trim(CAST({quoted(expected.id)} AS VARCHAR)) AS id, {columns} FROM {source} ORDER BY row"
         ).fetchnumpy()
     values = {name: np.ma.filled(found[f"e{i}"], np.nan) for i, name in enumerate(expected.columns.values())}
     return found["id"].tolist(), values
@@ -193,7 +193,7 @@ def connect() -> Any:
 
 def kinds_of(con: Any, source: str) -> dict[str, str]:
     """The file's columns with DuckDB's names of their types."""
-    rows = con.execute(f"DESCRIBE SELECT * EXCLUDE row FROM {source}").fetchall()  # noqa: S608 - the file's name is quoted
+    rows = con.execute(f"DESCRIBE SELECT * EXCLUDE row FROM {source}").fetchall()
     return {name: kind for name, kind, *_ in rows}
 
 
@@ -204,10 +204,10 @@ def source_of(file: Path) -> str:
     name = text(str(file))
     if is_parquet(file):
         reader = f"read_parquet({name}, file_row_number = true)"
-        return f"(SELECT file_row_number AS row, * EXCLUDE file_row_number FROM {reader})"  # noqa: S608 - quoted
+        return f"(SELECT file_row_number AS row, * EXCLUDE file_row_number FROM {reader})"
     dialect = f"delim = {text(csv_delimiter(file))}, quote = '\"', escape = '\"', header = true, all_varchar = true"
     reader = f"read_csv({name}, {dialect}, store_rejects = true, rejects_limit = 0)"
-    return f"(SELECT row_number() OVER () - 1 AS row, * FROM {reader})"  # noqa: S608 - quoted
+    return f"(SELECT row_number() OVER () - 1 AS row, * FROM {reader})"
 
 
 def quoted(name: str) -> str:
