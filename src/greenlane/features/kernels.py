@@ -6,7 +6,7 @@ from (entity, key) to a record:
 
     record       entity, key, expires_us, touched_us, then per aggregation the address of its block (or 0)
     aggregation  its size class, latest t of an event of sign +1, then two words per store
-    store        block << 6 | size class;  head << 32 | count
+    store        block << 28 | capacity in cells;  head << 32 | count
     tile store   a ring of the non-empty tiles, oldest first: start, [latest t,] the words of the measures
     value store  for distinct: value, last seen; the newest `cap` by (last seen, value)
 
@@ -201,6 +201,19 @@ def room_needed(program: Program, state: State) -> int:
 
 
 @kernel
+def store_at(arena: Ints, at: int) -> tuple[int, int, int, int]:
+    """(block, capacity, head, count) of a store."""
+    return arena[at] >> 28, arena[at] & 0xFFFFFFF, arena[at + 1] >> 32, arena[at + 1] & 0xFFFFFFFF
+
+
+@kernel
+def release_store(arena: Ints, at: int, words: int) -> None:
+    if arena[at] != 0:
+        release(arena, arena[at] >> 28, class_for((arena[at] & 0xFFFFFFF) * words))
+        arena[at], arena[at + 1] = 0, 0
+
+
+@kernel
 def around(place: int, capacity: int) -> int:
     """A place in a ring (a division would cost more than the rest)."""
     return place - capacity if place >= capacity else place
@@ -209,18 +222,15 @@ def around(place: int, capacity: int) -> int:
 @kernel
 def grown(arena: Ints, at: int, words: int) -> None:
     """Move a store's ring to a block twice as long (or give it its first), oldest first."""
-    block, size_class = arena[at] >> 6, arena[at] & 63
-    head, count = arena[at + 1] >> 32, arena[at + 1] & 0xFFFFFFFF
-    larger_class = size_class + 1 if block else class_for(words)
-    larger = allocate(arena, larger_class)
-    capacity = (1 << size_class) // words
+    block, capacity, head, count = store_at(arena, at)
+    size_class = class_for(capacity * words) + 1 if block else class_for(words)
+    larger = allocate(arena, size_class)
     for i in range(count):
         source = block + around(head + i, capacity) * words
         for w in range(words):
             arena[larger + i * words + w] = arena[source + w]
-    if block:
-        release(arena, block, size_class)
-    arena[at], arena[at + 1] = larger << 6 | larger_class, count
+    release_store(arena, at, words)
+    arena[at], arena[at + 1] = larger << 28 | (1 << size_class) // words, count
 
 
 @kernel
@@ -231,10 +241,9 @@ def drop_record(program: Program, state: State, slot: int) -> None:
     for a in range(program.entities[entity, AGG_FROM], program.entities[entity, AGG_TO]):
         block = arena[record + RECORD_HEAD + program.aggregations[a, A_PLACE]]
         if block:
-            for s in range(program.aggregations[a, A_STORE_TO] - program.aggregations[a, A_STORE_FROM]):
-                store = arena[block + BLOCK_HEAD + 2 * s]
-                if store:
-                    release(arena, store >> 6, store & 63)
+            begin = program.aggregations[a, A_STORE_FROM]
+            for s in range(begin, program.aggregations[a, A_STORE_TO]):
+                release_store(arena, block + BLOCK_HEAD + 2 * (s - begin), program.stores[s, S_WORDS])
             release(arena, block, program.aggregations[a, A_CLASS])
     release(arena, record, program.entities[entity, RECORD_CLASS])
     state.arena[RECORDS] -= 1
@@ -244,66 +253,59 @@ def drop_record(program: Program, state: State, slot: int) -> None:
 
 
 @kernel
-def floor_of(now: int, reach: int, hop: int) -> int:
-    """The oldest tile that a read at `now` or later can reach."""
-    return (now - reach) // hop * hop
+def forget(arena: Ints, at: int, words: int, before: int) -> None:
+    """Drop the tiles that start at or before `before`.
 
-
-@kernel
-def forget(arena: Ints, at: int, words: int, floor: int) -> None:
-    """Drop the tiles before `floor`."""
-    block, size_class = arena[at] >> 6, arena[at] & 63
-    if block == 0:
+    Tiles start at multiples of the hop, so "starts before floor(x / hop) * hop" is "starts at or before x - hop": no
+    division where every event passes.
+    """
+    if arena[at] == 0:
         return
-    head, count = arena[at + 1] >> 32, arena[at + 1] & 0xFFFFFFFF
-    capacity = (1 << size_class) // words
-    while count > 0 and arena[block + head * words] < floor:
+    block, capacity, head, count = store_at(arena, at)
+    while count > 0 and arena[block + head * words] <= before:
         head = head + 1 if head + 1 < capacity else 0
         count -= 1
     if count == 0:
-        release(arena, block, size_class)
-        arena[at], arena[at + 1] = 0, 0
+        release_store(arena, at, words)
     else:
         arena[at + 1] = head << 32 | count
 
 
 @kernel
-def tile_at(arena: Ints, at: int, words: int, start: int) -> int:
-    """Address of the tile that starts at `start`, made (all zero but its start) where there is none."""
-    block, size_class = arena[at] >> 6, arena[at] & 63
-    head, count = arena[at + 1] >> 32, arena[at + 1] & 0xFFFFFFFF
-    capacity = (1 << size_class) // words if block else 0
+def tile_at(arena: Ints, at: int, words: int, hop: int, t: int) -> tuple[int, bool]:
+    """Address of the tile that holds `t`, and whether it is new (all zero but its start)."""
+    block, capacity, head, count = store_at(arena, at)
     place = count
     while place > 0:
         tile = block + around(head + place - 1, capacity) * words
-        if arena[tile] == start:
-            return tile  # type: ignore[no-any-return] # numpy's stubs: an element is Any
-        if arena[tile] < start:
+        if arena[tile] <= t:
+            if t < arena[tile] + hop:
+                return tile, False
             break
         place -= 1
     if count == capacity:
         grown(arena, at, words)
-        block, head, capacity = arena[at] >> 6, 0, (1 << (arena[at] & 63)) // words
+        block, capacity, head, count = store_at(arena, at)
     for i in range(count, place, -1):
         above, below = block + around(head + i, capacity) * words, block + around(head + i - 1, capacity) * words
         for w in range(words):
             arena[above + w] = arena[below + w]
     tile = block + around(head + place, capacity) * words
-    arena[tile] = start
+    arena[tile] = t // hop * hop
     for word in range(tile + 1, tile + words):
         arena[word] = 0
     arena[at + 1] = head << 32 | (count + 1)
-    return tile  # type: ignore[no-any-return] # numpy's stubs: an element is Any
+    return tile, True
 
 
 @kernel
-def fold_tile(arena: Ints, slots: Ints, timed: int, tile: int, row: Ints, t: int, new: bool) -> None:
+def fold_tile(program: Program, arena: Ints, a: int, tile: int, row: Ints, t: int, new: bool) -> None:
     """One event into the words of one tile. Entries come in order, so an equal t is later."""
-    sign = row[SIGN]
+    sign, slots, timed = row[SIGN], program.slots, program.aggregations[a, A_TIMED]
     if new and timed:
         arena[tile + 1] = NEVER
     latest = arena[tile + 1] if timed else NEVER
-    for s in range(len(slots)):
+    for s in range(program.aggregations[a, A_SLOT_FROM], program.aggregations[a, A_SLOT_TO]):
         op, at = slots[s, SLOT_OP], tile + slots[s, SLOT_AT]
         if op == COUNT:
             arena[at] += sign
@@ -331,24 +333,24 @@ def fold_tile(arena: Ints, slots: Ints, timed: int, tile: int, row: Ints, t: int
 @kernel
 def fold_value(arena: Ints, at: int, cap: int, value: int, t: int) -> None:
     """Remember when a value was last seen; beyond `cap` the oldest by (t, value) goes."""
-    block, size_class, count = arena[at] >> 6, arena[at] & 63, arena[at + 1]
-    oldest = block
-    for i in range(count):
-        cell = block + 2 * i
+    block, capacity, _, count = store_at(arena, at)
+    for cell in range(block, block + 2 * count, 2):
         if arena[cell] == value:
             arena[cell + 1] = max(arena[cell + 1], t)
             return
-        if arena[cell + 1] < arena[oldest + 1] or (
-            arena[cell + 1] == arena[oldest + 1] and arena[cell] < arena[oldest]
-        ):
-            oldest = cell
     if count < cap:
-        if block == 0 or 2 * count == 1 << size_class:
+        if count == capacity:
             grown(arena, at, 2)
-            block = arena[at] >> 6
+            block = arena[at] >> 28
         arena[block + 2 * count], arena[block + 2 * count + 1] = value, t
         arena[at + 1] = count + 1
-    elif t > arena[oldest + 1] or (t == arena[oldest + 1] and value > arena[oldest]):
+        return
+    oldest = block
+    for cell in range(block, block + 2 * count, 2):
+        seen, than = arena[cell + 1], arena[oldest + 1]
+        if seen < than or (seen == than and arena[cell] < arena[oldest]):
+            oldest = cell
+    if t > arena[oldest + 1] or (t == arena[oldest + 1] and value > arena[oldest]):
         arena[oldest], arena[oldest + 1] = value, t
 
 
@@ -381,22 +383,20 @@ def apply_to(program: Program, state: State, a: int, record: int, row: Ints, t: 
     arena[record + EXPIRES] = max(arena[record + EXPIRES], t + program.aggregations[a, A_TTL])
     if row[SIGN] > 0:
         arena[block + LATEST] = max(arena[block + LATEST], t)
-    slots = program.slots[program.aggregations[a, A_SLOT_FROM] : program.aggregations[a, A_SLOT_TO]]
-    begin, timed = program.aggregations[a, A_STORE_FROM], program.aggregations[a, A_TIMED]
+    begin = program.aggregations[a, A_STORE_FROM]
     for s in range(begin, program.aggregations[a, A_STORE_TO]):
         at = block + BLOCK_HEAD + 2 * (s - begin)
-        hop, words = program.stores[s, S_HOP], program.stores[s, S_WORDS]
         if program.stores[s, S_KIND] == VALUES:
             value = row[program.stores[s, S_ATOM]]
             if row[SIGN] > 0 and value != program.stores[s, S_ABSENT]:
                 fold_value(arena, at, program.stores[s, S_CAP], value, t)
             continue
-        floor, start = floor_of(now, program.stores[s, S_REACH], hop), t // hop * hop
-        forget(arena, at, words, floor)
-        if start >= floor:
-            count = arena[at + 1] & 0xFFFFFFFF
-            tile = tile_at(arena, at, words, start)
-            fold_tile(arena, slots, timed, tile, row, t, count < (arena[at + 1] & 0xFFFFFFFF))
+        hop, words = program.stores[s, S_HOP], program.stores[s, S_WORDS]
+        out_of_reach = now - program.stores[s, S_REACH] - hop
+        forget(arena, at, words, out_of_reach)
+        if t - hop >= out_of_reach or t // hop * hop > out_of_reach:
+            tile, new = tile_at(arena, at, words, hop, t)
+            fold_tile(program, arena, a, tile, row, t, new)
 
 
 @kernel
@@ -438,25 +438,20 @@ def sweep(program: Program, state: State, now: int) -> None:
 
 
 @kernel
-def tile_value(arena: Ints, at: int, column: Ints, now: int) -> int:
-    """One measure over the tiles of one window, newest first."""
-    op, words = column[C_OP], column[C_WORDS]
-    block, size_class = arena[at] >> 6, arena[at] & 63
-    head, count = arena[at + 1] >> 32, arena[at + 1] & 0xFFFFFFFF
-    capacity = (1 << size_class) // words
-    hop, delay, slot = column[C_HOP], column[C_DELAY], column[C_AT]
-    left = (now - delay - column[C_WIDTH]) // hop * hop
-    right = (now - delay) // hop * hop + hop
+def tile_value(arena: Ints, at: int, columns: Ints, c: int, now: int) -> int:
+    """One measure over the tiles of one window, newest first. No division: see `forget`."""
+    op, words, slot = columns[c, C_OP], columns[c, C_WORDS], columns[c, C_AT]
+    block, capacity, head, count = store_at(arena, at)
+    delay = columns[c, C_DELAY]
+    before_left, last_start = now - delay - columns[c, C_WIDTH] - columns[c, C_HOP], now - delay
     total, latest, before = 0, NEVER, NEVER
-    place = head + count - 1
-    if place >= capacity:
-        place -= capacity
+    place = around(head + count - 1, capacity)
     for _ in range(count):
         tile = block + place * words
         place = place - 1 if place > 0 else capacity - 1
-        if arena[tile] < left:
+        if arena[tile] <= before_left:
             break
-        if delay > 0 and arena[tile] >= right:
+        if delay > 0 and arena[tile] > last_start:
             continue
         if op in (COUNT, SUM):
             total += arena[tile + slot]
@@ -491,11 +486,12 @@ def tile_value(arena: Ints, at: int, column: Ints, now: int) -> int:
 
 
 @kernel
-def value_count(arena: Ints, at: int, column: Ints, now: int) -> int:
-    block, left = arena[at] >> 6, (now - column[C_WIDTH]) // column[C_HOP] * column[C_HOP]
+def value_count(arena: Ints, at: int, columns: Ints, c: int, now: int) -> int:
+    block, count = arena[at] >> 28, arena[at + 1]
+    left = (now - columns[c, C_WIDTH]) // columns[c, C_HOP] * columns[c, C_HOP]
     seen = 0
-    for i in range(arena[at + 1]):
-        if arena[block + 2 * i + 1] >= left:
+    for cell in range(block, block + 2 * count, 2):
+        if arena[cell + 1] >= left:
             seen += 1
     return seen
 
@@ -503,7 +499,7 @@ def value_count(arena: Ints, at: int, column: Ints, now: int) -> int:
 @kernel
 def read_row(program: Program, state: State, row: Ints, out: Ints) -> None:
     """Every column for the keys of `row`, marks by their precedence."""
-    arena, now = state.arena, row[INGEST]
+    arena, columns, now = state.arena, program.columns, row[INGEST]
     first_complete = state.arena[FIRST_COMPLETE] if state.arena[FIRST_COMPLETE] != UNKNOWN else now
     for e in range(program.entities.shape[0]):
         key = key_of(program, row, e)
@@ -516,20 +512,19 @@ def read_row(program: Program, state: State, row: Ints, out: Ints) -> None:
             ttl = program.aggregations[a, A_TTL]
             never = block == 0 or arena[block + LATEST] == NEVER or arena[block + LATEST] < now - ttl
             for c in range(program.aggregations[a, A_COLUMN_FROM], program.aggregations[a, A_COLUMN_TO]):
-                column = program.columns[c]
-                op = column[C_OP]
+                op = columns[c, C_OP]
                 if key == ABSENT:
                     out[c] = ABSENT
                 elif op == SEEN:
                     out[c] = 1 if not never else WARMING if now - ttl < first_complete else NEVER
-                elif now - column[C_WIDTH] - column[C_DELAY] < first_complete:
+                elif now - columns[c, C_WIDTH] - columns[c, C_DELAY] < first_complete:
                     out[c] = WARMING
                 elif never:
                     out[c] = NEVER
                 elif op == DISTINCT:
-                    out[c] = value_count(arena, block + column[C_STORE], column, now)
+                    out[c] = value_count(arena, block + columns[c, C_STORE], columns, c, now)
                 else:
-                    out[c] = tile_value(arena, block + column[C_STORE], column, now)
+                    out[c] = tile_value(arena, block + columns[c, C_STORE], columns, c, now)
 
 
 @kernel
@@ -607,13 +602,12 @@ def pack(program: Program, state: State, record: int, now: int, words: Ints) -> 
             if block == 0:
                 continue
             at, width = block + BLOCK_HEAD + 2 * (s - begin), program.stores[s, S_WORDS]
-            store, capacity = arena[at] >> 6, (1 << (arena[at] & 63)) // width
-            head, count = arena[at + 1] >> 32, arena[at + 1] & 0xFFFFFFFF
-            floor = floor_of(now, program.stores[s, S_REACH], program.stores[s, S_HOP])
+            store, capacity, head, count = store_at(arena, at)
+            out_of_reach = now - program.stores[s, S_REACH] - program.stores[s, S_HOP]
             values = program.stores[s, S_KIND] == VALUES
             for i in range(count):
                 cell = store + around(head + i, capacity) * width
-                if arena[cell + 1 if values else cell] >= floor:
+                if arena[cell + 1 if values else cell] > out_of_reach:
                     words[n : n + width] = arena[cell : cell + width]
                     words[counted_at] += 1
                     n += width
@@ -643,7 +637,7 @@ def unpack(program: Program, state: State, words: Ints, now: int) -> None:
                 store = allocate(arena, size_class)
                 arena[store : store + count * width] = words[n : n + count * width]
                 at = block + BLOCK_HEAD + 2 * (s - begin)
-                arena[at], arena[at + 1] = store << 6 | size_class, count
+                arena[at], arena[at + 1] = store << 28 | (1 << size_class) // width, count
                 n += count * width
 
 
