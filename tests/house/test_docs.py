@@ -26,11 +26,10 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "CON
 
 def verbs(command: Any, path: str) -> Iterator[tuple[str, Any]]:
     """Every command that does something, with the words one types."""
-    children = getattr(command, "commands", {})
-    for name, child in children.items():
-        yield from verbs(child, f"{path} {name}")
-    if not children:
+    if not hasattr(command, "commands"):
         yield path, command
+    for name, child in getattr(command, "commands", {}).items():
+        yield from verbs(child, f"{path} {name}")
 
 
 VERBS = dict(verbs(typer.main.get_command(app), "greenlane"))

@@ -6,7 +6,6 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SOURCE = ROOT / "src" / "greenlane"
 
 
 def test_the_contracts_hold() -> None:
@@ -14,6 +13,13 @@ def test_the_contracts_hold() -> None:
         [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"], cwd=ROOT, capture_output=True, text=True
     )
     assert checked.returncode == 0, checked.stdout
+
+
+def test_the_decision_record_shows_the_list_that_is_held() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    held = next(c["layers"] for c in project["tool"]["importlinter"]["contracts"] if c["type"] == "layers")
+    record = (ROOT / "docs" / "decisions" / "0001-one-house.md").read_text()
+    assert " > ".join(held) in " ".join(record.split())
 
 
 def test_every_dependency_but_the_four_plain_ones_is_a_vendor_of_the_contract() -> None:
