@@ -51,7 +51,8 @@ class Naive:
             facts, _, sign = self._judge(linked, ingest_us)
             if facts is not None and (draft.takes_back is None or sign < 0):
                 self._place(linked, ingest_us, "link", event_id)
-                return self._link(ingest_us)
+                self._link(ingest_us)
+                return
 
     def _waits(self, draft: Draft, entry: Entry) -> bool:
         if draft.kind == "decision":

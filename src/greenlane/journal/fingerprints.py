@@ -44,19 +44,19 @@ class FingerprintSet:
         return sum(self._counts)
 
     def __contains__(self, name: bytes) -> bool:
-        """In Python: one probe costs less than a call into compiled code."""
         key = int.from_bytes(name[:8], "little", signed=True) or 1
         slots = self._slots[key & 255]
-        mask = len(slots) - 1
-        at = (key >> 8) & mask
-        while held := slots[at]:
-            if held == key:
-                return True
-            at = (at + 1) & mask
-        return False
+        return slots[_slot(slots, key)] != 0
 
     def add(self, name: bytes) -> None:
-        self._insert(name[0], np.frombuffer(name, "<i8", 1))
+        key = int.from_bytes(name[:8], "little", signed=True) or 1
+        shard = key & 255
+        if 4 * self._counts[shard] + 4 > 3 * len(self._slots[shard]):
+            self._grow(shard, self._counts[shard] + 1)
+        slots = self._slots[shard]
+        at = _slot(slots, key)
+        self._counts[shard] += slots[at] == 0
+        slots[at] = key
 
     def update(self, names: Sequence[bytes]) -> None:
         if len(names) > SHARDS:
@@ -85,3 +85,12 @@ class FingerprintSet:
         table = np.zeros(1 << (4 * needed // 3).bit_length(), np.int64)
         _add(table, old[old != 0])
         self._tables[shard], self._slots[shard] = table, table.data
+
+
+def _slot(slots: memoryview, key: int) -> int:
+    """Where the key is, or would be. In Python: one probe costs less than a call into compiled code."""
+    mask = len(slots) - 1
+    at = (key >> 8) & mask
+    while (held := slots[at]) and held != key:
+        at = (at + 1) & mask
+    return at
