@@ -179,6 +179,7 @@ class System:
             save_snapshot(self.places, self.lane.features, position.generation, position.seq)
         finally:
             self.subjects.close()
+            self.lane.features.close()
 
 
 def open_system(directory: Path, *, clock: Clock | None = None, features: FeatureSet = CATALOGUE) -> System:

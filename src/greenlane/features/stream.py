@@ -58,11 +58,17 @@ class StreamEngine:
         self._started = first_complete_us is not None
         if first_complete_us is not None:
             self.memory.state.arena[k.FIRST_COMPLETE] = first_complete_us
+        self.memory.fold(self._rows[:0], self._no_answer)  # compiles now, not at the first payment
 
     @property
     def evicted(self) -> int:
         """Columns answered EVICTED so far."""
         return self.capacity.evicted if self.capacity else 0
+
+    def close(self) -> None:
+        """Let go of what was spilled: another engine may use its place."""
+        if self.capacity is not None and self.capacity.spill is not None:
+            self.capacity.spill.close()
 
     # ---- one at a time: the online path
 

@@ -23,6 +23,8 @@ class SpillStore(Protocol):
 
     def clear(self) -> None: ...
 
+    def close(self) -> None: ...
+
 
 class MemorySpill:
     """
@@ -51,3 +53,6 @@ class MemorySpill:
 
     def clear(self) -> None:
         self._held.clear()
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
