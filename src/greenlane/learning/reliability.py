@@ -68,14 +68,14 @@ def check(name: str, value: float, *, interval: tuple[float, float], band: tuple
 
 def bin_count(events: float) -> int:
     """At least 50 expected events in a bin. Between 400 and 1,600 a bin's ratio is judged as a point but still too
-    noisy for that, so there are more bins of 350 instead, until ten of 1,600 can be filled.
+    noisy for that, so there are more bins of 300 instead, until ten of 1,600 can be filled.
 
     >>> [bin_count(events) for events in (30, 500, 7_000, 50_000)]
-    [1, 10, 20, 10]
+    [1, 10, 24, 10]
     """
     if events >= 16_000:
         return 10
-    return ceil(events / 350) if events > 3_500 else max(1, min(10, int(events // 50)))
+    return ceil(events / 300) if events > 3_000 else max(1, min(10, int(events // 50)))
 
 
 def reliability_bins(probabilities: Floats, y: Floats, weight: Floats) -> list[Bin]:

@@ -1,0 +1,114 @@
+import re
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from unit.learning.synthetic_examples import payments
+
+from greenlane.errors import TrainingError
+from greenlane.learning import report
+from greenlane.learning.evaluate import Evaluation, evaluate
+from greenlane.learning.money import Stakes, cost_curve
+from greenlane.learning.reliability import bin_count, check, reliability_bins, rms_log_ratio
+
+TEST, TRUTH = payments(40_000, seed=3)
+LOG_ODDS = np.log(TRUTH / (1 - TRUTH))
+
+
+def evaluated(log_odds: np.ndarray, **changes) -> Evaluation:
+    return evaluate(log_odds, 1 / (1 + np.exp(-log_odds)), TEST, replicates=60, **changes)
+
+
+@pytest.fixture(scope="module")
+def true_model() -> Evaluation:
+    return evaluated(LOG_ODDS)
+
+
+def test_true_probabilities_are_called_calibrated(true_model):
+    assert true_model.verdict == "calibrated"
+    assert {c.state for c in true_model.checks} == {"pass"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "failing"),
+    [
+        (LOG_ODDS + 0.3, "total observed/expected"),
+        (LOG_ODDS * 1.4 + 0.8, "slope"),
+        (LOG_ODDS * 0.7 - 0.9, "slope"),
+        (np.full(len(LOG_ODDS), -3.0) + LOG_ODDS * 1e-6, "log-loss skill above the base rate"),
+    ],
+    ids=["too high", "too steep", "too flat", "no skill"],
+)
+def test_wrong_probabilities_are_called_wrong(changed, failing):
+    found = evaluated(changed)
+    assert found.verdict == "not calibrated"
+    assert failing in {c.name for c in found.checks if c.state == "fail"}
+
+
+def test_few_events_leave_the_verdict_open_rather_than_wrong():
+    few = TEST.take(np.arange(2500))
+    found = evaluate(LOG_ODDS[:2500] + 0.08, 1 / (1 + np.exp(-LOG_ODDS[:2500] - 0.08)), few, replicates=60)
+    assert found.verdict != "not calibrated"
+
+
+def test_equal_seeds_give_equal_evaluations(true_model):
+    assert evaluated(LOG_ODDS) == true_model
+    assert evaluated(LOG_ODDS, seed=1).auc != true_model.auc
+
+
+def test_intervals_hold_their_figure(true_model):
+    for figure in (true_model.auc, true_model.average_precision):
+        assert figure.low < figure.value < figure.high
+
+
+def test_bins_expect_equally_many_events_and_hold_every_row():
+    y = TEST.y.astype(float)
+    bins = reliability_bins(TRUTH, y, np.ones(len(y)))
+    assert len(bins) == bin_count(TRUTH.sum())
+    assert sum(b.rows for b in bins) == len(y)
+    assert sum(b.observed for b in bins) == y.sum()
+    assert max(b.expected for b in bins) < 1.05 * min(b.expected for b in bins)
+    assert min(b.expected for b in bins) >= 50
+
+
+def test_a_point_outside_its_band_is_undecided_while_its_interval_meets_it():
+    states = [check("x", v, interval=(v - 0.05, v + 0.05), band=(0.95, 1.05)).state for v in (1.0, 0.93, 0.8)]
+    assert states == ["pass", "undecided", "fail"]
+
+
+def test_blocking_at_each_payments_break_even_beats_every_fixed_threshold_for_true_probabilities(true_model):
+    point = true_model.operating_point
+    assert point.cost_per_1000_minor < point.allow_all_cost_per_1000_minor
+    assert point.cost_per_1000_minor < 1.02 * point.best_threshold_cost_per_1000_minor
+
+
+def test_the_cost_curve_is_the_cost_of_blocking_from_each_threshold_on():
+    stakes, y = Stakes.of(TEST.amount_minor), TEST.y
+    for point in cost_curve(TRUTH, y, stakes=stakes, weight=np.ones(len(y)), points=7):
+        blocked = point.threshold <= TRUTH
+        assert np.isclose(point.cost_per_1000_minor, stakes.cost(blocked, y).mean() * 1000)
+        assert np.isclose(point.blocked_share, blocked.mean())
+
+
+def test_rms_log_ratio_measures_the_distance_from_the_generating_probability():
+    assert rms_log_ratio(TRUTH * 1.1, TRUTH) == pytest.approx(np.log(1.1))
+
+
+def test_a_test_period_without_events_is_refused():
+    nothing = TEST.take(TEST.y == 0)
+    with pytest.raises(TrainingError):
+        evaluate(np.zeros(len(nothing)), np.full(len(nothing), 0.5), nothing)
+
+
+def test_the_report_is_one_page_that_needs_nothing_beside_it(true_model, tmp_path: Path):
+    pytest.importorskip("matplotlib", reason="needs the [train] extra")
+    from greenlane.adapters.plots import plots
+
+    page, data = report.write(tmp_path, true_model, title="Fraud <1>", facts={"model": "mdl_1"}, plots=plots)
+    text = page.read_text()
+    assert text.count("<svg") == 4
+    assert "Fraud &lt;1&gt;" in text
+    assert not re.findall(r'(?:src|href)="(?!#)', text)
+    found = msgspec.json.decode(data.read_bytes())
+    assert msgspec.convert(found["evaluation"], Evaluation) == true_model
