@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 import timeit
 import uuid
 
@@ -186,6 +187,14 @@ def test_any_bytes_are_clean_or_refused_and_nothing_else(body: bytes) -> None:
         refuse_card_data(body)
     except PanNotAccepted as error:
         assert error.hint
+
+
+def test_a_body_made_to_be_slow_is_still_answered() -> None:
+    worst = ("1 " * 29 + "x") * 4_000  # ones are never Luhn valid at 13 to 19 digits
+    began = time.perf_counter()
+    refuse_card_data(body_of({"note": worst}))
+    assert refusal(body_of({"note": "1 " * 100_000})).param == "$.note"
+    assert time.perf_counter() - began < 10
 
 
 def test_a_typical_clean_body_costs_microseconds() -> None:
