@@ -153,9 +153,15 @@ def load(path: Path) -> FraudModel:
     """
     manifest = read_manifest(path)
     arrays = {name: verified(path / f"{name}.npy", manifest.files) for name in ARRAYS}
-    names, groups = manifest.names, manifest.groups
-    trees = FlatTrees(arrays["nodes"], arrays["roots"], features=len(names))
-    model = FraudModel.of(path.name, names, trees, calibrator=manifest.calibrator, groups=groups)
+    trees = FlatTrees(arrays["nodes"], arrays["roots"], features=len(manifest.columns))
+    model = FraudModel.of(
+        path.name,
+        manifest.names,
+        trees,
+        calibrator=manifest.calibrator,
+        groups=manifest.groups,
+        versions=manifest.feature_versions,
+    )
     prove(model, Golden(arrays["golden_rows"], arrays["golden_margins"], arrays["golden_probabilities"]))
     return model
 

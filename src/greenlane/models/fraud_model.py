@@ -1,7 +1,8 @@
 """A fraud model that is loaded and may be believed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,23 +47,37 @@ class FraudModel:
     width: int
     """How many features the vector has that `slots` point into."""
 
+    versions: Mapping[str, str]
+    """Digest of each aggregation it was trained on."""
+
     @classmethod
     def of(
-        cls, model_id: str, names: Sequence[str], trees: FlatTrees, *, calibrator: AnyCalibrator, groups: Sequence[str]
+        cls,
+        model_id: str,
+        names: Sequence[str],
+        trees: FlatTrees,
+        *,
+        calibrator: AnyCalibrator,
+        groups: Sequence[str],
+        versions: Mapping[str, str] = MappingProxyType({}),
     ) -> "FraudModel":
-        places = np.arange(len(names))
-        return cls(
-            model_id, tuple(names), trees, calibrator, ReasonTable(trees, groups), trees.slots(places), len(names)
-        )
+        slots = trees.slots(np.arange(len(names)))
+        return cls(model_id, tuple(names), trees, calibrator, ReasonTable(trees, groups), slots, len(names), versions)
 
-    def bind(self, names: Sequence[str]) -> "FraudModel":
-        """The same model reading its features out of a vector with these names."""
+    def bind(self, names: Sequence[str], *, versions: Mapping[str, str] | None = None) -> "FraudModel":
+        """The same model reading its features out of a vector with these names.
+
+        Raises ModelRefused if a feature is not served or, where the `versions` of what is served are given, if an
+        aggregation has another definition than the one it was trained on.
+        """
         place = {name: i for i, name in enumerate(names)}
         missing = [name for name in self.names if name not in place]
-        if missing:
+        changed = [name for name, digest in self.versions.items() if versions and versions.get(name) != digest]
+        if missing or changed:
+            what, which = ("are not served", missing) if missing else ("are defined differently now", changed)
             raise ModelRefused(
-                f"{self.id} needs {len(missing)} features that are not served: {', '.join(missing[:5])}",
-                code="model_features_missing",
+                f"{len(which)} features of {self.id} {what}: {', '.join(which[:5])}",
+                code="model_features_missing" if missing else "model_features_changed",
                 hint="serve the feature set that the model was trained on",
             )
         places = np.array([place[name] for name in self.names], np.int64)

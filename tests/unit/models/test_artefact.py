@@ -145,6 +145,15 @@ def test_binding_finds_features_by_name_wherever_they_stand(saved):
     assert belief.reasons.groups == ("money", "history")
 
 
+def test_binding_to_other_definitions_of_its_features_is_refused(saved):
+    model = load(saved)
+    assert model.bind(NAMES, versions={"card_velocity": "a" * 32, "another": "b" * 32}).id == model.id
+    for served in ({"card_velocity": "b" * 32}, {"another": "b" * 32}):
+        with pytest.raises(ModelRefused, match="card_velocity") as refusal:
+            model.bind(NAMES, versions=served)
+        assert refusal.value.code == "model_features_changed"
+
+
 def test_binding_to_a_vector_without_a_feature_names_it(saved):
     with pytest.raises(ModelRefused, match="age"):
         load(saved).bind(["amount", "count"])
