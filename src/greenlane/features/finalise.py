@@ -127,7 +127,8 @@ class Finaliser:
         self.names: tuple[str, ...] = tuple(self._known)
         """What each value is called."""
         self._program = np.array(self._code, np.int64).reshape(-1, 2)
-        self._numbers = np.array(self._constants)
+        self._numbers = np.array(self._constants, np.float64)
+        self.matrix(np.empty((0, self._width), np.int64))  # compiles now, not at the first payment
 
     def _derive(self, name: str, expression: str) -> None:
         for step in parse(expression):

@@ -10,7 +10,8 @@ from (entity, key) to a record:
     tile store   a ring of the non-empty tiles, oldest first: start, [latest t,] the words of the measures
     value store  for distinct: value, last seen; the newest `cap` by (last seen, value)
 
-No event costs more than the tiles it touches, and nothing here allocates a Python object.
+No event costs more than the tiles it touches, and nothing here makes a Python object. All of it stands in one file
+because numba's cache of a kernel looks at no other.
 """
 
 from collections.abc import Callable

@@ -39,8 +39,9 @@ class Memory:
 
     def fold(self, rows: k.Ints, answers: k.Ints) -> None:
         """Answer and apply `rows` in order."""
+        count = len(rows)
         done = k.fold(self.program, self.state, rows, answers, 0)
-        while done < len(rows):
+        while done < count:
             self.grow()
             done = k.fold(self.program, self.state, rows, answers, done)
 

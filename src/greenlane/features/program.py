@@ -134,9 +134,9 @@ class Tables:
         return [*times, store_of["", 0, window.hop_us], at_of[measure], words]
 
 
-def program_of(features: FeatureSet, layout: Layout) -> k.Ints:
+def program_of(features: FeatureSet) -> k.Ints:
     """The tables one under the other, as `kernels.tables` finds them."""
-    made = Tables(features, layout)
+    made = Tables(features, layout_of(features))
     tables = (made.entities, made.parts, made.aggregations, made.stores, made.slots, made.columns)
     rows = [[len(table) for table in tables], *(row for table in tables for row in table)]
     return np.array([row + [0] * (k.PROGRAM_WIDTH - len(row)) for row in rows], np.int64)

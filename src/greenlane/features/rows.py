@@ -2,9 +2,11 @@
 
 import hashlib
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, Final
+
+import numpy as np
 
 from greenlane.features import kernels as k
 from greenlane.features.definition import ABSENT, FeatureSet
@@ -46,43 +48,42 @@ def tuple_getter(names: tuple[str, ...]) -> Callable[[Facts], tuple[Any, ...]]:
 
 
 class RowWriter:
-    """Writes entries and questions as rows of words that the kernels understand."""
+    """Writes entries and questions into `rows`, int64[capacity, words], as the kernels understand them."""
 
-    def __init__(self, features: FeatureSet):
-        self.layout = layout = layout_of(features)
-        self.words = layout.inputs_at + len(INPUTS)
-        self._sources = 0
-        self._where_sources = 0
-        for a in features.aggregations:
-            self._sources |= SOURCE_BIT[a.source]
-            self._where_sources |= SOURCE_BIT[a.source] if a.where else 0
+    def __init__(self, features: FeatureSet, capacity: int):
+        layout = layout_of(features)
+        self.rows = np.zeros((capacity, layout.inputs_at + len(INPUTS)), np.int64)
+        self._buffer = self.rows.data.cast("B")
+        self._row_bytes, self._inputs_at = self.rows.strides[0], 8 * layout.inputs_at
+        self._sources = sum({SOURCE_BIT[a.source] for a in features.aggregations})
+        self._where_sources = sum({SOURCE_BIT[a.source] for a in features.aggregations if a.where})
         self._wheres = [compile_where(text) for text in layout.wheres]
         self._no_flags = (0,) * len(self._wheres)
         self._integers, self._texts = tuple_getter(layout.integers), tuple_getter(layout.texts)
-        self._caches = [TextKeys(fact) for fact in layout.texts]
+        self._words_of = [TextKeys(fact).__getitem__ for fact in layout.texts]
         self._pack_head = struct.Struct(f"{k.ROW_HEAD}q").pack_into
         self._pack = struct.Struct(f"{layout.inputs_at}q").pack_into
         self._pack_inputs = struct.Struct(f"{len(INPUTS)}q").pack_into
 
-    def question(self, buffer: memoryview, facts: Facts, ingest_us: int) -> None:
-        """Row 0 asks for the columns of `facts`."""
-        self._write(buffer, 0, (ingest_us, k.READ_ONLY, 0, 0, 0, 0), self._no_flags, facts)
-        self._pack_inputs(buffer, 8 * self.layout.inputs_at, *inputs(facts, ingest_us))
+    def question(self, facts: Facts, ingest_us: int) -> None:
+        """Row 0 asks for the columns of `facts`, as row 0 of the answer."""
+        self._write(0, (ingest_us, k.READ_ONLY, 0, 0, 0, 0, *self._no_flags), facts)
+        self._pack_inputs(self._buffer, self._inputs_at, *inputs(facts, ingest_us))
 
-    def entry(self, buffer: memoryview, row: int, entry: Entry, wanted: int = -1) -> None:
-        """Row `row` is `entry`, to be answered before it is applied where `wanted` is a row of the answer."""
-        at, facts = 8 * row * self.words, entry.facts
+    def entry(self, row: int, entry: Entry, *, wanted: int = -1) -> None:
+        """`row` is `entry`, to be answered before it is applied where `wanted` is a row of the answer."""
+        at, facts = row * self._row_bytes, entry.facts
         emits = entry.emits & self._sources if facts is not None else 0
         if facts is None or (emits == 0 and wanted < 0):
-            self._pack_head(buffer, at, entry.ingest_us, 0, 0, 0, 0, -1)
+            self._pack_head(self._buffer, at, entry.ingest_us, 0, 0, 0, 0, -1)
             return
         flags = [test(facts) for test in self._wheres] if emits & self._where_sources else self._no_flags
-        head = (entry.ingest_us, emits, entry.sign, entry.occurred_us, facts.payment_us, wanted)
-        self._write(buffer, at, head, flags, facts)
+        self._write(
+            at, (entry.ingest_us, emits, entry.sign, entry.occurred_us, facts.payment_us, wanted, *flags), facts
+        )
         if wanted >= 0:
-            inputs_at = at + 8 * self.layout.inputs_at
-            self._pack_inputs(buffer, inputs_at, *inputs(facts, entry.ingest_us))
+            self._pack_inputs(self._buffer, at + self._inputs_at, *inputs(facts, entry.ingest_us))
 
-    def _write(self, buffer: memoryview, at: int, head: tuple[int, ...], flags: Iterable[int], facts: Facts) -> None:
-        texts = [cache[text] for cache, text in zip(self._caches, self._texts(facts), strict=True)]
-        self._pack(buffer, at, *head, *flags, *self._integers(facts), *texts)
+    def _write(self, at: int, head: tuple[int, ...], facts: Facts) -> None:
+        texts = [word_of(text) for word_of, text in zip(self._words_of, self._texts(facts), strict=True)]
+        self._pack(self._buffer, at, *head, *self._integers(facts), *texts)

@@ -49,10 +49,9 @@ class StreamEngine:
     ):
         self.features = features.check()
         self.capacity = None if capacity_records is None else Capacity(capacity_records, spill)
-        self._writer = RowWriter(features)
-        self.memory = Memory(program_of(features, self._writer.layout))
-        self._rows = np.zeros((CHUNK_ROWS, self._writer.words), np.int64)
-        self._buffer = self._rows.data.cast("B")
+        self._writer = RowWriter(features, CHUNK_ROWS)
+        self._rows = self._writer.rows
+        self.memory = Memory(program_of(features))
         self._width = len(INPUTS) + len(features.columns)
         self._no_answer = np.empty((0, self._width), np.int64)
         self._started = first_complete_us is not None
@@ -75,14 +74,14 @@ class StreamEngine:
     def read(self, facts: Facts, ingest_us: int) -> k.Ints:
         """int64[k]: inputs, then columns in the order of `FeatureSet.columns`, for a payment that arrives now."""
         answer = np.empty((1, self._width), np.int64)
-        self._writer.question(self._buffer, facts, ingest_us)
+        self._writer.question(facts, ingest_us)
         self._fold(1, answer)
         return answer.reshape(-1)
 
     def apply(self, entry: Entry) -> None:
         if not self._started:
             self._start(entry)
-        self._writer.entry(self._buffer, 0, entry)
+        self._writer.entry(0, entry)
         self._fold(1, self._no_answer)
 
     # ---- many at once: recovery and backfill
@@ -109,7 +108,7 @@ class StreamEngine:
             if not self._started:
                 self._start(entry)
             asks = entry.facts is not None and wanted(entry)
-            self._writer.entry(self._buffer, written, entry, wanted=len(seqs) if asks else -1)
+            self._writer.entry(written, entry, wanted=len(seqs) if asks else -1)
             written += 1
             if asks:
                 seqs.append(entry.seq)
