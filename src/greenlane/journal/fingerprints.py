@@ -14,8 +14,7 @@ FIRST_SLOTS: Final = 16
 @njit(cache=True)
 def _add(table: NDArray[np.int64], keys: NDArray[np.int64]) -> int:
     mask, added = len(table) - 1, 0
-    for each in keys:
-        key = each if each != 0 else 1
+    for key in keys:
         at = (key >> 8) & mask
         while table[at] != 0 and table[at] != key:
             at = (at + 1) & mask
@@ -68,6 +67,7 @@ class FingerprintSet:
     def add_packed(self, names: bytes) -> None:
         """Many names of 16 bytes, one after the other."""
         keys = np.frombuffer(names, "<i8")[::2]
+        keys = np.where(keys == 0, 1, keys)
         shards = (keys & 255).astype(np.uint8)
         order = np.argsort(shards, kind="stable")
         ends = np.searchsorted(shards[order], np.arange(1, SHARDS))

@@ -14,7 +14,7 @@ from greenlane.ports.journal import JournalStore, Row
 
 TICK_S: Final = 0.002
 IDLE_TICKS_MAX: Final = 250
-"""Ticks without work before the thread sleeps until it is woken; waking it costs the one who submits a few microseconds."""
+"""Ticks without work before the thread sleeps until woken; waking it costs whoever submits a few microseconds."""
 
 
 class Pace(Struct, frozen=True):

@@ -1,0 +1,156 @@
+import asyncio
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from greenlane.errors import JournalError, LimitExceeded
+from greenlane.journal.memory import MemoryJournal
+from greenlane.journal.writer import Pace, Writer
+from greenlane.ports.journal import Entry, Row
+
+
+def row(seq: int) -> Row:
+    return Row(Entry(seq, 1, seq, "control", "test", str(seq), seq, 0, 1, b"", None, b""), (seq.to_bytes(16, "big"),))
+
+
+class Gate(MemoryJournal):
+    """Commits when it is let to, and remembers the batches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+        self.batches: list[list[int]] = []
+        self.fails = False
+
+    def commit(self, batch: Sequence[Row]) -> None:
+        assert self.go.wait(5)
+        if self.fails:
+            raise OSError("disk full")
+        super().commit(batch)
+        self.batches.append([r.entry.seq for r in batch])
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+def test_close_makes_everything_accepted_durable(gate: Gate) -> None:
+    writer = Writer(gate)
+    for seq in range(1, 2001):
+        writer.submit([row(seq)])
+    gate.go.set()
+    writer.close()
+    assert gate.span() == (1, 2000) and writer.durable_seq == 2000
+    assert max(map(len, gate.batches)) <= 512
+
+
+def test_groups_are_never_torn_apart(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("greenlane.journal.writer.LIVE", Pace(2, 100, False))
+    gate.go.set()
+    writer = Writer(gate)
+    writer.submit([row(1)])
+    writer.submit([row(2), row(3), row(4)])
+    writer.submit([row(5)])
+    writer.close()
+    assert any({2, 3, 4} <= set(batch) for batch in gate.batches)
+
+
+def test_pseudonyms_are_flushed_before_each_commit(gate: Gate) -> None:
+    gate.go.set()
+    order: list[str] = []
+    writer = Writer(gate, before_commit=lambda: order.append(f"flush at {gate.span()[1]}"))
+    writer.submit([row(1)])
+    writer.wait(1, timeout_s=5)
+    writer.close()
+    assert order[0] == "flush at 0"
+
+
+def test_too_much_waiting_is_refused(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("greenlane.journal.writer.LIVE", Pace(10, 3, False))
+    writer = Writer(gate)
+    writer.submit([row(1), row(2), row(3)])
+    with pytest.raises(LimitExceeded) as refused:
+        writer.check_room()
+    assert refused.value.code == "journal_backlog"
+    gate.go.set()
+    writer.wait(3, timeout_s=5)
+    writer.check_room()
+    writer.close()
+
+
+def test_an_import_waits_for_room(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("greenlane.journal.writer.IMPORT", Pace(10, 2, True))
+    writer = Writer(gate, importing=True)
+    writer.submit([row(1), row(2)])
+    threading.Timer(0.05, gate.go.set).start()
+    writer.check_room()
+    assert writer.durable_seq == 2
+    writer.close()
+
+
+def test_lag_is_the_age_of_the_oldest_entry_not_durable(gate: Gate) -> None:
+    writer = Writer(gate)
+    assert writer.lag_us() == 0
+    writer.submit([row(1)])
+    threading.Event().wait(0.02)
+    assert writer.lag_us() >= 15_000
+    gate.go.set()
+    writer.wait(1, timeout_s=5)
+    assert writer.lag_us() == 0
+    writer.close()
+
+
+def test_it_wakes_after_a_rest(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("greenlane.journal.writer.IDLE_TICKS_MAX", 1)
+    gate.go.set()
+    writer = Writer(gate)
+    for seq in (1, 2, 3):
+        threading.Event().wait(0.03)
+        writer.submit([row(seq)])
+        writer.wait(seq, timeout_s=5)
+    writer.close()
+
+
+def test_a_failed_commit_stops_everything(gate: Gate) -> None:
+    writer = Writer(gate)
+    gate.fails = True
+    writer.submit([row(1)])
+    gate.go.set()
+    with pytest.raises(JournalError, match="disk full"):
+        writer.wait(1, timeout_s=5)
+    with pytest.raises(JournalError):
+        writer.check()
+    with pytest.raises(JournalError):
+        writer.close()
+    assert gate.span() == (1, 0)
+
+
+def test_waiting_has_an_end(gate: Gate) -> None:
+    writer = Writer(gate)
+    writer.submit([row(1)])
+    with pytest.raises(JournalError) as late:
+        writer.wait(1, timeout_s=0.01)
+    assert late.value.code == "journal_slow"
+    gate.go.set()
+    writer.close()
+
+
+def test_event_loops_are_told(gate: Gate) -> None:
+    async def scene() -> None:
+        writer = Writer(gate)
+        writer.submit([row(1), row(2)])
+        futures = [writer.when_durable(1), writer.when_durable(2), writer.when_durable(3)]
+        assert not any(f.done() for f in futures)
+        gate.go.set()
+        await asyncio.wait_for(asyncio.gather(futures[0], futures[1]), 5)
+        assert writer.when_durable(2).done()
+        gate.fails = True
+        writer.submit([row(3)])
+        with pytest.raises(JournalError):
+            await asyncio.wait_for(futures[2], 5)
+        with pytest.raises(JournalError):
+            await writer.when_durable(4)
+
+    asyncio.run(scene())
