@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
-import numpy as np
 
-from greenlane.adapters.history_mapping import Expected, Mapping, fact_of
+from greenlane.adapters.history_mapping import Mapping, fact_of
 from greenlane.adapters.history_query import SEPARATOR, HistoryQuery, text
 from greenlane.errors import PanNotAccepted, SettingsError
 from greenlane.payments.guard import refuse_card_data
@@ -165,24 +164,6 @@ class HistoryTable:
         return found
 
 
-def read_expected(file: Path, expected: Expected) -> tuple[list[str], dict[str, np.ndarray[Any, np.dtype[np.float64]]]]:
-    """A table of expected values: its ids in the order of the file, and float64[rows] by feature name."""
-    with connect() as con:
-        source = source_of(file)
-        kinds = kinds_of(con, source)
-        for name in (expected.id, *expected.columns):
-            if name not in kinds:
-                raise SettingsError(
-                    f"{file} has no column {name!r}", param="$.expected", hint=f"it has {', '.join(kinds)}"
-                )
-        columns = ", ".join(f"CAST({quoted(name)} AS DOUBLE) AS e{i}" for i, name in enumerate(expected.columns))
-        found = con.execute(
-            f"SELECT trim(CAST({quoted(expected.id)} AS VARCHAR)) AS id, {columns} FROM {source} ORDER BY row"
-        ).fetchnumpy()
-    values = {name: np.ma.filled(found[f"e{i}"], np.nan) for i, name in enumerate(expected.columns.values())}
-    return found["id"].tolist(), values
-
-
 def connect() -> Any:
     import duckdb
 
@@ -208,10 +189,6 @@ def source_of(file: Path) -> str:
     dialect = f"delim = {text(csv_delimiter(file))}, quote = '\"', escape = '\"', header = true, all_varchar = true"
     reader = f"read_csv({name}, {dialect}, store_rejects = true, rejects_limit = 0)"
     return f"(SELECT row_number() OVER () - 1 AS row, * FROM {reader})"
-
-
-def quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def is_parquet(file: Path) -> bool:

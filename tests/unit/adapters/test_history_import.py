@@ -6,7 +6,6 @@ import pytest
 
 from greenlane.adapters.history_import import ImportReport, import_files
 from greenlane.adapters.history_mapping import Mapping, read_mapping
-from greenlane.adapters.tabular_files import read_expected
 from greenlane.decisions.control import control_of
 from greenlane.errors import InputError, SettingsError
 from greenlane.features.definition import FeatureSet
@@ -243,12 +242,3 @@ def test_a_misspelt_key_is_named_with_its_path(world: World):
         world.mapping(PAGE.replace("merchant_id", "merchant_idd"))
     with pytest.raises(SettingsError, match="no column 'paid'"):
         world.load(world.csv(header=HEADER.replace("paid", "payed")))
-
-
-def test_expected_values_are_read_by_feature(world: World):
-    page = PAGE + '[expected]\nid = "n"\ncolumns = { paid = "amount_minor" }\n'
-    mapping = world.mapping(page)
-    assert mapping.expected is not None
-    ids, values = read_expected(world.csv(), mapping.expected)
-    assert ids == ["1", "2", "3"]
-    assert values["amount_minor"].tolist() == [12.34, 5.0, 7.0]
