@@ -70,10 +70,12 @@ class FeatureError(GreenlaneError):
 
 class JournalError(GreenlaneError):
     code = "journal_unavailable"
+    status = 503
 
 
 class ModelRefused(GreenlaneError):
     code = "model_refused"
+    status = 422
 
 
 class TrainingError(GreenlaneError):

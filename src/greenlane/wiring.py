@@ -11,6 +11,7 @@ import gc
 import hashlib
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from greenlane.adapters.history_mapping import Expected
 
 Progress = Callable[[int, int], None]
+MODEL_ID = re.compile(r"mdl_[0-9a-f]{16}")
 ONLINE_ROOMS = ("decisions", "features", "journal", "merchants", "models", "payments", "policy", "ports")
 
 
@@ -138,11 +140,12 @@ class System:
         return self.models[model_id]
 
     def promote(self, model_id: str, *, event_id: str, who: str, why: str, alias: str = CHAMPION) -> Entry:
-        """Hot swap: the next decision believes this model. Everything slow happened in `bound`."""
+        """Hot swap: the next decision believes the new champion. Everything slow happened in `bound`."""
         model = self.bound(model_id)
         entry = self.control(alias_change(self.live, alias, model_id, who=who, why=why), event_id=event_id, who=who)
-        self.lane.model = model
-        self.release()
+        if alias == CHAMPION:
+            self.lane.model = model
+            self.release()
         return entry
 
     def retired_entry(self, entry: Entry) -> Entry:
@@ -371,7 +374,7 @@ def save_snapshot(places: Places, engine: StreamEngine, generation: int, seq: in
 
 def load_model(places: Places, model_id: str) -> FraudModel:
     path = places.models / model_id
-    if not path.is_dir():
+    if not MODEL_ID.fullmatch(model_id) or not path.is_dir():
         known = sorted(p.name for p in places.models.glob("mdl_*"))
         raise NotFound(
             f"there is no model {model_id}", param="model_id", hint=f"known: {', '.join(known) or 'none yet'}"

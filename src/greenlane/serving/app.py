@@ -16,7 +16,7 @@ from greenlane.decisions.record import ANSWER_ENCODER, answer_of, record_of
 from greenlane.errors import Conflict, GreenlaneError, InputError, LimitExceeded, NotFound
 from greenlane.features.inputs import INPUTS
 from greenlane.merchants.economics import Economics
-from greenlane.merchants.read import read_economics
+from greenlane.merchants.read import OBJECT, read_economics
 from greenlane.outcomes.accept import RECORD_DECODER as OUTCOME_RECORD_DECODER
 from greenlane.outcomes.accept import draft_of
 from greenlane.payments.attempt import ATTEMPT_DECODER, Attempt
@@ -27,7 +27,7 @@ from greenlane.payments.times import format_rfc3339, parse_rfc3339
 from greenlane.ports.clock import FakeClock
 from greenlane.ports.journal import Entry
 from greenlane.serving.access import Grant, KeyFile, StoredKey
-from greenlane.serving.bodies import all_field_names, idempotency_key, read
+from greenlane.serving.bodies import all_field_names, idempotency_key, name_in_path, read
 from greenlane.serving.http import Door, ErrorBody, Reply, Request, Slow, error_body, error_reply
 from greenlane.serving.openapi import Operation, document, page
 from greenlane.serving.rate import RateLimit
@@ -350,15 +350,16 @@ class Doors:
 
     def put_merchant(self, request: Request) -> Reply:
         key = self.allow(request, "admin")
-        merchant_id = request.path.rsplit("/", 1)[1]
-        refuse_card_data(request.body)
+        merchant_id, why = name_in_path(request.path, 3), request.parameters.get("why", "changed over the API")
+        refuse_card_data(why.encode())
+        read(request.body, OBJECT)
         after = read_economics(request.body)
         before = self.system.book.merchants.get(merchant_id)
         record = ControlRecord(
             "merchant",
             merchant_id,
             key.id,
-            request.parameters.get("why", "changed over the API"),
+            why,
             msgspec.to_builtins(before),
             msgspec.to_builtins(after),
         )
@@ -397,6 +398,7 @@ class Doors:
     def load_model(self, request: Request) -> None:
         """The slow half of a promotion, on another thread: verify and warm."""
         self.allow(request, "admin")
+        read(request.body, MOVE_DECODER, fields=("why", "alias"))
         self.system.bound(request.path.split("/")[3])
 
     def promote_model(self, request: Request) -> Reply:

@@ -30,7 +30,7 @@ def read(body: bytes, decoder: "msgspec.json.Decoder[T]", *, fields: tuple[str, 
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         raise wrong_shape(str(error), fields) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         malformed = InputError(f"the body is no JSON: {error}", code="invalid_json", hint="send a JSON object in UTF-8")
         malformed.status = 400
         raise malformed from error
@@ -62,7 +62,21 @@ def idempotency_key(header: str, otherwise: str) -> str:
             param="Idempotency-Key",
             hint="1 to 128 printable ASCII characters",
         )
+    refuse_card_data(header.encode())
     return header
+
+
+def name_in_path(path: str, place: int) -> str:
+    """A segment of the path that will be remembered, held to what a body may say.
+
+    >>> name_in_path("/v1/merchants/shop_1", 3)
+    'shop_1'
+    """
+    name = path.split("/")[place]
+    if not ID.fullmatch(name):
+        raise InputError("the id in the path is too long or has spaces", param="id", hint="1 to 128 printable ASCII")
+    refuse_card_data(name.encode())
+    return name
 
 
 def all_field_names(root: type[msgspec.Struct]) -> tuple[str, ...]:
