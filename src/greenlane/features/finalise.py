@@ -156,12 +156,14 @@ class Finaliser:
 
     def matrix(self, ints: Ints) -> npt.NDArray[np.float32]:
         """float32[n, m] of n vectors."""
+        assert ints.shape[1] == self._width  # the kernel does not look
         out = np.empty((len(ints), len(self.names)), np.float32)
         finalise(ints, self._divisors, self._program, self._numbers, out)
         return out
 
     def values64(self, ints: Ints) -> Floats:
         """float64[n, m]: the same before rounding, for checks against expected tables."""
+        assert ints.shape[1] == self._width  # the kernel does not look
         out = np.empty((len(ints), len(self.names)), np.float64)
         finalise(ints, self._divisors, self._program, self._numbers, out)
         return out

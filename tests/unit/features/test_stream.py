@@ -266,3 +266,13 @@ def test_set_without_aggregations_reads_inputs_only():
 def test_unusable_definition_is_refused():
     with pytest.raises(FeatureError):
         StreamEngine(one(Count(), where="no_such_fact = 1"))
+
+
+def test_freed_blocks_are_used_again():
+    made = StreamEngine(many())
+    lengths = []
+    for part in range(4):
+        begin = part * 3000
+        made.apply_many(entry(i, NOON + i * MINUTE, card=i, merchant_id=str(i)) for i in range(begin + 1, begin + 3001))
+        lengths.append(len(made.memory.state.arena))
+    assert lengths[-1] == lengths[0]
