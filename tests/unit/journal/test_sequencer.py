@@ -252,7 +252,8 @@ def test_a_fold_that_raises_poisons_the_sequencer(clock: FakeClock) -> None:
     with pytest.raises(ArithmeticError):
         journal.append(decision())
     calls: list[Callable[[], object]] = [
-        journal.now, lambda: journal.append(decision()), lambda: journal.stored("a", "b"), lambda: journal.payment_us("p"),
+        journal.now, lambda: journal.append(decision()),
+        lambda: journal.stored("a", "b"), lambda: journal.payment_us("p"),
     ]  # fmt: skip
     for call in calls:
         with pytest.raises(JournalError):
