@@ -31,7 +31,8 @@ from greenlane.settings import Settings, write_settings
 from greenlane.simulation.consequences import Intervention, consequences, history, true_value_minor
 from greenlane.simulation.truth import Odds
 from greenlane.simulation.world import Arrival, World
-from greenlane.wiring import Importer, Places, Trained, train_fraud
+from greenlane.training import Plan, Trained, train_fraud
+from greenlane.wiring import Importer, Places
 
 Tell = Callable[[str], None]
 Progress = Callable[[int, int], None]
@@ -120,7 +121,9 @@ class Demo:
         raise GreenlaneError("the world ran out of payments")
 
     def learn(self, now_us: int, progress: Progress) -> Trained:
-        return train_fraud(self.directory, label_cut_us=now_us, report=self.directory / "fraud.html", progress=progress)
+        return train_fraud(
+            self.directory, Plan(cut_us=now_us, seed=self.seed), report=self.directory / "fraud.html", progress=progress
+        )
 
     def decide(self, client: Client, progress: Progress) -> list[Done]:
         """Live traffic through the real door: each payment decided, and the world's answers reported as they come."""
@@ -132,7 +135,7 @@ class Demo:
                 pending.add(later_than_history(arrival, self.history_end_us))
                 continue
             batch += due
-            if len(batch) >= OUTCOMES_AT_ONCE or batch:
+            if batch:
                 report(client, batch)
                 batch = []
             started = time.perf_counter()

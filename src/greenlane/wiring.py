@@ -531,11 +531,11 @@ def freeze_memory() -> None:
     gc.disable()
 
 
-def write_server_file(places: Places, *, url: str) -> None:
-    """Where the running server of this directory is to be found."""
+def write_server_file(places: Places, *, url: str, admin_key: str) -> None:
+    """Where the running server of this directory is, and the key of its admin door: for its owner's eyes only."""
     part = places.server.with_suffix(".part")
     part.touch(mode=0o600)
-    part.write_bytes(msgspec.json.encode({"url": url, "pid": os.getpid()}))
+    part.write_bytes(msgspec.json.encode({"url": url, "pid": os.getpid(), "admin_key": admin_key}))
     part.replace(places.server)
 
 

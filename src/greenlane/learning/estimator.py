@@ -32,10 +32,16 @@ class Fitted(Protocol):
 class Estimator(Protocol):
     """One family: LightGBM today; whatever offers these four can be tuned, calibrated, evaluated and served alike."""
 
-    family: str
-    default: Mapping[str, float]
-    """Parameters that are good without tuning."""
-    space: Mapping[str, Range]
+    @property
+    def family(self) -> str: ...
+
+    @property
+    def default(self) -> Mapping[str, float]:
+        """Parameters that are good without tuning."""
+        ...
+
+    @property
+    def space(self) -> Mapping[str, Range]: ...
 
     @property
     def trainer(self) -> str:

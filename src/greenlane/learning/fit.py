@@ -88,6 +88,7 @@ def fit(
     examples: Examples,
     *,
     gap_us: int = 0,
+    parameters: Mapping[str, float] | None = None,
     budget: Budget = DEFAULTS_ONLY,
     new_search: NewSearch | None = None,
     folds: int = 3,
@@ -95,13 +96,15 @@ def fit(
     clock: Clock | None = None,
     on_trial: Callable[[int, Trial], None] | None = None,
 ) -> Fit:
-    """`new_search` is needed where the budget has trials. The family's defaults are always the first trial."""
+    """`new_search` is needed where the budget has trials. The first trial is `parameters`, else the family's defaults."""
     examples.check_learnable()
     blocks = usable_folds(examples, gap_us=gap_us, folds=folds)
     trials: list[Trial] = []
-    for parameters, tell in proposals(estimator, budget, new_search=new_search, seed=seed, clock=clock):
-        loss = held_out_loss(estimator, examples, parameters, blocks=blocks, seed=seed)
-        trials.append(Trial(parameters, loss))
+    for proposed, tell in proposals(
+        estimator, budget, first=parameters or estimator.default, new_search=new_search, seed=seed, clock=clock
+    ):
+        loss = held_out_loss(estimator, examples, proposed, blocks=blocks, seed=seed)
+        trials.append(Trial(proposed, loss))
         tell(loss)
         if on_trial:
             on_trial(len(trials), trials[-1])
@@ -111,12 +114,18 @@ def fit(
 
 
 def proposals(
-    estimator: Estimator, budget: Budget, *, new_search: NewSearch | None, seed: int, clock: Clock | None
+    estimator: Estimator,
+    budget: Budget,
+    *,
+    first: Mapping[str, float],
+    new_search: NewSearch | None,
+    seed: int,
+    clock: Clock | None,
 ) -> Iterator[tuple[dict[str, float], Callable[[float], None]]]:
-    """The defaults, then what the search asks for until the budget is spent."""
+    """The first, then what the search asks for until the budget is spent."""
     clock = clock or SystemClock()
     stop_us = clock.now_us() + min(budget.seconds * 1e6, 1e17)
-    yield dict(estimator.default), lambda _: None
+    yield dict(first), lambda _: None
     if budget.trials and new_search is None:
         raise TrainingError("a budget of trials needs a search", hint="pass new_search, or Budget(trials=0)")
     search = new_search(estimator.space, seed) if new_search else None

@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -41,11 +41,10 @@ OUTCOME_FIELDS: Final = all_field_names(Outcome)
 
 
 class Taken(Struct, frozen=True, omit_defaults=True):
-    """What became of one outcome."""
+    """What became of one outcome: `waiting` while its payment is not known yet."""
 
+    status: Literal["accepted", "waiting", "refused"]
     id: str | None = None
-    status: str = "accepted"
-    """accepted, waiting (its payment is not known yet), or refused."""
     error: ErrorBody | None = None
 
 
@@ -269,7 +268,7 @@ class Doors:
                 if error.status >= 500:
                     raise
                 self.system.metrics.refused.labels(error.code).inc()
-                taken = Taken(status="refused", error=error_body(error))
+                taken = Taken("refused", error=error_body(error))
             answers.append(taken)
         return Reply(200, msgspec.json.encode(TakenList(answers)), durable_seq=last)
 
@@ -288,8 +287,8 @@ class Doors:
             )
         )
         system.metrics.outcomes.labels(outcome.type).inc()
-        status = "waiting" if entry.facts is None else "accepted"
-        return Taken(id=f"out_{entry.generation}_{entry.seq}", status=status), entry.seq
+        waits = entry.facts is None
+        return Taken("waiting" if waits else "accepted", f"out_{entry.generation}_{entry.seq}"), entry.seq
 
     # ---- payments
 
@@ -381,7 +380,7 @@ class Doors:
         entry = self.control(record, request, who=key.id)
         if told.subject == "parity":
             self.system.metrics.mismatches.set(float(told.after.get("mismatches", 0)))
-        return json_reply(Taken(id=f"out_{entry.generation}_{entry.seq}"), durable_seq=entry.seq)
+        return json_reply(Taken("accepted", f"out_{entry.generation}_{entry.seq}"), durable_seq=entry.seq)
 
     # ---- models and features
 

@@ -1,7 +1,6 @@
 """One server process: a system, its door, and the follower beside it."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,9 +13,6 @@ from greenlane.serving.access import GRANTS, KeyFile
 from greenlane.serving.app import door
 from greenlane.serving.http import Request
 from greenlane.wiring import Places, System, freeze_memory, open_system, run_http, write_server_file
-
-ADMIN_KEY = "GREENLANE_ADMIN_KEY"
-"""How the follower, a child of the server, is given the key of the local admin door."""
 
 
 def run_server(directory: Path, *, host: str, port: int, with_follower: bool, tell: Callable[[str], None]) -> None:
@@ -32,13 +28,13 @@ def run_server(directory: Path, *, host: str, port: int, with_follower: bool, te
         freeze_memory()
         url = f"http://{host}:{bound_port}"
         admin_key = keys.local("admin")
-        write_server_file(system.places, url=url)
+        write_server_file(system.places, url=url, admin_key=admin_key)
         tell(f"greenlane serves {directory} at {url}  (docs: {url}/docs)")
         if first_key:
             tell(f"API key, shown once: {first_key}")
             tell(curl_line(url, first_key))
         if with_follower:
-            children.append(start_follower(system.places, admin_key))
+            children.append(start_follower(system.places))
 
     try:
         run_http(application, host=host, port=port, on_ready=ready)
@@ -61,9 +57,9 @@ def failure_of(system: System, tell: Callable[[str], None]) -> Callable[[Request
     return failed
 
 
-def start_follower(places: Places, admin_key: str) -> subprocess.Popen[bytes]:
+def start_follower(places: Places) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "greenlane", "follow", "--data", str(places.root)]
-    return subprocess.Popen(command, env={**os.environ, ADMIN_KEY: admin_key}, stdin=subprocess.DEVNULL)  # noqa: S603 - our own program
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603 - our own program
 
 
 def curl_line(url: str, key: str) -> str:

@@ -1,0 +1,239 @@
+"""From the journal to a champion: set, fit, calibrate, evaluate, artefact, alias, each an ordinary function."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from greenlane.client import Client
+from greenlane.decisions.live import CHAMPION
+from greenlane.errors import TrainingError
+from greenlane.features.catalogue import GROUPS
+from greenlane.features.definition import FeatureSet
+from greenlane.features.finalise import Finaliser
+from greenlane.learning.evaluate import Evaluation, evaluate
+from greenlane.learning.examples import Examples
+from greenlane.learning.fit import Budget, Fit, fit
+from greenlane.learning.publish import Provenance, calibrated, publish
+from greenlane.learning.report import html
+from greenlane.learning.training_set import TrainingSet, Window, build
+from greenlane.models.fraud_model import FraudModel
+from greenlane.payments.times import DAY_US
+from greenlane.wiring import Places, Progress, Reader, complete_from, is_running, load_model, open_reader, open_system
+
+HELD_OUT_SHARE = 0.2
+LABEL = "reported fraud, as known at the label cut; weighted by maturity"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to learn from. Times are UTC microseconds of ingest; None: all that there is."""
+
+    from_us: int | None = None
+    to_us: int | None = None
+    cut_us: int | None = None
+    gap_us: int = 7 * DAY_US
+    """Between what is learned from and what is judged on: the labels' delay."""
+    trials: int = 0
+    """Of the search over parameters; 0 takes the family's defaults."""
+    seconds: float = 600.0
+    seed: int = 0
+    threads: int = 2
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A published artefact, and how the same recipe did on time it had not seen."""
+
+    model_id: str
+    evaluation: Evaluation
+    manifest: dict[str, Any]
+
+    @property
+    def summary(self) -> str:
+        found = self.evaluation
+        return (
+            f"average precision {found.average_precision.value:.3f} on {found.rows} held-out payments with "
+            f"{found.events} reported frauds, {found.verdict}"
+        )
+
+
+def training_set(reader: Reader, plan: Plan, *, progress: Callable[[int], None] | None = None) -> TrainingSet:
+    """The set that a plan names, out of a directory's journal."""
+    first, last = reader.store.span()
+    last_us = next(iter(reader.store.read(after_seq=last - 1))).ingest_us if last >= first else 0
+    cut_us = plan.cut_us if plan.cut_us is not None else last_us
+    window = Window(plan.from_us or 0, min(plan.to_us if plan.to_us is not None else cut_us, cut_us), cut_us)
+    return build(
+        reader.entries(),
+        reader.features,
+        window,
+        first_complete_us=complete_from(reader.store),
+        progress=progress,
+    )
+
+
+def split(examples: Examples, plan: Plan) -> tuple[Examples, Examples]:
+    """(learned from, judged on): the last part of the time is held out, a gap before it."""
+    at_us = examples.at_us
+    start_us = int(at_us[0] + (at_us[-1] - at_us[0]) * (1 - HELD_OUT_SHARE))
+    earlier, later = at_us < start_us - plan.gap_us, at_us >= start_us
+    for name, part in (("before", earlier), ("in", later)):
+        if not examples.y[part].sum():
+            raise TrainingError(
+                f"no reported fraud {name} the held-out time", hint="take a longer window, or a shorter --gap-days"
+            )
+    return examples.take(earlier), examples.take(later)
+
+
+def train_fraud(
+    directory: Path, plan: Plan = Plan(), *, report: Path | None = None, promote: bool = True, progress: Progress
+) -> Trained:
+    """Learn a fraud model from a journal and make it champion. TrainingError where there is too little to learn."""
+    from greenlane.adapters.lightgbm_trainer import LightGbm
+    from greenlane.adapters.optuna_search import TpeSearch
+
+    reader = open_reader(directory)
+    _, last = reader.store.span()
+    steps = last + max(plan.trials, 1)
+    found = training_set(reader, plan, progress=lambda seq: progress(seq, steps))
+    examples = found.examples()
+    earlier, later = split(examples, plan)
+    estimator, budget = LightGbm(threads=plan.threads), Budget(plan.trials, plan.seconds)
+    judged = fit(
+        estimator,
+        earlier,
+        gap_us=plan.gap_us,
+        budget=budget,
+        new_search=TpeSearch,
+        seed=plan.seed,
+        on_trial=lambda number, _: progress(last + number, steps),
+    )
+    evaluation = judge(judged, earlier, later, seed=plan.seed)
+    whole = fit(estimator, examples, gap_us=plan.gap_us, parameters=judged.parameters, seed=plan.seed)
+    places = reader.places
+    model = publish(
+        places.models,
+        whole,
+        calibrated(whole, examples),
+        estimator=estimator,
+        examples=examples,
+        evaluation=evaluation,
+        provenance=provenance(found),
+        seed=plan.seed,
+    )
+    if report is not None:
+        write_report(report, evaluation, facts={"model": model.id, **found.manifest(), "parameters": judged.parameters})
+    if promote:
+        promote_model(directory, model.id, why=f"trained to {found.last_seq}")
+    return Trained(model.id, evaluation, found.manifest())
+
+
+def judge(judged: Fit, earlier: Examples, later: Examples, *, seed: int) -> Evaluation:
+    """How the recipe, fitted and calibrated on the earlier time, did on the later."""
+    margins = judged.fitted.margins(later.X)
+    calibrator = calibrated(judged, earlier).calibrator
+    return evaluate(margins, calibrator.probabilities(margins), later, seed=seed)
+
+
+def provenance(found: TrainingSet) -> Provenance:
+    return Provenance(
+        groups=groups_of(found.features),
+        feature_set=found.features.digest,
+        feature_versions=found.features.versions,
+        label=LABEL,
+        training_set=found.manifest(),
+    )
+
+
+def groups_of(features: FeatureSet) -> dict[str, str]:
+    """The group each output is explained under: the catalogue's, else the aggregation's or the feature's own name."""
+    return {name: GROUPS.get(name, name.partition(".")[0].replace("_", " ")) for name in Finaliser(features).names}
+
+
+def evaluate_fraud(
+    directory: Path, plan: Plan, *, model_id: str | None = None, report: Path | None = None, progress: Progress
+) -> tuple[str, Evaluation]:
+    """How a stored model does on a window of the journal; the champion where none is named."""
+    reader = open_reader(directory)
+    model_id = model_id or reader.live.aliases.get(CHAMPION)
+    if model_id is None:
+        raise TrainingError("there is no champion yet", hint="`greenlane train fraud`, or name one with --model")
+    model = load_model(reader.places, model_id)
+    _, last = reader.store.span()
+    found = training_set(reader, plan, progress=lambda seq: progress(seq, last))
+    examples = found.examples()
+    evaluation = evaluate(*predicted(model, examples), examples, seed=plan.seed)
+    if report is not None:
+        write_report(report, evaluation, facts={"model": model_id, **found.manifest()})
+    return model_id, evaluation
+
+
+def predicted(model: FraudModel, examples: Examples) -> tuple[Any, Any]:
+    """(margins, probabilities), float64[n]."""
+    bound = model.bind(examples.names)
+    x = np.ascontiguousarray(examples.X)
+    return bound.trees.margins(x, bound.slots), bound.predict_many(x)
+
+
+def write_report(path: Path, evaluation: Evaluation, *, facts: dict[str, Any]) -> None:
+    from greenlane.adapters.plots import plots
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(html(evaluation, title="Fraud model", facts=facts, plots=plots), encoding="utf-8")
+
+
+def promote_model(directory: Path, model_id: str, *, why: str) -> None:
+    """Champion from the next decision on: through the server where one runs, else straight into the journal."""
+    move(directory, f"/v1/models/{model_id}/promote", why=why, model_id=model_id)
+
+
+def rollback_model(directory: Path, *, why: str) -> str:
+    """Back to the champion before; its id."""
+    reader = open_reader(directory)
+    previous = reader.live.previous(CHAMPION)
+    move(directory, "/v1/models/rollback", why=why, model_id=previous)
+    return previous
+
+
+def move(directory: Path, path: str, *, why: str, model_id: str) -> None:
+    places = Places(directory)
+    if is_running(places):
+        server_client(places).call("POST", path, {"why": why}, dict[str, Any])
+        return
+    system = open_system(directory)
+    try:
+        event_id = f"champion/{system.journal.position.generation}/{system.journal.position.seq}"
+        system.promote(model_id, event_id=event_id, who="cli", why=why)
+    finally:
+        system.close()
+
+
+def server_client(places: Places) -> Client:
+    """The running server's own door for this machine's owner."""
+    told = msgspec.json.decode(places.server.read_bytes(), type=dict[str, Any])
+    return Client(str(told["url"]), key=str(told["admin_key"]), timeout_s=60)
+
+
+def figures(evaluation: Evaluation) -> Sequence[tuple[str, str]]:
+    """The evaluation as lines of a table."""
+    point = evaluation.operating_point
+    return [
+        ("payments", str(evaluation.rows)),
+        ("reported frauds", str(evaluation.events)),
+        ("AUC", ranged(evaluation.auc)),
+        ("average precision", ranged(evaluation.average_precision)),
+        *((f"card precision@{k}", f"{v:.3f}") for k, v in evaluation.card_precision.items()),
+        ("calibration", evaluation.verdict),
+        *((f"  {c.name}", f"{c.value:.3f} ({c.low:.3f} to {c.high:.3f}) {c.state}") for c in evaluation.checks),
+        ("cost per 1,000 at break-even", f"{point.cost_per_1000_minor:,.0f} minor"),
+        ("  allowing all", f"{point.allow_all_cost_per_1000_minor:,.0f} minor"),
+        ("  best fixed threshold", f"{point.best_threshold_cost_per_1000_minor:,.0f} minor"),
+    ]
+
+
+def ranged(figure: Any) -> str:
+    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
