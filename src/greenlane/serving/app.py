@@ -333,6 +333,8 @@ class Doors:
         asked = read(request.body, REPLAY_DECODER, fields=("decision_ids",))
         if not 1 <= len(asked.decision_ids) <= REPLAYED_MAX:
             raise LimitExceeded(f"1 to {REPLAYED_MAX} decisions at once", param="$.decision_ids", hint="split the list")
+        journal = self.system.journal
+        journal.writer.wait(journal.position.seq, timeout_s=5)  # replay reads what is durable
         found = replay_decisions(self.system.places, self.system.settings, asked.decision_ids)
         differences = [ReplayDifference(d.decision_id, d.what, d.logged, d.recomputed) for d in found.differences[:100]]
         return json_reply(ReplayAnswer(found.decisions, found.different, len(found.runtime_differs), differences))
