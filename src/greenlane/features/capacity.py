@@ -30,10 +30,15 @@ class Capacity:
         self.evicted = 0
         """Columns answered EVICTED so far."""
         self._evictions = 0
+        self._all_inside = True
+
+    def is_far(self, records: int) -> bool:
+        """Would nothing be outside, now and at so many records?"""
+        return self._all_inside and not self.dropped and records <= self.records_max
 
     def bring_back(self, memory: Memory, row: k.Ints) -> None:
         """Every spilled history that `row` touches, into memory again."""
-        if self.spill is None or (row[k.EMITS] == 0 and row[k.WANTED] < 0):
+        if self.spill is None or self._all_inside or (row[k.EMITS] == 0 and row[k.WANTED] < 0):
             return
         for entity, key in memory.keys_of(row):
             if k.find(memory.state, entity, key) < 0 and (blob := self.spill.take(entity, key)):
@@ -50,6 +55,7 @@ class Capacity:
                 self._forget_expired(now)
 
     def put_away(self, words: k.Ints) -> None:
+        self._all_inside = False
         entity, key, expires_us = (int(word) for word in words[:3])
         if self.spill is not None:
             self.spill.put(entity, key, words.tobytes(), expires_us)

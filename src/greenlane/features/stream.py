@@ -102,8 +102,7 @@ class StreamEngine:
     def _answered(
         self, entries: Iterable[Entry], wanted: Callable[[Entry], bool]
     ) -> Iterator[tuple[list[int], k.Ints]]:
-        size = CHUNK_ROWS if self.capacity is None else 1
-        written, seqs = 0, list[int]()
+        size, written, seqs = self._chunk(), 0, list[int]()
         for entry in entries:
             if not self._started:
                 self._start(entry)
@@ -114,7 +113,7 @@ class StreamEngine:
                 seqs.append(entry.seq)
             if written == size:
                 yield seqs, self._fold(written, np.empty((len(seqs), self._width), np.int64))
-                written, seqs = 0, []
+                size, written, seqs = self._chunk(), 0, []
         if written:
             yield seqs, self._fold(written, np.empty((len(seqs), self._width), np.int64))
 
@@ -124,8 +123,15 @@ class StreamEngine:
         if head[k.FIRST_COMPLETE] == k.UNKNOWN:
             head[k.FIRST_COMPLETE] = entry.ingest_us
 
-    def _fold(self, count: int, answers: k.Ints) -> k.Ints:
+    def _chunk(self) -> int:
+        """How many entries are folded at once: one at a time as soon as the bound on records could matter."""
         if self.capacity is None:
+            return CHUNK_ROWS
+        records = self.memory.records + CHUNK_ROWS * len(self.memory.tables.entities)
+        return CHUNK_ROWS if self.capacity.is_far(records) else 1
+
+    def _fold(self, count: int, answers: k.Ints) -> k.Ints:
+        if self.capacity is None or count > 1:
             self.memory.fold(self._rows[:count], answers)
             return answers
         row = self._rows[0]
