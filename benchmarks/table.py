@@ -1,0 +1,71 @@
+"""One row per bar, one table, one JSON list: what every benchmark here prints and writes."""
+
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+
+class Bar(Struct, frozen=True, rename={"passed": "pass"}):
+    """A figure, what it stands against in the same run, and whether it passes; `passed` is None without a limit."""
+
+    bar: str
+    value: float
+    unit: str
+    reference: float | None = None
+    ratio: float | None = None
+    wanted: str = ""
+    passed: bool | None = None
+
+
+def bar(
+    name: str,
+    value: float,
+    unit: str,
+    *,
+    reference: float | None = None,
+    ratio_max: float | None = None,
+    ratio_min: float | None = None,
+    value_max: float | None = None,
+) -> Bar:
+    """A row with at most one limit; without any it only informs.
+
+    >>> bar("model call", 20.0, "us", reference=80.0, ratio_max=0.33).passed
+    True
+    """
+    ratio = None if not reference else value / reference
+    limits = []
+    if ratio is not None and ratio_max is not None:
+        limits.append((f"<= {ratio_max:g}x", ratio <= ratio_max))
+    if ratio is not None and ratio_min is not None:
+        limits.append((f">= {ratio_min:g}x", ratio >= ratio_min))
+    if value_max is not None:
+        limits.append((f"<= {value_max:,.0f} {unit}", value <= value_max))
+    wanted, passed = limits[0] if limits else ("", None)
+    return Bar(name, round(value, 3), unit, _rounded(reference), _rounded(ratio), wanted, passed)
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 3)
+
+
+VERDICT = {True: "pass", False: "FAIL", None: ""}
+
+
+def shown(bars: list[Bar]) -> str:
+    lines = [f"{'bar':<58} {'value':>12} {'unit':<9} {'reference':>12} {'ratio':>8}  wanted"]
+    for b in bars:
+        reference = "" if b.reference is None else f"{b.reference:,.1f}"
+        ratio = "" if b.ratio is None else f"{b.ratio:.2f}x"
+        line = f"{b.bar:<58} {b.value:>12,.1f} {b.unit:<9} {reference:>12} {ratio:>8}  {b.wanted:<12} {VERDICT[b.passed]}"
+        lines.append(line.rstrip())
+    return "\n".join(lines)
+
+
+def report(bars: list[Bar], path: Path | None) -> int:
+    """Print the table, write the list, answer the exit status: 1 where a bar fails."""
+    print(shown(bars))
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(bars)) + b"\n")
+    return int(any(b.passed is False for b in bars))
