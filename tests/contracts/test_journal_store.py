@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from greenlane.adapters.sqlite_journal import SqliteJournal
+from greenlane.adapters.sqlite import create
+from greenlane.adapters.sqlite_journal import SCHEMA, SqliteJournal
 from greenlane.errors import JournalError
 from greenlane.journal.days import closed_days
 from greenlane.journal.memory import MemoryJournal
@@ -214,6 +215,15 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
     assert refused.value.code == "journal_format"
 
 
+def test_two_that_create_at_once_share_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    first = SqliteJournal(path)
+    first.open()
+    first.commit([row(1)])
+    create(path, SCHEMA)
+    assert [e.seq for e in SqliteJournal(path, read_only=True).read()] == [1]
+
+
 def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
     SqliteJournal(tmp_path / "journal.sqlite").open()
     assert (tmp_path / "journal.sqlite").stat().st_mode & 0o077 == 0
@@ -224,7 +234,8 @@ import os, sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from test_journal_store import row
-from greenlane.adapters.sqlite_journal import SqliteJournal
+from greenlane.adapters.sqlite import create
+from greenlane.adapters.sqlite_journal import SCHEMA, SqliteJournal
 from greenlane.adapters import sqlite_journal
 store = SqliteJournal(Path(sys.argv[1]))
 store.open()

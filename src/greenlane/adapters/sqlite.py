@@ -4,7 +4,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,14 +18,16 @@ ROWS_PER_STATEMENT: Final = 256
 
 
 def create(path: Path, schema: str) -> None:
-    """A new file, whole or not at all: made beside its place, then renamed into it."""
+    """A new file, whole or not at all: made beside its place, then linked into it. One that got there first stays."""
     part = path.with_suffix(f".{os.getpid()}.part")
     part.unlink(missing_ok=True)
     db = sqlite3.connect(part)
     db.executescript(f"PRAGMA page_size = {PAGE_BYTES}; PRAGMA journal_mode = WAL; {schema}")
     db.close()
     part.chmod(0o600)
-    part.rename(path)
+    with suppress(FileExistsError):
+        path.hardlink_to(part)
+    part.unlink()
 
 
 def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:

@@ -38,7 +38,8 @@ class Names:
             if len(self._asked) >= ASKED_MAX:
                 self._asked.clear()
             name = name_of(*key)
-            asked = self._asked[key] = name, self._look(name)
+            known = name in self._tail or name in self._durable
+            asked = self._asked[key] = name, self._look(name) if known else ()
         return asked
 
     def add(self, row: Row) -> None:

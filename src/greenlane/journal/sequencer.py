@@ -205,7 +205,7 @@ class Sequencer:
 
     def _ingest_of(self, draft: Draft, moment: Moment | None) -> int:
         if moment is not None:
-            if moment.position != self.position:
+            if moment.position.seq != self._seq:
                 raise JournalError("the journal moved between now() and append()", hint="keep the two without an await")
             return moment.ingest_us
         if draft.ingest_us is None:
