@@ -159,20 +159,13 @@ def _reason(group: str, micro: int) -> Reason:
 
 
 def _exploration(chosen: policy.Chosen) -> Exploration:
-    named = {
-        f"{a.intervention}:{a.route}" if a.route else a.intervention: m
-        for a, m in zip(chosen.actions, chosen.distribution, strict=True)
-    }
-    mass: dict[str, int] = {}
+    named, mass = dict[str, int](), 0
     for action, share in zip(chosen.actions, chosen.distribution, strict=True):
-        mass[action.intervention] = mass.get(action.intervention, 0) + share
-    of_intervention = mass[chosen.action.intervention]
+        named[f"{action.intervention}:{action.route}" if action.route else action.intervention] = share
+        mass += share if action.intervention == chosen.action.intervention else 0
     return Exploration(
         explored=False,
-        propensity={
-            "intervention": of_intervention / TOTAL,
-            "route": chosen.propensity / of_intervention if of_intervention else 0.0,
-        },
+        propensity={"intervention": mass / TOTAL, "route": chosen.propensity / mass if mass else 0.0},
         distribution=named,
         policy_epoch=chosen.policy_epoch,
     )

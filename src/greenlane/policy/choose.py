@@ -58,8 +58,7 @@ class Chosen(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     @property
     def actions(self) -> list[Action]:
         """Every eligible action, once: the order of `values_micro` and `distribution`."""
-        may = self._eligible
-        return [Action(*may.action(at)) for at in range(may.size)]
+        return [*(Action(i, r) for i in self.interventions[:-1] for r in self.routes), Action("block", "")]
 
     @property
     def value_micro(self) -> int:
