@@ -25,9 +25,10 @@ from greenlane.client import Client
 from greenlane.decisions.answer import Decision
 from greenlane.decisions.control import ControlRecord
 from greenlane.errors import GreenlaneError
+from greenlane.features.catalogue import CATALOGUE
 from greenlane.payments.outcome import Outcome
 from greenlane.serving.access import KeyFile
-from greenlane.settings import Settings, write_settings
+from greenlane.settings import Settings, make_directory, write_settings
 from greenlane.simulation.consequences import Intervention, consequences, history, true_value_minor
 from greenlane.simulation.truth import Odds
 from greenlane.simulation.world import Arrival, World
@@ -100,9 +101,11 @@ class Demo:
 
     def remember(self, progress: Progress) -> int:
         """The past, as another system decided it (it allowed everything), with all that was known by its end."""
+        make_directory(self.directory)
         write_settings(self.directory, Settings(tenant="demo", clock="simulated"))
         journal = Importer(self.directory)
         try:
+            journal.declare(CATALOGUE, at_us=START_US)
             for name, economics in self.world.economics.items():
                 stated = msgspec.to_builtins(economics)
                 change = ControlRecord("merchant", name, "demo", "the shop's own figures", None, stated)

@@ -1,7 +1,8 @@
 """From the journal to a champion: set, fit, calibrate, evaluate, artefact, alias, each an ordinary function."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,30 @@ import numpy as np
 
 from greenlane.client import Client
 from greenlane.decisions.live import CHAMPION
+from greenlane.decisions.packing import unpack
+from greenlane.decisions.record import record_of
 from greenlane.errors import TrainingError
 from greenlane.features.catalogue import GROUPS
 from greenlane.features.definition import FeatureSet
 from greenlane.features.finalise import Finaliser
+from greenlane.features.kernels import Ints
 from greenlane.learning.evaluate import Evaluation, evaluate
 from greenlane.learning.examples import Examples
 from greenlane.learning.fit import Budget, Fit, fit
+from greenlane.learning.labels import REPORTED
+from greenlane.learning.maturity import Maturity, learn_maturity, loss_rows
 from greenlane.learning.publish import Provenance, calibrated, publish
 from greenlane.learning.report import html
-from greenlane.learning.training_set import TrainingSet, Window, build
+from greenlane.learning.training_set import TrainingSet, build
 from greenlane.models.fraud_model import FraudModel
 from greenlane.payments.times import DAY_US
+from greenlane.ports.journal import Entry
+from greenlane.replay import width_of
 from greenlane.wiring import Places, Progress, Reader, complete_from, is_running, load_model, open_reader, open_system
 
 HELD_OUT_SHARE = 0.2
+LABELS_MIN = 20
+"""Fewer do not show how late labels come."""
 LABEL = "reported fraud, as known at the label cut; weighted by maturity"
 
 
@@ -61,19 +71,56 @@ class Trained:
         )
 
 
-def training_set(reader: Reader, plan: Plan, *, progress: Callable[[int], None] | None = None) -> TrainingSet:
-    """The set that a plan names, out of a directory's journal."""
+def training_set(reader: Reader, plan: Plan, *, progress: Progress | None = None) -> TrainingSet:
+    """The set that a plan names, out of a directory's journal; refused where served and recomputed vectors differ."""
     first, last = reader.store.span()
     last_us = next(iter(reader.store.read(after_seq=last - 1))).ingest_us if last >= first else 0
-    cut_us = plan.cut_us if plan.cut_us is not None else last_us
-    window = Window(plan.from_us or 0, min(plan.to_us if plan.to_us is not None else cut_us, cut_us), cut_us)
-    return build(
+    found = build(
         reader.entries(),
         reader.features,
-        window,
+        label_cut_us=plan.cut_us if plan.cut_us is not None else last_us,
+        from_us=plan.from_us or 0,
+        to_us=plan.to_us,
         first_complete_us=complete_from(reader.store),
+        logged=partial(logged_vector, reader),
+        total=last,
         progress=progress,
     )
+    if found.manifest["logged_vectors_that_differ"]:
+        raise TrainingError(
+            f"{found.manifest['logged_vectors_that_differ']} logged vectors are not what the journal gives",
+            hint="see `greenlane replay --refold`",
+        )
+    return found
+
+
+def logged_vector(reader: Reader, entry: Entry) -> Ints | None:
+    """What a decision knew, where it was read at its own position and under the features now live."""
+    if entry.kind != "decision":
+        return None
+    record = record_of(entry)
+    if not record.known or record.vector_of or reader.releases.versions(record.release).features != reader.live.digest:
+        return None
+    return unpack(record.known, width_of(reader.features))
+
+
+def matured(found: TrainingSet, plan: Plan) -> Examples:
+    """The labelled rows, weighted so that the loss is the one of the final labels; too young ones are left out."""
+    examples, cut_us = found.examples(), int(found.manifest["label_cut_us"])
+    age_us = cut_us - examples.at_us
+    known = maturity_of(found, cut_us)
+    share = (age_us >= plan.gap_us).astype(np.float64) if known is None else known.at(age_us)
+    rows = loss_rows(examples.y, share, examples.weight)
+    return replace(examples.take(rows.row), y=rows.y, weight=rows.weight)
+
+
+def maturity_of(found: TrainingSet, cut_us: int) -> Maturity | None:
+    """F of the labels in the set; None where they are too few to learn it from: then a label is final after the gap."""
+    reported = found.state == REPORTED
+    if reported.sum() < LABELS_MIN:
+        return None
+    at_us = found.at_us[reported]
+    return learn_maturity(found.reported_us[reported] - at_us, cut_us - at_us)
 
 
 def split(examples: Examples, plan: Plan) -> tuple[Examples, Examples]:
@@ -99,8 +146,8 @@ def train_fraud(
     reader = open_reader(directory)
     _, last = reader.store.span()
     steps = last + max(plan.trials, 1)
-    found = training_set(reader, plan, progress=lambda seq: progress(seq, steps))
-    examples = found.examples()
+    found = training_set(reader, plan, progress=lambda done, _: progress(done, steps))
+    examples = matured(found, plan)
     earlier, later = split(examples, plan)
     estimator, budget = LightGbm(threads=plan.threads), Budget(plan.trials, plan.seconds)
     judged = fit(
@@ -122,14 +169,14 @@ def train_fraud(
         estimator=estimator,
         examples=examples,
         evaluation=evaluation,
-        provenance=provenance(found),
+        provenance=provenance(found, reader.features),
         seed=plan.seed,
     )
     if report is not None:
-        write_report(report, evaluation, facts={"model": model.id, **found.manifest(), "parameters": judged.parameters})
+        write_report(report, evaluation, facts={"model": model.id, **found.manifest, "parameters": judged.parameters})
     if promote:
-        promote_model(directory, model.id, why=f"trained to {found.last_seq}")
-    return Trained(model.id, evaluation, found.manifest())
+        promote_model(directory, model.id, why="trained on this journal")
+    return Trained(model.id, evaluation, found.manifest)
 
 
 def judge(judged: Fit, earlier: Examples, later: Examples, *, seed: int) -> Evaluation:
@@ -139,13 +186,13 @@ def judge(judged: Fit, earlier: Examples, later: Examples, *, seed: int) -> Eval
     return evaluate(margins, calibrator.probabilities(margins), later, seed=seed)
 
 
-def provenance(found: TrainingSet) -> Provenance:
+def provenance(found: TrainingSet, features: FeatureSet) -> Provenance:
     return Provenance(
-        groups=groups_of(found.features),
-        feature_set=found.features.digest,
-        feature_versions=found.features.versions,
+        groups=groups_of(features),
+        feature_set=features.digest,
+        feature_versions=features.versions,
         label=LABEL,
-        training_set=found.manifest(),
+        training_set=found.manifest,
     )
 
 
@@ -163,12 +210,11 @@ def evaluate_fraud(
     if model_id is None:
         raise TrainingError("there is no champion yet", hint="`greenlane train fraud`, or name one with --model")
     model = load_model(reader.places, model_id)
-    _, last = reader.store.span()
-    found = training_set(reader, plan, progress=lambda seq: progress(seq, last))
-    examples = found.examples()
+    found = training_set(reader, plan, progress=progress)
+    examples = matured(found, plan)
     evaluation = evaluate(*predicted(model, examples), examples, seed=plan.seed)
     if report is not None:
-        write_report(report, evaluation, facts={"model": model_id, **found.manifest()})
+        write_report(report, evaluation, facts={"model": model_id, **found.manifest})
     return model_id, evaluation
 
 

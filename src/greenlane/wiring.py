@@ -431,6 +431,12 @@ class Importer:
     def control(self, record: ControlRecord, *, source: str, event_id: str, ingest_us: int) -> None:
         self.journal.append(control_draft(record, source=source, event_id=event_id, ingest_us=ingest_us))
 
+    def declare(self, features: FeatureSet, *, at_us: int) -> None:
+        """The features of this directory, where none are declared yet."""
+        if self.live.features is None:
+            change = features_change(features, None, who="import", why="first features of this directory")
+            self.control(change, source="import", event_id="features/1", ingest_us=at_us)
+
     def take(self, outcome: Outcome, at_us: int) -> Entry:
         """An outcome that became known at `at_us`."""
         draft = draft_of(
@@ -464,6 +470,13 @@ class Reader:
         for entry in self.store.controls():
             live.apply(entry)
         return live
+
+    @cached_property
+    def releases(self) -> Releases:
+        releases = Releases()
+        for entry in self.store.controls():
+            releases.apply(entry)
+        return releases
 
     @property
     def features(self) -> FeatureSet:

@@ -96,7 +96,7 @@ def fit(
     clock: Clock | None = None,
     on_trial: Callable[[int, Trial], None] | None = None,
 ) -> Fit:
-    """`new_search` is needed where the budget has trials. The first trial is `parameters`, else the family's defaults."""
+    """Trials need a `new_search`. The first trial is `parameters`, else the family's defaults."""
     examples.check_learnable()
     blocks = usable_folds(examples, gap_us=gap_us, folds=folds)
     trials: list[Trial] = []

@@ -1,267 +1,253 @@
-"""A training set is a query over the journal: one row per attempt, features as of its position, its label as of a cut.
+"""A training set is a query over the journal: one row per attempt, what was known at its decision, what came of it.
 
-Every row is kept and says what is known about it:
-
-    labelled   it was let pass, and a report would have come to us
-    blocked, declined, abandoned, authentication_failed, review_cancelled
-               nobody can ever report it: it has no label, and is not a good payment
-    immature   too young at the cut for its label to have come (see `maturity`)
-
-Vectors are those of the stream engine at the entry's own position, so no entry at or behind it can be in them. Where a
-decision logged its vector, the two must be equal, or the set is refused.
+Features are those of the entry's own position: the vector that the decision logged, else the stream engine's at that
+place. Labels are as known at a stated cut. The same journal, features and cut give the same bytes.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from itertools import islice
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from greenlane.decisions.control import control_of
-from greenlane.decisions.packing import unpack
 from greenlane.decisions.record import record_of
 from greenlane.errors import TrainingError
 from greenlane.features.definition import FeatureSet
 from greenlane.features.finalise import Finaliser
-from greenlane.features.inputs import INPUTS
 from greenlane.features.stream import StreamEngine
-from greenlane.journal.emits import ATTEMPTS
+from greenlane.learning.estimator import Record
 from greenlane.learning.examples import Examples
-from greenlane.learning.maturity import SHARE_MIN, Maturity, learn_maturity, loss_rows
-from greenlane.outcomes.accept import RECORD_DECODER as OUTCOME_DECODER
+from greenlane.learning.labels import GOOD, REPORTED, STATES, Labels
+from greenlane.policy.distribution import TOTAL
 from greenlane.ports.journal import SOURCE_BIT, Entry
 
-STATES: Final = (
-    "labelled",
-    "blocked",
-    "declined",
-    "abandoned",
-    "authentication_failed",
-    "review_cancelled",
-    "immature",
-)
-LABELLED, BLOCKED, DECLINED, ABANDONED, FAILED, CANCELLED, IMMATURE = range(len(STATES))
-FRAUD: Final = SOURCE_BIT["fraud_reports"]
-LOST_AUTHENTICATION: Final = ("N", "R")
-CLOSED_AFTER_US: Final = 7 * 86_400_000_000
-"""Where fewer than this many labels ever came, F cannot be learned; labels then count as final after a week."""
-LABELS_MIN: Final = 20
+ATTEMPTS: Final = SOURCE_BIT["attempts"]
+CHUNK_ENTRIES: Final = 100_000
 
-Ints = NDArray[np.int64]
-
-
-class Window(NamedTuple):
-    """Attempts from `from_us` on and before `to_us`, with labels known at `cut_us` (all UTC microseconds of ingest)."""
-
-    from_us: int
-    to_us: int
-    cut_us: int
+Progress = Callable[[int, int], None]
+Logged = Callable[[Entry], NDArray[np.int64] | None]
+"""The vector that a decision logged, where it is one of this feature set."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """Rows in journal order. All arrays have one length n; `vectors` int64[n, k] as the engines answer them."""
+    """One row per attempt, oldest first. All arrays have the length of `seq`.
 
-    features: FeatureSet
-    window: Window
-    seq: Ints
-    vectors: Ints
-    y: NDArray[np.int8]
-    """1 where a fraud report was known at the cut and not taken back."""
+    seq int64: the journal position of the decision; at_us int64, its time; X float32[n, m], NaN where missing; state
+    int8, a place in `labels.STATES`; reported_us int64, when the label came, 0 without; weight float64, 1 / propensity;
+    amount_minor int64 in the reporting currency; card int64, a pseudonym.
+    """
+
+    names: tuple[str, ...]
+    seq: NDArray[np.int64]
+    at_us: NDArray[np.int64]
+    X: NDArray[np.float32]
     state: NDArray[np.int8]
-    """Index into STATES."""
-    share: NDArray[np.float64]
-    """F: how much of its label had matured."""
-    at_us: Ints
-    amount_minor: Ints
-    card: Ints
-    last_seq: int
+    reported_us: NDArray[np.int64]
+    weight: NDArray[np.float64]
+    amount_minor: NDArray[np.int64]
+    card: NDArray[np.int64]
+    manifest: Record
 
-    def manifest(self) -> dict[str, Any]:
-        """What makes this set again, to the byte: the same journal and window give the same hash."""
-        return {
-            "journal": {"rows_from_seq": int(self.seq[0]) if len(self.seq) else 0, "read_to_seq": self.last_seq},
-            "window": self.window._asdict(),
-            "feature_set": self.features.digest,
-            "feature_versions": self.features.versions,
-            "label": "reported fraud known at the cut",
-            "rows": len(self.seq),
-            "states": {name: int((self.state == i).sum()) for i, name in enumerate(STATES)},
-            "events": int(self.y.sum()),
-            "hash": self.digest(),
-        }
+    def __len__(self) -> int:
+        return len(self.seq)
 
-    def digest(self) -> str:
-        found = hashlib.blake2b(self.features.digest.encode(), digest_size=16)
-        for part in (self.seq, self.vectors, self.y, self.state, self.share, self.at_us, self.amount_minor):
-            found.update(np.ascontiguousarray(part).tobytes())
-        return found.hexdigest()
+    @property
+    def labelled(self) -> NDArray[np.bool_]:
+        return np.isin(self.state, (GOOD, REPORTED))
 
-    def examples(self) -> Examples:
-        """The rows that teach, weighted so that the loss is the one of the final labels (`maturity.loss_rows`)."""
-        taught = np.flatnonzero(self.state == LABELLED)
-        weighed = loss_rows(self.y[taught], self.share[taught])
-        row = taught[weighed.row]
-        finaliser = Finaliser(self.features)
+    def examples(self, rows: NDArray[Any] | None = None, *, columns: Sequence[str] | None = None) -> Examples:
+        """The labelled rows among `rows` (a mask or an index in time order), with all features or the named ones."""
+        chosen = np.arange(len(self))[slice(None) if rows is None else rows]
+        chosen = chosen[self.labelled[chosen]]
+        names = self.names if columns is None else tuple(columns)
+        absent = sorted(set(names) - set(self.names))
+        if absent:
+            raise TrainingError(f"the training set has no {', '.join(absent)}", hint=f"it has {', '.join(self.names)}")
+        picked = slice(None) if columns is None else [self.names.index(name) for name in names]
         return Examples(
-            finaliser.names,
-            finaliser.matrix(np.ascontiguousarray(self.vectors[row])),
-            weighed.y,
-            weighed.weight,
-            self.at_us[row],
-            self.amount_minor[row],
-            self.card[row],
+            names=names,
+            X=np.ascontiguousarray(self.X[chosen][:, picked]),
+            y=(self.state[chosen] == REPORTED).astype(np.int8),
+            weight=self.weight[chosen],
+            at_us=self.at_us[chosen],
+            amount_minor=self.amount_minor[chosen],
+            card=self.card[chosen],
         )
 
 
 def build(
     entries: Iterable[Entry],
     features: FeatureSet,
-    window: Window,
     *,
+    label_cut_us: int,
+    from_us: int = 0,
+    to_us: int | None = None,
+    label: str = "fraud_report",
     first_complete_us: int | None = None,
-    maturity: Maturity | None = None,
-    progress: Callable[[int], None] | None = None,
+    logged: Logged = lambda _entry: None,
+    total: int = 0,
+    progress: Progress | None = None,
 ) -> TrainingSet:
-    """Walks the journal once, up to the label cut. `maturity` None: learned from the labels seen.
+    """All attempts decided from `from_us` until before `to_us` (by default the cut), labelled as known at the cut.
 
-    TrainingError where the window is empty, or a logged vector differs from the recomputed one.
+    `entries` is the journal from its beginning. `total` is how many there are, for `progress`.
     """
-    if not window.from_us < window.to_us <= window.cut_us:
-        raise TrainingError("the window must end before its label cut", hint="--from < --to <= --cut")
-    seen = Seen(window)
-    engine = StreamEngine(features, first_complete_us=first_complete_us)
-    seqs, vectors = engine.fold_and_read(seen.watch(entries, progress), seen.wanted)
-    if not len(seqs):
-        raise TrainingError("no attempt lies in this window", hint="see `greenlane status` for what the journal holds")
-    check_logged(seen.logged, seqs, vectors, features=features)
-    rows = seen.rows
-    payment_us = np.array([r.payment_us for r in rows], np.int64)
-    y = np.array([seen.reports.get(r.payment_id, 0) > 0 for r in rows], np.int8)
-    state = np.array([seen.states.get(r.attempt_id, LABELLED) for r in rows], np.int8)
-    known = maturity or seen.maturity()
-    share = np.ones(len(rows)) if known is None else known.at(window.cut_us - payment_us)
-    if known is None:
-        share[window.cut_us - payment_us < CLOSED_AFTER_US] = 0.0
-    state[(state == LABELLED) & (share < SHARE_MIN)] = IMMATURE
-    return TrainingSet(
-        features,
-        window,
-        seqs,
-        vectors,
-        y,
-        state,
-        share,
-        np.array([r.at_us for r in rows], np.int64),
-        np.array([r.amount_minor for r in rows], np.int64),
-        np.array([r.card for r in rows], np.int64),
-        seen.last_seq,
+    to_us = label_cut_us + 1 if to_us is None else to_us
+    if to_us > label_cut_us + 1:
+        raise TrainingError(
+            "rows are asked for that were decided after the label cut", hint="end the rows at the cut, or cut later"
+        )
+    rows = Rows(features, label=label, label_cut_us=label_cut_us, first_complete_us=first_complete_us, logged=logged)
+    done = 0
+    for chunk in chunks(entries):
+        rows.take(chunk, from_us=from_us, to_us=to_us)
+        done += len(chunk)
+        if progress:
+            progress(done, max(total, done))
+    return rows.finished(from_us=from_us, to_us=to_us)
+
+
+class Rows:
+    """A training set on its way: the engine at its place in the journal, and what was found so far."""
+
+    def __init__(
+        self, features: FeatureSet, *, label: str, label_cut_us: int, first_complete_us: int | None, logged: Logged
+    ):
+        self._features, self._finaliser = features, Finaliser(features)
+        self._engine = StreamEngine(features, first_complete_us=first_complete_us)
+        self._labels, self._label, self._cut_us = Labels(label, cut_us=label_cut_us), label, label_cut_us
+        self._logged_vector = logged
+        self._first = self._last = (0, 0)
+        self._logged = self._logged_differ = 0
+        self._X: list[NDArray[np.float32]] = []
+        self._about: list[NDArray[np.int64]] = []
+        self._weights: list[float] = []
+
+    def take(self, chunk: list[Entry], *, from_us: int, to_us: int) -> None:
+        """Entries that follow those taken before."""
+        self._first = self._first if self._last[0] else (chunk[0].seq, chunk[0].generation)
+        self._last = (chunk[-1].seq, chunk[-1].generation)
+        wanted = [e for e in chunk if e.emits & ATTEMPTS and e.sign > 0 and from_us <= e.ingest_us < to_us]
+        seqs = {entry.seq for entry in wanted}
+        read_at, vectors = self._engine.fold_and_read(chunk, lambda entry: entry.seq in seqs)
+        check_positions([entry.seq for entry in wanted], (read_at - 1).tolist())
+        for entry in chunk:
+            if entry.seq in seqs:
+                self._labels.expect(entry)
+            else:
+                self._labels.hear(entry)
+        for entry, vector in zip(wanted, vectors, strict=True):
+            self._prefer_logged(entry, vector)
+        self._X.append(self._finaliser.matrix(vectors))
+        self._about.append(np.array([about(entry) for entry in wanted], np.int64).reshape(-1, 4))
+        self._weights += [weight_of(entry) for entry in wanted]
+
+    def _prefer_logged(self, entry: Entry, vector: NDArray[np.int64]) -> None:
+        """What the decision knew is what it logged; that the engine says the same is counted."""
+        known = self._logged_vector(entry)
+        if known is not None:
+            self._logged += 1
+            self._logged_differ += not np.array_equal(known, vector)
+            vector[:] = known
+
+    def finished(self, *, from_us: int, to_us: int) -> TrainingSet:
+        nothing = np.empty((0, 4), np.int64)
+        seq, at_us, amount_minor, card = np.concatenate([nothing, *self._about]).T.copy()
+        found = TrainingSet(
+            names=self._finaliser.names,
+            seq=seq,
+            at_us=at_us,
+            X=np.concatenate([np.empty((0, len(self._finaliser.names)), np.float32), *self._X]),
+            state=self._labels.states,
+            reported_us=self._labels.reported_us,
+            weight=np.array(self._weights, np.float64),
+            amount_minor=amount_minor,
+            card=card,
+            manifest={},
+        )
+        found.manifest.update(self._manifest(found, from_us=from_us, to_us=to_us))
+        return found
+
+    def _manifest(self, found: TrainingSet, *, from_us: int, to_us: int) -> Record:
+        """Plain JSON: enough to build the same set again and to notice when it is another."""
+        names = ("first_seq", "first_generation", "last_seq", "last_generation")
+        return {
+            "journal": dict(zip(names, (*self._first, *self._last), strict=True)),
+            "feature_set": self._features.digest,
+            "feature_versions": self._features.versions,
+            "label": self._label,
+            "label_cut_us": self._cut_us,
+            "from_us": from_us,
+            "to_us": to_us,
+            "rows": len(found),
+            "states": {name: int((found.state == place).sum()) for place, name in enumerate(STATES)},
+            "logged_vectors": self._logged,
+            "logged_vectors_that_differ": self._logged_differ,
+            "rows_hash": rows_hash(found),
+        }
+
+
+def check_positions(decided: Sequence[int], cuts: Sequence[int]) -> None:
+    """Each decision's features end before the decision; a later cut would train on what nobody knew.
+
+    >>> check_positions([7], [7])
+    Traceback (most recent call last):
+    greenlane.errors.TrainingError: the features of entry 7 were cut at 7, not before it
+      hint: ...
+    """
+    late = next(((seq, cut) for seq, cut in zip(decided, cuts, strict=True) if cut >= seq), None)
+    if late is not None:
+        raise TrainingError(
+            f"the features of entry {late[0]} were cut at {late[1]}, not before it",
+            hint="read features at the decision's own position",
+        )
+
+
+def chunks(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    left = iter(entries)
+    while chunk := list(islice(left, CHUNK_ENTRIES)):
+        yield chunk
+
+
+def about(entry: Entry) -> tuple[int, int, int, int]:
+    """(seq, time, amount, card)."""
+    assert entry.facts is not None, "an attempt has facts"
+    return entry.seq, entry.ingest_us, entry.facts.amount_reporting_minor, entry.facts.card
+
+
+def weight_of(entry: Entry) -> float:
+    """1 / the probability with which the decision took this intervention; 1 where nothing was left to chance."""
+    if entry.kind != "decision":
+        return 1.0
+    chosen = record_of(entry).chosen
+    mass = sum(
+        share
+        for action, share in zip(chosen.actions, chosen.distribution, strict=True)
+        if action.intervention == chosen.action.intervention
     )
+    return TOTAL / mass if mass else 1.0
 
 
-class Row(NamedTuple):
-    payment_id: str
-    attempt_id: str
-    payment_us: int
-    at_us: int
-    amount_minor: int
-    card: int
+def rows_hash(found: TrainingSet) -> str:
+    """Of every value of every row, and of what they are called."""
+    digest = hashlib.blake2b("\0".join(found.names).encode(), digest_size=16)
+    for name in ("seq", "at_us", "X", "state", "reported_us", "weight", "amount_minor", "card"):
+        digest.update(np.ascontiguousarray(getattr(found, name)).tobytes())
+    return digest.hexdigest()
 
 
-class Seen:
-    """What the walk has seen so far: wanted rows, what became of attempts, which payments were reported."""
+def split(
+    found: TrainingSet, *, test_from_us: int, gap_us: int, by_card: bool = False
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Masks of training and test rows. The gap keeps labels out of training that came after the test began.
 
-    def __init__(self, window: Window):
-        self.window = window
-        self.rows: list[Row] = []
-        self.states: dict[str, int] = {}
-        self.reports: dict[str, int] = {}
-        self.delays: list[tuple[int, int]] = []
-        self.logged: dict[int, tuple[bytes, str]] = {}
-        self.digest = ""
-        self.last_seq = 0
-
-    def watch(self, entries: Iterable[Entry], progress: Callable[[int], None] | None) -> Iterator[Entry]:
-        """Passes entries on until the label cut: what came later is not known."""
-        for entry in entries:
-            if entry.ingest_us > self.window.cut_us:
-                return
-            self.note(entry)
-            self.last_seq = entry.seq
-            if progress and entry.seq % 5000 == 0:
-                progress(entry.seq)
-            yield entry
-
-    def wanted(self, entry: Entry) -> bool:
-        inside = bool(entry.emits & ATTEMPTS) and self.window.from_us <= entry.ingest_us < self.window.to_us
-        if inside and entry.facts is not None:
-            facts = entry.facts
-            row = Row(
-                facts.payment_id,
-                facts.attempt_id,
-                facts.payment_us,
-                entry.ingest_us,
-                facts.amount_reporting_minor,
-                facts.card,
-            )
-            self.rows.append(row)
-            if entry.kind == "decision":
-                record = record_of(entry)
-                if record.known and not record.vector_of:
-                    self.logged[entry.seq] = (record.known, self.digest)
-        return inside
-
-    def note(self, entry: Entry) -> None:
-        facts = entry.facts
-        if entry.kind == "control":
-            record = control_of(entry)
-            if record.subject == "features":
-                self.digest = record.id
-        if facts is None:
-            return
-        if entry.emits & FRAUD:
-            self.reports[facts.payment_id] = self.reports.get(facts.payment_id, 0) + entry.sign
-            if entry.sign > 0:
-                self.delays.append((entry.ingest_us - facts.payment_us, self.window.cut_us - facts.payment_us))
-        state = state_told(entry)
-        if state is not None and facts.attempt_id:
-            self.states[facts.attempt_id] = state
-
-    def maturity(self) -> Maturity | None:
-        """F, from the delays of all labels known at the cut; None where there are too few to learn it from."""
-        if len(self.delays) < LABELS_MIN:
-            return None
-        delay_us, age_us = np.array(self.delays, np.int64).T
-        return learn_maturity(np.maximum(delay_us, 0), np.maximum(age_us, delay_us))
-
-
-def state_told(entry: Entry) -> int | None:
-    """What an entry says about whether its attempt can ever be reported; None where it says nothing."""
-    facts = entry.facts
-    if facts is None:
-        return None
-    if entry.kind == "decision":
-        return BLOCKED if facts.intervention == "block" else None
-    if entry.kind == "authorization":
-        return DECLINED if facts.decline_class not in ("", "approved", "unknown") else LABELLED
-    if entry.kind in ("abandoned", "not_sent"):
-        return ABANDONED
-    if entry.kind == "authentication":
-        return FAILED if facts.code in LOST_AUTHENTICATION else None
-    if entry.kind == "review":
-        return CANCELLED if OUTCOME_DECODER.decode(entry.payload).result == "failed" else None
-    return None
-
-
-def check_logged(logged: Mapping[int, tuple[bytes, str]], seqs: Ints, vectors: Ints, *, features: FeatureSet) -> None:
-    """Served and recomputed vectors are equal, wherever the same definitions were live."""
-    width = len(INPUTS) + len(features.columns)
-    for seq, vector in zip(seqs.tolist(), vectors, strict=True):
-        packed, digest = logged.get(seq, (b"", ""))
-        if packed and digest == features.digest and not np.array_equal(unpack(packed, width), vector):
-            raise TrainingError(
-                f"the vector that entry {seq} was decided on is not the one the journal gives",
-                hint="run `greenlane features verify` and `greenlane replay --refold`",
-            )
+    `by_card` leaves cards out of the test that were trained on: does the model know fraud, or only these cards?
+    """
+    train, test = found.at_us < test_from_us - gap_us, found.at_us >= test_from_us
+    if by_card:
+        test = test & ~np.isin(found.card, found.card[train])
+    return train, test

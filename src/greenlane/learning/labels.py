@@ -1,0 +1,110 @@
+"""What is known about each attempt at a stated cut, and who has a label at all.
+
+A label says "reported as fraud" or "not reported so far". An attempt that was stopped by somebody says neither: whether
+it would have been reported was never seen. Such rows are kept, with the reason.
+"""
+
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from greenlane.outcomes.accept import RECORD_DECODER as OUTCOME_DECODER
+from greenlane.ports.journal import SOURCE_BIT, Entry
+
+GOOD, REPORTED, BLOCKED, DECLINED, ABANDONED, AUTHENTICATION_FAILED, REVIEW_CANCELLED = range(7)
+STATES: Final = (
+    "good", "reported", "blocked", "declined", "abandoned", "authentication_failed", "review_cancelled",
+)  # fmt: skip
+"""What a row's label is; only the first two are labels."""
+
+APPROVED_BIT, DECLINED_BIT, BLOCKED_BIT, ABANDONED_BIT, FAILED_BIT, CANCELLED_BIT = (1 << i for i in range(6))
+STOPPED: Final = MappingProxyType(
+    {
+        BLOCKED_BIT: BLOCKED,
+        ABANDONED_BIT: ABANDONED,
+        FAILED_BIT: AUTHENTICATION_FAILED,
+        CANCELLED_BIT: REVIEW_CANCELLED,
+        DECLINED_BIT: DECLINED,
+    }
+)
+"""In the order that counts where several hold. An approval outweighs them all: the payment went through."""
+FAILED_AUTHENTICATION: Final = ("N", "R")
+"""Transaction statuses of 3-D Secure: not authenticated, rejected."""
+CANCELLED_REVIEW: Final = ("failed", "declined")
+
+
+class Labels:
+    """What later entries say about the attempts of a training set. Rows are numbered in the order of `expect`.
+
+    `kind` is the entry kind that is the label: reports and disputes are labels of different models.
+    """
+
+    def __init__(self, kind: str, *, cut_us: int):
+        self._kind, self._cut_us = kind, cut_us
+        self._bit = SOURCE_BIT["fraud_reports" if kind == "fraud_report" else "disputes"]
+        self._row_of: dict[str, int] = {}
+        self._said: list[int] = []
+        self._reported_us: list[int] = []
+        self._standing: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._said)
+
+    def expect(self, entry: Entry) -> None:
+        """A row: the entry that is the attempt's event."""
+        assert entry.facts is not None, "an attempt has facts"
+        self._row_of[entry.facts.attempt_id] = len(self._said)
+        self._said.append(0)
+        self._reported_us.append(0)
+        self._standing.append(0)
+        self.hear(entry)
+
+    def hear(self, entry: Entry) -> None:
+        """Any entry; one after the cut, or of no attempt expected, says nothing."""
+        if entry.facts is None or entry.ingest_us > self._cut_us:
+            return
+        row = self._row_of.get(entry.facts.attempt_id)
+        if row is None:
+            return
+        if entry.emits & self._bit:
+            self._standing[row] += entry.sign
+            if entry.sign > 0 and not self._reported_us[row]:
+                self._reported_us[row] = entry.ingest_us
+        elif entry.sign > 0:
+            self._said[row] |= bit_of(entry)
+
+    @property
+    def reported_us(self) -> NDArray[np.int64]:
+        """int64[rows]: when the first report came, 0 where none stands."""
+        return np.where(np.array(self._standing, np.int64) > 0, np.array(self._reported_us, np.int64), 0)
+
+    @property
+    def states(self) -> NDArray[np.int8]:
+        """int8[rows], places in STATES. A report says that the payment went through, whatever else was heard."""
+        said = np.array(self._said, np.int64)
+        states = np.full(len(said), GOOD, np.int8)
+        for bit, state in reversed(list(STOPPED.items())):
+            states[(said & bit != 0) & (said & APPROVED_BIT == 0)] = state
+        states[self.reported_us > 0] = REPORTED
+        return states
+
+
+def bit_of(entry: Entry) -> int:
+    """What one entry says about its attempt, 0 where it says nothing about labels."""
+    facts, kind = entry.facts, entry.kind
+    if facts is None:
+        return 0
+    if kind == "decision":
+        return BLOCKED_BIT if facts.intervention == "block" else 0
+    if kind == "authorization":
+        approved, declined = entry.emits & SOURCE_BIT["approvals"], entry.emits & SOURCE_BIT["declines"]
+        return APPROVED_BIT if approved else DECLINED_BIT if declined else 0
+    if kind in ("abandoned", "not_sent"):
+        return ABANDONED_BIT
+    if kind == "authentication":
+        return FAILED_BIT if facts.code in FAILED_AUTHENTICATION else 0
+    if kind == "review":
+        return CANCELLED_BIT if OUTCOME_DECODER.decode(entry.payload).result in CANCELLED_REVIEW else 0
+    return 0
