@@ -11,7 +11,6 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"  # as in serving
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from typing import Any
 
 import lightgbm
 import numpy as np
+from table import Bar, bar, report
 
 from greenlane.adapters.lightgbm_trainer import flat_trees_from
 from greenlane.models.calibration import Beta, Isotonic, Platt
@@ -75,19 +75,7 @@ def routes_of(rows: np.ndarray, turn: int) -> np.ndarray:
     return payment
 
 
-def bar(name: str, value: float, *, unit: str, reference: float, at_most: float) -> dict[str, Any]:
-    ratio = value / reference
-    return {
-        "bar": name,
-        "value": round(value, 2),
-        "unit": unit,
-        "reference": round(reference, 2),
-        "ratio": round(ratio, 3),
-        "pass": ratio <= at_most,
-    }
-
-
-def measure(turns: int) -> list[dict[str, Any]]:
+def measure(turns: int) -> list[Bar]:
     x, y = synthetic_payments(22_000, seed=7)
     booster = trained(x[:20_000], y[:20_000])
     rows = np.ascontiguousarray(x[20_000:])
@@ -120,29 +108,25 @@ def measure(turns: int) -> list[dict[str, Any]]:
         },
         turns=turns,
     )
+    one, eight = us["library 1 row"], us["library 8 rows"]
     return [
-        bar("model call, 1 row", us["1 row"], unit="us", reference=us["library 1 row"], at_most=0.33),
-        bar("model call, 8 routes", us["8 routes"], unit="us", reference=us["library 8 rows"], at_most=0.2),
-        bar("reasons of one decision", decision["reasons"], unit="us", reference=decision["1 row"], at_most=0.5),
-        bar("calibration, isotonic", us["isotonic"] / 100, unit="us", reference=4.0, at_most=1.0),
-        bar("calibration, beta", us["beta"] / 100, unit="us", reference=4.0, at_most=1.0),
-        bar("whole belief, 1 row", us["whole belief"], unit="us", reference=us["library 1 row"], at_most=1.0),
-        bar("8 unrelated rows", us["8 unrelated rows"], unit="us", reference=us["library 8 rows"], at_most=1.0),
+        bar("model call, 1 row", us["1 row"], "us", reference=one, ratio_max=0.33),
+        bar("model call, 8 routes of one payment", us["8 routes"], "us", reference=eight, ratio_max=0.2),
+        bar("reasons of one decision", decision["reasons"], "us", reference=decision["1 row"], ratio_max=0.5),
+        bar("calibration of one row, isotonic", us["isotonic"] / 100, "us", value_max=4.0),
+        bar("calibration of one row, beta", us["beta"] / 100, "us", value_max=4.0),
+        bar("whole belief: call, calibration, reasons", us["whole belief"], "us", reference=one),
+        bar("model call, 8 unrelated rows", us["8 unrelated rows"], "us", reference=eight),
     ]
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path)
     parser.add_argument("--turns", type=int, default=3000)
     options = parser.parse_args()
-    bars = measure(options.turns)
-    for b in bars:
-        passed = "pass" if b["pass"] else "FAIL"
-        print(f"{b['bar']:28} {b['value']:>9} {b['unit']}  reference {b['reference']:>9}  x{b['ratio']:<7} {passed}")
-    if options.json:
-        options.json.write_text(json.dumps(bars, indent=1) + "\n")
+    return report(measure(options.turns), options.json)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

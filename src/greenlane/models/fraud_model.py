@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from greenlane.errors import ModelRefused
@@ -13,8 +14,7 @@ from greenlane.models.flat_trees import FlatTrees
 from greenlane.models.reasons import Reasons, ReasonTable
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class FraudBelief:
+class FraudBelief(Struct, frozen=True, eq=False, gc=False):
     """What the model says about one payment."""
 
     fraud_probability_e9: int

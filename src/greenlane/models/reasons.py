@@ -10,10 +10,10 @@ holds by construction. These are path contributions; they are not SHAP values, w
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 from numba import njit
 from numpy.typing import NDArray
 
@@ -56,8 +56,7 @@ def gather(table, exits, contributions):  # type: ignore[no-untyped-def]  # a ke
             contributions[group] += cells[line + np.uint64(group)]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Reasons:
+class Reasons(Struct, frozen=True, eq=False, gc=False):
     """One row's margin taken apart: `base + contributions.sum()` is the margin, in log-odds."""
 
     base: float
@@ -70,8 +69,8 @@ class Reasons:
         >>> Reasons(-3.0, ("amount", "velocity"), np.array([0.2, -1.5])).top(1)
         [('velocity', -1.5)]
         """
-        largest = np.argsort(-np.abs(self.contributions), kind="stable")[:n]
-        return [(self.groups[i], float(self.contributions[i])) for i in largest]
+        named: list[tuple[str, float]] = list(zip(self.groups, self.contributions.tolist(), strict=True))
+        return sorted(named, key=lambda reason: -abs(reason[1]))[:n]
 
 
 class ReasonTable:
