@@ -8,11 +8,11 @@ A window is {e.seq < q.seq} and {t(e) >= left}: two orders at once, so no single
 each aggregation, with the rows after each step:
 
     arrivals   one per kept event              on_time: positive, and not earlier than any positive event before it
-    timely     one per on-time event           rank and running sums; t never falls along seq, so both orders are one
+    timeline   one per positive arrival        latest_t, the last on-time event's rank, running sums over on-time ones
     asked      one per query that has a key
-    cuts       one per asked                   the last on-time event with seq < q.seq
+    cuts       one per asked                   the last point of the timeline with seq < q.seq
     edges      one per asked and window        the window's times
-    reads      one per edge                    the last on-time event with t < left: the window is (from_rank, to_rank]
+    reads      one per edge                    the last one with latest_t < left: the window is (from_rank, to_rank]
     spans      one per read that holds any     Min, Max, Distinct over that rank interval, as one ROWS frame
     points     one per other event             late or negative ones, and what late ones change in Distinct
     blocks     log(points) per point           running state, along seq, of 1, 2, 4, ... neighbours in t
@@ -21,8 +21,9 @@ each aggregation, with the rows after each step:
     answers    one per read                    both parts merged; NULL where the window is empty
     vectors    one per asked                   one column per measure and window, marks put in
 
-Count and Sum of the interval are differences of running sums (exact in 128 bits). Last, TimeSince, PreviousGap and
-Seen have no right edge: the last on-time event answers them. Late points are few in most sources; where most are late
+Along the timeline neither seq nor latest_t ever falls, so both orders are one. Count and Sum of an interval of it are
+differences of running sums (exact in 128 bits). Last, TimeSince, PreviousGap and Seen ask for no left edge: the cut
+answers them. Late points are few in most sources; where most are late
 (labels at the time of their payment) they cost log(n), never n.
 
 Distinct over both parts: a value counts while its latest t is at or after left. With M its latest t over all events and
@@ -96,8 +97,7 @@ class Fold(Struct, frozen=True):
         """The recipe, less what no measure of this aggregation needs."""
         steps: list[tuple[Step, bool]] = [
             (arrivals, True),
-            (timely, True),
-            (late_times, self.has("previous_gap")),
+            (timeline, True),
             (asked, True),
             (cuts, True),
             (edges, self.split),
@@ -180,27 +180,29 @@ def arrivals(fold: Fold) -> str:
     taken = [f"e.{fact} AS {key}" for key, fact in zip(fold.keys, facts, strict=True)]
     taken += [f"e.{field}" for field in fold.fields("sum", "min", "max", "last", "first", "distinct")]
     return f"""
-        SELECT *, sign > 0 AND t >= COALESCE(MAX(CASE WHEN sign > 0 THEN t END) OVER earlier, t) AS on_time
-        FROM (SELECT e.seq, {time} AS t, e.sign, {listed(*taken)} FROM entries AS e WHERE {" AND ".join(kept)})
-        WINDOW earlier AS (
-            PARTITION BY {fold.key_list} ORDER BY seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        SELECT *, sign > 0 AND t >= COALESCE(earlier_t, t) AS on_time FROM (
+            SELECT *, MAX(CASE WHEN sign > 0 THEN t END) OVER earlier AS earlier_t
+            FROM (SELECT e.seq, {time} AS t, e.sign, {listed(*taken)} FROM entries AS e WHERE {" AND ".join(kept)})
+            WINDOW earlier AS (
+                PARTITION BY {fold.key_list} ORDER BY seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            )
         )"""
 
 
-def timely(fold: Fold) -> str:
-    sums = [f"SUM({field}) OVER so_far AS sum_{field}" for field in fold.fields("sum")]
+def timeline(fold: Fold) -> str:
+    """previous_t: the latest t but one. Each event beats either the latest before it or leaves itself as runner-up."""
+    sums = [f"SUM(CASE WHEN on_time THEN {field} END) OVER so_far AS sum_{field}" for field in fold.fields("sum")]
+    lasts = [
+        f"LAST_VALUE(CASE WHEN on_time THEN {field} END IGNORE NULLS) OVER so_far AS last_{field}"
+        for field in fold.fields("last")
+    ]
     return f"""
-        SELECT *, {listed("ROW_NUMBER() OVER so_far AS rank", *sums)},
-            LAG(t) OVER so_far AS previous_t, LEAD(t) OVER so_far AS next_t
-        FROM {fold.table(arrivals)} WHERE on_time
+        SELECT *, GREATEST(t, earlier_t) AS latest_t,
+            {listed("COUNT(CASE WHEN on_time THEN 1 END) OVER so_far AS rank", *sums, *lasts)},
+            MAX(CASE WHEN t < earlier_t THEN t ELSE earlier_t END) OVER so_far AS previous_t,
+            LEAD(GREATEST(t, earlier_t)) OVER so_far AS next_latest_t
+        FROM {fold.table(arrivals)} WHERE sign > 0
         WINDOW so_far AS (PARTITION BY {fold.key_list} ORDER BY seq ROWS UNBOUNDED PRECEDING)"""
-
-
-def late_times(fold: Fold) -> str:
-    """The latest t among late events so far: the one before the latest may be late."""
-    return f"""
-        SELECT {fold.key_list}, seq, MAX(t) OVER (PARTITION BY {fold.key_list} ORDER BY seq) AS t
-        FROM {fold.table(arrivals)} WHERE sign > 0 AND NOT on_time"""
 
 
 def asked(fold: Fold) -> str:
@@ -212,14 +214,11 @@ def asked(fold: Fold) -> str:
 
 
 def cuts(fold: Fold) -> str:
-    gap = "GREATEST(o.previous_t, late.t) AS previous_t" if fold.has("previous_gap") else ""
     sums = [f"COALESCE(o.sum_{field}, 0) AS sum_{field}" for field in fold.fields("sum")]
-    lasts = [f"o.{field} AS last_{field}" for field in fold.fields("last")]
+    lasts = [f"o.last_{field}" for field in fold.fields("last")]
     return f"""
-        SELECT a.*, {listed("COALESCE(o.rank, 0) AS rank", "o.t AS latest_t", gap, *sums, *lasts)}
-        FROM {fold.table(asked)} AS a
-        {fold.latest(timely, "o", "a.seq > o.seq")}
-        {fold.latest(late_times, "late", "a.seq > late.seq") if gap else ""}"""
+        SELECT a.*, {listed("COALESCE(o.rank, 0) AS rank", "o.latest_t", "o.previous_t", *sums, *lasts)}
+        FROM {fold.table(asked)} AS a {fold.latest(timeline, "o", "a.seq > o.seq")}"""
 
 
 def edges(fold: Fold) -> str:
@@ -240,12 +239,14 @@ def reads(fold: Fold) -> str:
     )
     right = "COALESCE(last.rank, 0)" if fold.delayed else "e.rank"
     return f"""
-        WITH instants AS (SELECT * FROM {fold.table(timely)} WHERE next_t IS NULL OR next_t > t)
+        WITH instants AS (
+            SELECT * FROM {fold.table(timeline)} WHERE next_latest_t IS NULL OR next_latest_t > latest_t
+        )
         SELECT e.seq, e.w, {fold.key_list.replace("key_", "e.key_")},
             {listed("COALESCE(before.rank, 0) AS from_rank", f"LEAST(e.rank, {right}) AS to_rank", *before, *last)}
         FROM {fold.table(edges)} AS e
-        {fold.latest("instants", "before", "e.left_us > before.t")}
-        {fold.latest("instants", "last", "e.right_us > last.t") if fold.delayed else ""}"""
+        {fold.latest("instants", "before", "e.left_us > before.latest_t")}
+        {fold.latest("instants", "last", "e.right_us > last.latest_t") if fold.delayed else ""}"""
 
 
 def spans(fold: Fold) -> str:
@@ -259,7 +260,8 @@ def spans(fold: Fold) -> str:
     return f"""
         SELECT seq, w, {listed(*folded)} FROM (
             SELECT *, ROW_NUMBER() OVER (PARTITION BY {fold.key_list} ORDER BY rank) AS place FROM (
-                SELECT {fold.key_list}, rank, {listed(*fields)}, 0 AS from_rank, 0 AS to_rank FROM {fold.table(timely)}
+                SELECT {fold.key_list}, rank, {listed(*fields)}, 0 AS from_rank, 0 AS to_rank
+                FROM {fold.table(timeline)} WHERE on_time
                 UNION ALL BY NAME
                 SELECT {fold.key_list}, {2**63 - 1} AS rank, seq, w, from_rank, to_rank FROM {fold.table(reads)}
                 WHERE from_rank < to_rank
@@ -360,7 +362,7 @@ def answers(fold: Fold) -> str:
     if fold.split:
         joins.append(f"LEFT JOIN {fold.table(totals)} AS late ON late.seq = r.seq AND late.w = r.w")
     if fold.has("first"):
-        joins.append(f"""LEFT JOIN {fold.table(timely)} AS f ON {fold.same_key("f", "r")}
+        joins.append(f"""LEFT JOIN {fold.table(timeline)} AS f ON {fold.same_key("f", "r")} AND f.on_time
             AND f.rank = r.from_rank + 1 AND r.from_rank < r.to_rank
             LEFT JOIN {fold.table(points)} AS p ON {fold.same_key("p", "r")} AND p.r = late.first_r""")
     measured = [f"{answer(fold, m)} AS m{i}" for i, m in enumerate(fold.of.measures) if m.op in SPLIT_OPS]

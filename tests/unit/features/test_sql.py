@@ -29,7 +29,7 @@ def test_columns_stand_in_the_order_of_the_set_after_seq():
 
 def test_steps_that_no_measure_needs_are_left_out():
     recent = Aggregation("recent", CARD, "attempts", (Last(AMOUNT), TimeSince()), ("1h/5m",))
-    assert steps_of(query_of(recent)) == ["arrivals_0", "timely_0", "asked_0", "cuts_0", "vectors_0"]
+    assert steps_of(query_of(recent)) == ["arrivals_0", "timeline_0", "asked_0", "cuts_0", "vectors_0"]
 
 
 def test_it_never_divides():
