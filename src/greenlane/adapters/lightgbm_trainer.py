@@ -20,8 +20,8 @@ MISSING_ZERO, MISSING_NAN = 1, 2
 class LightGbm:
     """Gradient boosted trees (Ke et al., NeurIPS 2017) of at most 64 leaves, so that serving can use bit vectors.
 
-    The defaults are careful ones for rare labels: small steps, small trees, half of the features per tree. Bins are fine,
-    because amounts are heavy-tailed and a rare fraud hides in a narrow range of them.
+    The defaults are careful ones for rare labels: small steps, small trees, half of the features per tree; and fine
+    bins, because amounts are heavy-tailed and a rare fraud hides in a narrow range of them.
     """
 
     family = "lightgbm"
