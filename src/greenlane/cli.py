@@ -254,7 +254,7 @@ def train_fraud_(
     gap_days: Annotated[float, typer.Option(help="Between what is learned from and what is judged on.")] = 7.0,
     trials: Annotated[int, typer.Option(min=0, help="Search this many parameter sets; 0 takes the defaults.")] = 0,
     seconds: Annotated[float, typer.Option(help="Stop searching after this long.")] = 600.0,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(help="Of the search and the fit.")] = 0,
     promote: Annotated[bool, typer.Option(help="Make it champion.")] = True,
     report: Report = None,
     as_json: Json = False,
@@ -345,7 +345,7 @@ def demo(
     ] = None,
     history: Annotated[int, typer.Option(min=5000, help="Payments of the past to learn from.")] = 50_000,
     live: Annotated[int, typer.Option(min=500, help="Payments decided live over HTTP.")] = 8_000,
-    seed: int = 1,
+    seed: Annotated[int, typer.Option(help="Of the world: the same seed, the same shop.")] = 1,
     leave: Annotated[
         bool, typer.Option("--exit", help="End when the table is printed; else the server stays up.")
     ] = False,

@@ -46,12 +46,12 @@ def facts(payment: str = "pay_1", attempt: str = "att_1", *, at_us: int = 1000, 
 
 def decision(event: str = "d1", **fields: object) -> Draft:
     given = {"facts": facts(), "decision_id": "dec_1", **fields}
-    return Draft(kind="decision", source="decision", event_id=event, body_hash=b"b", **given)  # type: ignore[arg-type]
+    return Draft(kind="decision", source="decision", event_id=event, body_hash=b"b", **given)  # type: ignore[arg-type] # fields by name
 
 
 def outcome(kind: str, event: str, **fields: object) -> Draft:
     given = {"refers_to": Reference(payment_id="pay_1"), **fields}
-    return Draft(kind=kind, source="acquirer", event_id=event, body_hash=b"b", **given)  # type: ignore[arg-type]
+    return Draft(kind=kind, source="acquirer", event_id=event, body_hash=b"b", **given)  # type: ignore[arg-type] # fields by name
 
 
 def test_a_decision_is_stamped_with_the_moment_it_was_read_at(journal: Sequencer, clock: FakeClock) -> None:
