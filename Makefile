@@ -17,6 +17,7 @@ test: $(VENV)/.dev ## every promise, seeded
 
 prove: $(VENV)/.bench ## the long proofs
 	$(BIN)/pytest -m prove tests $(ARGS)
+	$(foreach proof,$(wildcard benchmarks/crash.py),$(BIN)/python $(proof) --kills 50)
 
 check: $(VENV)/.dev ## lint, types, layers, dependencies
 	$(BIN)/ruff check
