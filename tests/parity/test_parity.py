@@ -52,6 +52,6 @@ def test_twenty_thousand_events_agree_in_stream_and_sql_and_a_sample_with_the_de
     assert verified.holds, report(verified.mismatches)
     assert verified.rows > 16_000
     first = entries[0].ingest_us
-    sample = [e for e in entries if e.facts is not None and is_sampled(e.seq, 2000)]
+    sample = [e for e in entries if e.facts is not None and is_sampled(e.seq, 4000)]
     _, rows = engine.read_at(features_sql(EVERYTHING, first), [e.seq for e in sample])
     assert rows.tolist() == naive_rows(entries, sample, EVERYTHING, first_complete_us=first)
