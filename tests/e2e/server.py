@@ -116,4 +116,4 @@ def champion(server: Server, *, lean: float = 0.0) -> str:
 def run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """One verb of the command line."""
     command = [sys.executable, "-m", "greenlane", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, **(env or {})})
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **(env or {})})

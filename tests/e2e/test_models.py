@@ -1,0 +1,99 @@
+"""Models change under traffic: no request fails, and each decision says which model it believed."""
+
+import threading
+from typing import Any
+
+from e2e.server import Server, champion
+from small_shop import attempt_body, save_model
+
+from greenlane.wiring import Places
+
+
+class Traffic:
+    """Threads that decide, one connection each, until told to stop."""
+
+    def __init__(self, server: Server, *, threads: int, first: int):
+        self.server, self.stopped = server, threading.Event()
+        self.answers: list[dict[str, Any]] = []
+        self.failed: list[Any] = []
+        self.threads = [threading.Thread(target=self.run, args=(first + 10_000 * t,)) for t in range(threads)]
+
+    def run(self, number: int) -> None:
+        connection = self.server.connect()
+        while not self.stopped.is_set():
+            number += 1
+            try:
+                answer = self.server.ask("POST", "/v1/decisions", attempt_body(number), connection=connection)
+            except OSError as error:
+                self.failed.append(error)
+                return
+            (self.answers if answer.status == 200 else self.failed).append(answer.json)
+
+    def __enter__(self) -> "Traffic":
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopped.set()
+        for thread in self.threads:
+            thread.join(30)
+
+
+def test_models_are_swapped_under_load_without_a_failed_request(server: Server) -> None:
+    first = server.ask("GET", "/v1/models", key="read").json["aliases"]["fraud/champion"]
+    other = save_model(Places(server.data).models, lean=1.5)
+    promoted = [first]
+    with Traffic(server, threads=3, first=100_000) as traffic:
+        for model in (other, first, other, first):
+            server.ask("POST", f"/v1/models/{model}/promote", {"why": "to and fro"})
+            promoted.append(model)
+            server.decide(attempt_body(190_000 + len(promoted)))
+        back = server.ask("POST", "/v1/models/rollback", {"why": "it was worse"})
+        assert back.json["model"] == other and back.json["before"] == first
+    assert traffic.failed == []
+    believed = {
+        (tuple(a["versions"]["models"].items()), a["probabilities"]["fraud_probability"]) for a in traffic.answers
+    }
+    assert {models for models, _ in believed} == {(("fraud", first),), (("fraud", other),)}
+    by_model = {m: {p for models, p in believed if models == (("fraud", m),)} for m in (first, other)}
+    assert min(by_model[other]) > min(by_model[first])
+    moves = server.ask("GET", "/v1/models", key="read").json["moves"]
+    assert [move["model"] for move in moves[-5:]] == [other, first, other, first, other]
+    assert moves[-1]["why"] == "it was worse" and moves[-1]["who"].startswith("key_")
+    assert server.ask("GET", "/readyz", key="").json["model"] == other
+    champion(server)
+
+
+def test_every_decision_of_the_swaps_replays(server: Server) -> None:
+    page = server.ask("GET", "/v1/decisions?limit=100", key="read").json
+    ids = [decision["id"] for decision in page["data"]]
+    while page["has_more"] and len(ids) < 900:
+        page = server.ask("GET", f"/v1/decisions?limit=100&cursor={page['next_cursor']}", key="read").json
+        ids += [decision["id"] for decision in page["data"]]
+    answer = server.ask("POST", "/v1/replay", {"decision_ids": ids}, key="read").json
+    assert answer == {"decisions": len(ids), "different": 0, "runtime_differs": 0, "differences": []}
+
+
+def test_another_alias_takes_no_traffic(server: Server) -> None:
+    believed = server.ask("GET", "/readyz", key="").json["model"]
+    other = save_model(Places(server.data).models, lean=-1.0)
+    moved = server.ask("POST", f"/v1/models/{other}/promote", {"why": "to watch", "alias": "fraud/challenger"})
+    assert moved.json["alias"] == "fraud/challenger"
+    assert server.ask("GET", "/v1/models", key="read").json["aliases"]["fraud/challenger"] == other
+    assert server.decide(attempt_body(200_000)).json["versions"]["models"] == {"fraud": believed}
+
+
+def test_a_damaged_model_is_refused_and_changes_nothing(server: Server) -> None:
+    before = server.ask("GET", "/readyz", key="").json["model"]
+    damaged = save_model(Places(server.data).models, lean=0.123)
+    nodes = Places(server.data).models / damaged / "nodes.npy"
+    nodes.write_bytes(nodes.read_bytes()[:-1] + b"\x01")
+    answer = server.ask("POST", f"/v1/models/{damaged}/promote", {"why": "x"})
+    assert (answer.status, answer.json["code"]) == (422, "model_hash_differs")
+    assert server.ask("GET", "/readyz", key="").json["model"] == before
+
+
+def test_rolling_back_an_alias_that_never_moved_is_404(server: Server) -> None:
+    answer = server.ask("POST", "/v1/models/rollback", {"why": "x", "alias": "fraud/nobody"})
+    assert answer.status == 404
