@@ -10,7 +10,7 @@ each aggregation, with the rows after each step:
     arrivals   one per kept event              on_time: positive, and not earlier than any positive event before it
     timeline   one per positive arrival        latest_t, the last on-time event's rank, running sums over on-time ones
     asked      one per query that has a key
-    cuts       one per asked                   the last point of the timeline with seq < q.seq
+    cuts       one per asked                   the last on-time event with seq < q.seq
     edges      one per asked and window        the window's times
     reads      one per edge                    the last one with latest_t < left: the window is (from_rank, to_rank]
     spans      one per read that holds any     Min, Max, Distinct over that rank interval, as one ROWS frame
@@ -192,13 +192,9 @@ def arrivals(fold: Fold) -> str:
 def timeline(fold: Fold) -> str:
     """previous_t: the latest t but one. Each event beats either the latest before it or leaves itself as runner-up."""
     sums = [f"SUM(CASE WHEN on_time THEN {field} END) OVER so_far AS sum_{field}" for field in fold.fields("sum")]
-    lasts = [
-        f"LAST_VALUE(CASE WHEN on_time THEN {field} END IGNORE NULLS) OVER so_far AS last_{field}"
-        for field in fold.fields("last")
-    ]
     return f"""
         SELECT *, GREATEST(t, earlier_t) AS latest_t,
-            {listed("COUNT(CASE WHEN on_time THEN 1 END) OVER so_far AS rank", *sums, *lasts)},
+            {listed("COUNT(CASE WHEN on_time THEN 1 END) OVER so_far AS rank", *sums)},
             MAX(CASE WHEN t < earlier_t THEN t ELSE earlier_t END) OVER so_far AS previous_t,
             LEAD(GREATEST(t, earlier_t)) OVER so_far AS next_latest_t
         FROM {fold.table(arrivals)} WHERE sign > 0
@@ -215,10 +211,12 @@ def asked(fold: Fold) -> str:
 
 def cuts(fold: Fold) -> str:
     sums = [f"COALESCE(o.sum_{field}, 0) AS sum_{field}" for field in fold.fields("sum")]
-    lasts = [f"o.last_{field}" for field in fold.fields("last")]
+    lasts = [f"o.{field} AS last_{field}" for field in fold.fields("last")]
+    gap = fold.latest(timeline, "late", "a.seq > late.seq") if fold.has("previous_gap") else ""
     return f"""
-        SELECT a.*, {listed("COALESCE(o.rank, 0) AS rank", "o.latest_t", "o.previous_t", *sums, *lasts)}
-        FROM {fold.table(asked)} AS a {fold.latest(timeline, "o", "a.seq > o.seq")}"""
+        WITH on_time AS (SELECT * FROM {fold.table(timeline)} WHERE on_time)
+        SELECT a.*, {listed("COALESCE(o.rank, 0) AS rank", "o.latest_t", gap and "late.previous_t", *sums, *lasts)}
+        FROM {fold.table(asked)} AS a {fold.latest("on_time", "o", "a.seq > o.seq")} {gap}"""
 
 
 def edges(fold: Fold) -> str:
