@@ -69,7 +69,7 @@ class Follower:
         )
 
     def step(self) -> int:
-        """Fold what is new, keep what is due; the number of entries folded."""
+        """Fold what is new, keep what is due; 0 when there was nothing to do."""
         folded = 0
         for entry in self.reader.store.read(after_seq=self.position.seq, upto_seq=self.position.seq + BATCH_MAX):
             self.check(entry)
@@ -81,19 +81,26 @@ class Follower:
         if self.reader.features != self.engine.features:
             self.tell("the features changed: folding the journal again")
             self.engine, self.position = self.begin()
-        if folded < BATCH_MAX and time.monotonic() - self.saved_at >= self.reader.settings.snapshot_every_s:
-            self.keep()
+        if folded < BATCH_MAX:
+            if time.monotonic() - self.saved_at >= self.reader.settings.snapshot_every_s:
+                self.keep()
+            folded += self.close_next_day()
         return folded
 
     def keep(self) -> None:
-        """A snapshot, and every day that has closed."""
+        """A snapshot of where this fold stands."""
         self.saved_at = time.monotonic()
         if self.position.seq:
             save_snapshot(self.reader.places, self.engine, self.position.generation, self.position.seq)
+
+    def close_next_day(self) -> int:
+        """The oldest closed day that has no file yet, if there is one; how many were closed."""
         for day in closed_days(self.reader.store):
             path = self.reader.places.days / f"{day.name}.parquet"
             if not path.exists():
                 self.close_day(day, path)
+                return 1
+        return 0
 
     def check(self, entry: Entry) -> None:
         """Was the vector that was served the one this fold knows?"""
@@ -171,13 +178,20 @@ def run_follower(directory: Path, *, once: bool, tell: Callable[[str], None]) ->
         for wanted in (signal.SIGTERM, signal.SIGINT):
             signal.signal(wanted, lambda number, _frame: stopped.append(number))
         while not stopped:
-            folded = follower.step()
-            if once and folded == 0:
+            busy = follower.step()
+            if once and not busy:
                 break
-            if folded < BATCH_MAX:
-                time.sleep(0 if once else POLL_S)
+            if not busy:
+                time.sleep(POLL_S)
         follower.keep()
         return follower.parity
+
+
+def server_above(reader: Reader) -> int:
+    """The process id of the server that started this follower; 0 where a person did. It ends with its server."""
+    path = reader.places.server
+    told = msgspec.json.decode(path.read_bytes(), type=dict[str, Any]) if path.exists() else {}
+    return os.getppid() if told.get("pid") == os.getppid() else 0
 
 
 def admin_of(reader: Reader) -> Client | None:
