@@ -57,7 +57,7 @@ class Replayer:
     """Recomputes decisions while it walks the journal in order, so that it knows what was in force at each.
 
     `models` gives a loaded artefact by id. Entries before the first wanted decision may be control entries only,
-    unless `refold` is asked for: that takes every entry from the first on.
+    unless they are to be folded again, with the features of `refold`: that takes every entry from the first on.
     """
 
     def __init__(
@@ -66,15 +66,14 @@ class Replayer:
         *,
         policy: Policy,
         versions: Versions,
-        refold: bool = False,
+        refold: FeatureSet | None = None,
         first_complete_us: int | None = None,
     ):
         self.models, self.policy, self.versions = models, policy, versions
-        self.refold, self.first_complete_us = refold, first_complete_us
         self.book, self.releases, self.live = Book(), Releases(), Live()
         self.finalisers: dict[str, Finaliser] = {}
         self.bound: dict[tuple[str, str], FraudModel] = {}
-        self.engine: StreamEngine | None = None
+        self.engine = None if refold is None else StreamEngine(refold, first_complete_us=first_complete_us)
         self.found = Replayed()
 
     def walk(self, entries: Iterable[Entry], wanted: Collection[str] | None) -> Iterator[Entry]:
@@ -84,20 +83,16 @@ class Replayer:
                 self.check(entry)
             for fold in (self.book, self.releases, self.live):
                 fold.apply(entry)
-            if self.refold:
-                self.fold(entry)
+            if self.engine is not None:
+                self.fold(entry, self.engine)
             yield entry
 
-    def fold(self, entry: Entry) -> None:
-        features = self.live.features
-        if features is not None and (self.engine is None or self.engine.features != features):
-            if self.engine is not None:
-                raise JournalError(
-                    "the features changed inside this journal", hint="replay with --refold from that change on"
-                )
-            self.engine = StreamEngine(features, first_complete_us=self.first_complete_us)
-        if self.engine is not None:
-            self.engine.apply(entry)
+    def fold(self, entry: Entry, engine: StreamEngine) -> None:
+        if self.live.features not in (None, engine.features):
+            raise JournalError(
+                "the features changed inside this journal", hint="replay without --refold: each decision has its vector"
+            )
+        engine.apply(entry)
 
     def check(self, entry: Entry) -> None:
         record = record_of(entry)
@@ -111,7 +106,7 @@ class Replayer:
         chosen = self.chosen(entry, record)
         for part in Chosen.__struct_fields__:
             self.compare(entry, f"chosen.{part}", getattr(record.chosen, part), getattr(chosen, part))
-        if self.refold and record.known and not record.vector_of and self.engine is not None:
+        if self.engine is not None and record.known and not record.vector_of:
             self.check_vector(entry, record, self.engine)
 
     def believed(self, record: DecisionRecord, made_by: Versions) -> Believed:

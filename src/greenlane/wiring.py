@@ -347,7 +347,7 @@ def replay_decisions(places: Places, settings: Settings, ids: Sequence[str]) -> 
 
 
 def replayer_of(
-    places: Places, settings: Settings, *, refold: bool = False, first_complete_us: int | None = None
+    places: Places, settings: Settings, *, refold: FeatureSet | None = None, first_complete_us: int | None = None
 ) -> Replayer:
     policy = Policy(perspective=settings.perspective)
     versions = Versions(
@@ -558,7 +558,12 @@ def replay_sample(directory: Path, *, sample: int, refold: bool, progress: Progr
     decisions = [decision_id(e.generation, e.seq) for e in reader.entries() if e.kind == "decision"]
     ranked = sorted(decisions, key=lambda one: name_of("sample", one))
     wanted = set(ranked[:sample])
-    replayer = replayer_of(reader.places, reader.settings, refold=refold, first_complete_us=complete_from(reader.store))
+    replayer = replayer_of(
+        reader.places,
+        reader.settings,
+        refold=reader.features if refold else None,
+        first_complete_us=complete_from(reader.store),
+    )
     _, last = reader.store.span()
     for entry in replayer.walk(reader.entries(), wanted):
         if entry.seq % 1000 == 0:
