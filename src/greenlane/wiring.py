@@ -74,6 +74,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 MODEL_ID = re.compile(r"mdl_[0-9a-f]{16}")
+WRITER_WAITS_S = 0.0002
+"""A busy event loop hands the interpreter over this fast. A commit asks for it several times, each within the loss bound."""
 ONLINE_ROOMS = ("decisions", "features", "journal", "merchants", "models", "payments", "policy", "ports")
 
 
@@ -534,6 +536,7 @@ def run_http(application: Callable[..., Any], *, host: str, port: int, on_ready:
     """Serve until told to stop."""
     from greenlane.adapters.uvicorn_server import run
 
+    sys.setswitchinterval(WRITER_WAITS_S)
     run(application, host=host, port=port, on_ready=on_ready)
 
 
