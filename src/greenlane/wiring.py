@@ -32,7 +32,7 @@ from greenlane.adapters.sqlite_spill import SqliteSpill
 from greenlane.adapters.sqlite_subjects import SqliteSubjects
 from greenlane.decide import Lane, believed_from
 from greenlane.decisions.answer import Versions
-from greenlane.decisions.control import ControlRecord, control_draft, control_of
+from greenlane.decisions.control import ControlRecord, control_draft, control_of, same_change
 from greenlane.decisions.live import CHAMPION, Live, alias_change, features_change, policy_change
 from greenlane.decisions.packing import pack, unpack
 from greenlane.decisions.record import decision_id
@@ -132,7 +132,10 @@ class System:
     models: dict[str, FraudModel] = field(default_factory=dict)
 
     def control(self, record: ControlRecord, *, event_id: str, who: str) -> Entry:
-        """Append a change of the running system; the folds have it when this returns."""
+        """Append a change of the running system; the folds have it when this returns. Asked again, it is the same."""
+        earlier = self.journal.stored(who, event_id)
+        if earlier is not None and same_change(control_of(earlier), record):
+            return earlier
         return self.journal.append(control_draft(record, source=who, event_id=event_id))
 
     def bound(self, model_id: str) -> FraudModel:
@@ -143,10 +146,10 @@ class System:
 
     def promote(self, model_id: str, *, event_id: str, who: str, why: str, alias: str = CHAMPION) -> Entry:
         """Hot swap: the next decision believes the new champion. Everything slow happened in `bound`."""
-        model = self.bound(model_id)
+        self.bound(model_id)
         entry = self.control(alias_change(self.live, alias, model_id, who=who, why=why), event_id=event_id, who=who)
         if alias == CHAMPION:
-            self.lane.model = model
+            self.lane.model = self.bound(self.live.aliases[CHAMPION])  # a repeated request may have been overtaken
             self.release()
         return entry
 

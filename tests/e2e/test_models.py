@@ -97,3 +97,20 @@ def test_a_damaged_model_is_refused_and_changes_nothing(server: Server) -> None:
 def test_rolling_back_an_alias_that_never_moved_is_404(server: Server) -> None:
     answer = server.ask("POST", "/v1/models/rollback", {"why": "x", "alias": "fraud/nobody"})
     assert answer.status == 404
+
+
+def test_a_change_that_is_asked_for_again_is_the_same_change(server: Server) -> None:
+    first = server.ask("GET", "/v1/models", key="read").json["aliases"]["fraud/champion"]
+    other = save_model(Places(server.data).models, lean=0.9)
+    promote = f"/v1/models/{other}/promote", {"why": "once"}
+    told = server.ask("POST", *promote, idempotency_key="p-1").raw
+    back = server.ask("POST", "/v1/models/rollback", {"why": "no"}, idempotency_key="r-1").raw
+    assert server.ask("POST", *promote, idempotency_key="p-1").raw == told
+    assert server.ask("POST", "/v1/models/rollback", {"why": "no"}, idempotency_key="r-1").raw == back
+    assert server.ask("GET", "/readyz", key="").json["model"] == first
+    assert server.decide(attempt_body(210_000)).json["versions"]["models"] == {"fraud": first}
+    assert server.ask("POST", "/v1/models/rollback", {"why": "other"}, idempotency_key="r-1").status == 409
+    for _ in range(2):
+        put = server.ask("PUT", "/v1/merchants/shop_twice", {"margin_ppm": 1}, idempotency_key="m-1")
+        assert put.status == 200
+    assert server.ask("PUT", "/v1/merchants/shop_twice", {"margin_ppm": 2}, idempotency_key="m-1").status == 409

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from greenlane.journal.draft import Draft
 from greenlane.ports.journal import Entry, name_of
@@ -41,6 +42,17 @@ def control_draft(record: ControlRecord, *, source: str, event_id: str, ingest_u
         payload=payload,
         ingest_us=ingest_us,
     )
+
+
+def same_change(one: ControlRecord, other: ControlRecord) -> bool:
+    """Whatever was in force before.
+
+    >>> change = ControlRecord("model", "fraud/champion", "anna", "better", None, "mdl_1")
+    >>> same_change(change, replace(change, before="mdl_0")), same_change(change, replace(change, after="mdl_2"))
+    (True, False)
+    """
+    first, second = (RECORD_ENCODER.encode(replace(record, before=None)) for record in (one, other))
+    return first == second
 
 
 def control_of(entry: Entry) -> ControlRecord:

@@ -414,8 +414,11 @@ class Doors:
     def rollback_model(self, request: Request) -> Reply:
         key = self.allow(request, "admin")
         move = read(request.body, MOVE_DECODER, fields=("why", "alias"))
-        change = rollback_change(self.system.live, move.alias, who=key.id, why=move.why)
         event_id = idempotency_key(request.header(b"idempotency-key"), secrets.token_hex(8))
+        stored = self.system.journal.stored(key.id, event_id)
+        if stored is not None and (control_of(stored).id, control_of(stored).why) == (move.alias, move.why):
+            return json_reply(self.moved(stored), durable_seq=stored.seq)
+        change = rollback_change(self.system.live, move.alias, who=key.id, why=move.why)
         entry = self.system.promote(str(change.after), event_id=event_id, who=key.id, why=move.why, alias=move.alias)
         return json_reply(self.moved(entry), durable_seq=entry.seq)
 
@@ -481,7 +484,7 @@ class Doors:
                 body=(Outcome, OUTCOMES), errors=(400, 409, 413, 422, 503)), self.post_outcomes),
             (op("GET", "/v1/payments/{id}", "A payment's timeline", "read", Timeline, errors=(404,)), self.get_payment),
             (op("POST", "/v1/replay", "Recompute decisions", "read", ReplayAnswer, body=ReplayRequest,
-                errors=(400, 413, 422)), Slow(self.post_replay)),
+                errors=(400, 404, 413, 422, 503)), Slow(self.post_replay)),
             (op("GET", "/v1/merchants/{id}", "A merchant's economics", "read", MerchantAnswer), self.get_merchant),
             (op("PUT", "/v1/merchants/{id}", "Configure a merchant", "admin", MerchantAnswer, body=Economics,
                 headers=key, query={"why": "for the audit"}, errors=(400, 413, 422)), self.put_merchant),

@@ -100,7 +100,8 @@ def described(operation: Operation, schema_of: dict[int, Schema], error_id: int)
         if operation.example is not None:
             media["example"] = operation.example
         out["requestBody"] = {"required": True, "content": {"application/json": media}}
-    for status in sorted({*operation.errors, *((401, 403, 429) if operation.scope else ())}):
+    implied = (*((401, 403, 429) if operation.scope else ()), *((409,) if operation.headers else ()))
+    for status in sorted({*operation.errors, *implied}):
         out["responses"][str(status)] = {
             "description": ERROR_TEXT[status],
             "content": {"application/json": {"schema": schema_of[error_id]}},
