@@ -7,6 +7,7 @@
 It reads durable entries only and writes none. What it finds it tells the server over the local admin door.
 """
 
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -177,7 +178,8 @@ def run_follower(directory: Path, *, once: bool, tell: Callable[[str], None]) ->
         stopped: list[int] = []
         for wanted in (signal.SIGTERM, signal.SIGINT):
             signal.signal(wanted, lambda number, _frame: stopped.append(number))
-        while not stopped:
+        server = server_above(reader)
+        while not stopped and server in (0, os.getppid()):
             busy = follower.step()
             if once and not busy:
                 break
