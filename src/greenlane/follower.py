@@ -39,6 +39,8 @@ from greenlane.wiring import (
     save_snapshot,
 )
 
+SERVER_PID = "GREENLANE_SERVER_PID"
+"""How a follower is told which server started it: it ends with that server, however that ends."""
 POLL_S = 0.5
 BATCH_MAX = 20_000
 SQL_ROWS_MAX = 2_000
@@ -178,7 +180,7 @@ def run_follower(directory: Path, *, once: bool, tell: Callable[[str], None]) ->
         stopped: list[int] = []
         for wanted in (signal.SIGTERM, signal.SIGINT):
             signal.signal(wanted, lambda number, _frame: stopped.append(number))
-        server = server_above(reader)
+        server = int(os.environ.get(SERVER_PID, 0))
         while not stopped and server in (0, os.getppid()):
             busy = follower.step()
             if once and not busy:
@@ -187,13 +189,6 @@ def run_follower(directory: Path, *, once: bool, tell: Callable[[str], None]) ->
                 time.sleep(POLL_S)
         follower.keep()
         return follower.parity
-
-
-def server_above(reader: Reader) -> int:
-    """The process id of the server that started this follower; 0 where a person did. It ends with its server."""
-    path = reader.places.server
-    told = msgspec.json.decode(path.read_bytes(), type=dict[str, Any]) if path.exists() else {}
-    return os.getppid() if told.get("pid") == os.getppid() else 0
 
 
 def admin_of(reader: Reader) -> Client | None:

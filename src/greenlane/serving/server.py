@@ -59,7 +59,8 @@ def failure_of(system: System, tell: Callable[[str], None]) -> Callable[[Request
 
 def start_follower(places: Places) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "greenlane", "follow", "--data", str(places.root)]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603 - our own program
+    environment = {**os.environ, SERVER_PID: str(os.getpid())}
+    return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)  # noqa: S603 - our own program
 
 
 def curl_line(url: str, key: str) -> str:
