@@ -54,6 +54,8 @@ class Writer:
         self._store, self._pace, self._before_commit = store, IMPORT if importing else LIVE, before_commit
         self._queue: deque[tuple[int, Sequence[Row]]] = deque()
         self._accepted = self._taken = 0
+        self.last_wait_us = 0
+        """How long the oldest entry of the latest commit waited to be durable."""
         self._oldest_ns = 0
         self._failure: JournalError | None = None
         self._closing = self._asleep = False
@@ -182,6 +184,7 @@ class Writer:
         with self._progress:
             self.durable_seq, self._failure = durable_seq, failure
             self._taken += count
+            self.last_wait_us = (time.monotonic_ns() - self._oldest_ns) // 1000
             self._oldest_ns = 0
             ready = [w for w in self._waiters if failure or w.seq <= durable_seq]
             self._waiters = [w for w in self._waiters if not failure and w.seq > durable_seq]

@@ -201,8 +201,9 @@ class Doors:
         return Reply(200, ANSWER_ENCODER.encode(answer), durable_seq=self.durable_seq(entry))
 
     def durable_seq(self, entry: Entry) -> int:
-        """Async answers at once, unless the disk is so late that the stated loss bound would not hold."""
-        late = self.always_sync or self.system.journal.writer.lag_us() > self.late_us
+        """Async answers at once, unless the disk is, or just was, so late that the loss bound might not hold."""
+        writer = self.system.journal.writer
+        late = self.always_sync or max(writer.lag_us(), writer.last_wait_us) > self.late_us
         return entry.seq if late else 0
 
     def again(self, stored: Entry, body_hash: bytes, event_id: str) -> Reply:
