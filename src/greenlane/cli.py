@@ -147,7 +147,7 @@ def replay(
 
     Exit status 1 if any differs.
     """
-    from greenlane.wiring import replay_sample
+    from greenlane.jobs.replaying import replay_sample
 
     with progress("replaying") as tell:
         found = replay_sample(data, sample=sample, refold=refold, progress=tell)
@@ -185,7 +185,7 @@ def import_(
     Rows that cannot be used are left out, counted and shown with file, line and column. The same import again changes
     nothing.
     """
-    from greenlane.wiring import import_history
+    from greenlane.jobs.importing import import_history
 
     with progress("importing") as tell:
         report = import_history(data, files, mapping, strict=strict, progress=tell)
@@ -225,7 +225,7 @@ def features_verify(
 
     Exit status 1 on any mismatch, with the first few shown.
     """
-    from greenlane.wiring import verify_against, verify_features
+    from greenlane.jobs.proving import verify_against, verify_features
 
     with err.status("folding the journal in both engines") if err.is_terminal else nullcontext():
         found = verify_against(data, against) if against else verify_features(data, sample=sample)
@@ -263,7 +263,7 @@ def train_fraud_(
 
     The judged recipe is then fitted once more on the whole window. Needs the [train] extra.
     """
-    from greenlane.training import Plan, figures, train_fraud
+    from greenlane.jobs.training import Plan, figures, train_fraud
 
     plan = Plan(day(first), day(to), day(cut), round(gap_days * 86_400_000_000), trials, seconds, seed)
     with progress("training") as tell:
@@ -286,7 +286,7 @@ def evaluate_fraud_(
     as_json: Json = False,
 ) -> None:
     """Judge a stored model on a window of the journal. Take a window it was not trained on."""
-    from greenlane.training import Plan, evaluate_fraud, figures
+    from greenlane.jobs.training import Plan, evaluate_fraud, figures
 
     with progress("evaluating") as tell:
         model_id, evaluation = evaluate_fraud(
@@ -323,7 +323,7 @@ def models_promote(
     data: Data, model: str, why: Annotated[str, typer.Option(help="For the audit.")] = "promoted by hand"
 ) -> None:
     """Make a stored model champion; a running server swaps it in without a dropped request."""
-    from greenlane.training import promote_model
+    from greenlane.jobs.training import promote_model
 
     promote_model(data, model, why=why)
 
@@ -333,7 +333,7 @@ def models_rollback(
     data: Data, why: Annotated[str, typer.Option(help="For the audit.")] = "rolled back by hand"
 ) -> None:
     """Back to the champion before, in one step."""
-    from greenlane.training import rollback_model
+    from greenlane.jobs.training import rollback_model
 
     out.print(rollback_model(data, why=why))
 
@@ -448,6 +448,21 @@ def keys_revoke(data: Data, key_id: str) -> None:
     from greenlane.wiring import Places
 
     KeyFile(Places(data).keys).revoke(key_id)
+
+
+@subjects_app.command("erase")
+def subjects_erase(data: Data, kind: str, identifier: str) -> None:
+    """Forget whom a pseudonym stood for; the server is stopped while this runs.
+
+    KIND is card (or another method's name), par, customer, email, phone, device, ip or shipping; IDENTIFIER is what the
+    requests said. Entries, features and replay go on with the pseudonym. Exit status 1 where nobody was known by it.
+    """
+    from greenlane.wiring import erase_subject
+
+    if not erase_subject(data, kind, identifier):
+        err.print(f"no {kind} was known by this identifier", markup=False)
+        raise typer.Exit(1)
+    out.print(f"erased: no entry leads back to this {kind}", markup=False)
 
 
 def print_table(title: str, columns: list[str], rows: Sequence[tuple[str, ...]]) -> None:

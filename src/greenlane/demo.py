@@ -26,13 +26,13 @@ from greenlane.decisions.answer import Decision
 from greenlane.decisions.control import ControlRecord
 from greenlane.errors import GreenlaneError
 from greenlane.features.catalogue import CATALOGUE
+from greenlane.jobs.training import Plan, Trained, train_fraud
 from greenlane.payments.outcome import Outcome
 from greenlane.serving.access import KeyFile
 from greenlane.settings import Settings, make_directory, write_settings
 from greenlane.simulation.consequences import Intervention, consequences, history, true_value_minor
 from greenlane.simulation.truth import Odds
 from greenlane.simulation.world import Arrival, World
-from greenlane.training import Plan, Trained, train_fraud
 from greenlane.wiring import Importer, Places
 
 Tell = Callable[[str], None]

@@ -29,15 +29,7 @@ from greenlane.features.stream import StreamEngine
 from greenlane.journal.days import Day, closed_days
 from greenlane.ports.journal import Entry, Position
 from greenlane.replay import width_of
-from greenlane.wiring import (
-    Reader,
-    complete_from,
-    current_engine,
-    day_table,
-    lock_follower,
-    open_reader,
-    save_snapshot,
-)
+from greenlane.wiring import Reader, complete_from, current_engine, day_table, lock_follower, open_reader, save_snapshot
 
 SERVER_PID = "GREENLANE_SERVER_PID"
 """How a follower is told which server started it: it ends with that server, however that ends."""
@@ -189,6 +181,13 @@ def run_follower(directory: Path, *, once: bool, tell: Callable[[str], None]) ->
                 time.sleep(POLL_S)
         follower.keep()
         return follower.parity
+
+
+def server_above(reader: Reader) -> int:
+    """The process id of the server that started this follower; 0 where a person did. It ends with its server."""
+    path = reader.places.server
+    told = msgspec.json.decode(path.read_bytes(), type=dict[str, Any]) if path.exists() else {}
+    return os.getppid() if told.get("pid") == os.getppid() else 0
 
 
 def admin_of(reader: Reader) -> Client | None:

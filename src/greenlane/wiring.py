@@ -19,14 +19,14 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
-import numpy as np
 from msgspec import Struct
 
 import greenlane
 from greenlane.adapters.prometheus_metrics import Metrics
+from greenlane.adapters.sqlite import lock
 from greenlane.adapters.sqlite_journal import SqliteJournal
 from greenlane.adapters.sqlite_spill import SqliteSpill
 from greenlane.adapters.sqlite_subjects import SqliteSubjects
@@ -35,47 +35,42 @@ from greenlane.decisions.answer import Versions
 from greenlane.decisions.control import ControlRecord, control_draft, control_of, same_change
 from greenlane.decisions.live import CHAMPION, Live, alias_change, features_change, policy_change
 from greenlane.decisions.packing import pack, unpack
-from greenlane.decisions.record import decision_id
 from greenlane.decisions.releases import Releases, digest_of
-from greenlane.errors import JournalError, NotFound, SettingsError
-from greenlane.features import parity, snapshot
+from greenlane.errors import InputError, JournalError, NotFound, SettingsError
+from greenlane.features import snapshot
 from greenlane.features.catalogue import CATALOGUE
 from greenlane.features.definition import FeatureSet
 from greenlane.features.finalise import Finaliser
-from greenlane.features.inputs import INPUTS
-from greenlane.features.kernels import Ints
-from greenlane.features.sql import features_sql
 from greenlane.features.stream import StreamEngine
 from greenlane.journal.bulk import BulkSequencer
-from greenlane.journal.emits import ATTEMPTS
 from greenlane.journal.freeze import Reporting, freeze
 from greenlane.journal.sequencer import Fold, Sequencer
 from greenlane.merchants.book import Book
 from greenlane.models import artefact
 from greenlane.models.fraud_model import FraudModel
 from greenlane.outcomes.accept import draft_of
-from greenlane.payments.attempt import Attempt, Card, Payment, PaymentMethod
+from greenlane.payments.attempt import Attempt, Card, MethodType, Payment, PaymentMethod
 from greenlane.payments.facts import Facts
 from greenlane.payments.outcome import Outcome
 from greenlane.payments.times import day_of, format_day
 from greenlane.policy.choose import choose
 from greenlane.policy.parameters import Policy
 from greenlane.ports.clock import Clock, FakeClock, SystemClock
-from greenlane.ports.journal import Entry, JournalStore, Position, name_of
+from greenlane.ports.journal import Entry, JournalStore, Position
 from greenlane.ports.subjects import SubjectMap
-from greenlane.replay import Replayed, Replayer, width_of
+from greenlane.replay import width_of
 from greenlane.settings import Settings, make_directory, read_settings
 
 if TYPE_CHECKING:
     from greenlane.adapters.duckdb_engine import DuckdbEngine
-    from greenlane.adapters.expected_table import ExpectedTable
-    from greenlane.adapters.history_import import ImportReport
-    from greenlane.adapters.history_mapping import Expected
 
 Progress = Callable[[int, int], None]
 MODEL_ID = re.compile(r"mdl_[0-9a-f]{16}")
 WRITER_WAITS_S = 0.0002
-"""A busy event loop hands the interpreter over this fast. A commit asks for it several times, each within the loss bound."""
+"""How fast a busy event loop hands the interpreter over: a commit asks for it several times within the loss bound."""
+SUBJECT_KINDS = (*get_args(MethodType), "par", "customer", "email", "phone", "device", "ip", "shipping")
+"""What `freeze` makes pseudonyms of: an instrument goes by its method."""
+
 ONLINE_ROOMS = ("decisions", "features", "journal", "merchants", "models", "payments", "policy", "ports")
 
 
@@ -141,7 +136,9 @@ class System:
     def bound(self, model_id: str) -> FraudModel:
         """A model loaded, verified, warmed and bound to the live features; ModelRefused or NotFound."""
         if model_id not in self.models:
-            self.models[model_id] = load_model(self.places, model_id).bind(self.lane.finaliser.names)
+            self.models[model_id] = load_model(self.places, model_id).bind(
+                self.lane.finaliser.names, versions=self.lane.features.features.versions
+            )
         return self.models[model_id]
 
     def promote(self, model_id: str, *, event_id: str, who: str, why: str, alias: str = CHAMPION) -> Entry:
@@ -334,39 +331,6 @@ def day_entries(path: Path) -> Iterator[Entry]:
         engine.close()
 
 
-def replay_decisions(places: Places, settings: Settings, ids: Sequence[str]) -> Replayed:
-    """Recompute these decisions from what was logged; NotFound names the first that is unknown."""
-    store = SqliteJournal(places.journal, read_only=True)
-    try:
-        wanted = [entry for one in ids for entry in store.named(name_of("decision", one))[:1]]
-        if len(wanted) < len(ids):
-            known = {decision_id(row.entry.generation, row.entry.seq) for row in wanted}
-            raise NotFound(f"there is no decision {next(i for i in ids if i not in known)}", param="$.decision_ids")
-        entries = sorted([*store.controls(), *(row.entry for row in wanted)], key=lambda entry: entry.seq)
-        replayer = replayer_of(places, settings)
-        for _ in replayer.walk(entries, set(ids)):
-            pass
-        return replayer.found
-    finally:
-        store.close()
-
-
-def replayer_of(
-    places: Places, settings: Settings, *, refold: FeatureSet | None = None, first_complete_us: int | None = None
-) -> Replayer:
-    policy = Policy(perspective=settings.perspective)
-    versions = Versions(
-        engine=engine_version(), runtime=runtime_fingerprint(), models={}, features="", policy=policy.version
-    )
-    return Replayer(
-        partial(load_model, places),
-        policy=policy,
-        versions=versions,
-        refold=refold,
-        first_complete_us=first_complete_us,
-    )
-
-
 def save_snapshot(places: Places, engine: StreamEngine, generation: int, seq: int, *, keep: int = 3) -> Path:
     """Written under its seq; the newest few are kept."""
     places.snapshots.mkdir(exist_ok=True)
@@ -515,6 +479,25 @@ def is_running(places: Places) -> bool:
     return False
 
 
+def erase_subject(directory: Path, kind: str, identifier: str) -> bool:
+    """Forget whom a pseudonym stood for; False where nobody was known by it. Entries and features stay as they are.
+
+    Raises JournalError while a server runs: it remembers.
+    """
+    if kind not in SUBJECT_KINDS:
+        raise InputError(f"{kind!r} is no kind of subject", param="KIND", hint=f"one of {', '.join(SUBJECT_KINDS)}")
+    places = open_reader(directory).places
+    held = lock(places.journal.with_suffix(".lock"))
+    try:
+        subjects = SqliteSubjects(places.subjects)
+        try:
+            return subjects.erase(kind, identifier)
+        finally:
+            subjects.close()
+    finally:
+        os.close(held)
+
+
 def day_table() -> "DuckdbEngine":
     """An empty SQL engine, for day files."""
     from greenlane.adapters.duckdb_engine import DuckdbEngine
@@ -556,140 +539,3 @@ def write_server_file(places: Places, *, url: str, admin_key: str) -> None:
     part.touch(mode=0o600)
     part.write_bytes(msgspec.json.encode({"url": url, "pid": os.getpid(), "admin_key": admin_key}))
     part.replace(places.server)
-
-
-def replay_sample(directory: Path, *, sample: int, refold: bool, progress: Progress) -> Replayed:
-    """Recompute a sample of all decisions, drawn by the hash of their ids: the same journal, the same sample."""
-    reader = open_reader(directory)
-    decisions = [decision_id(e.generation, e.seq) for e in reader.entries() if e.kind == "decision"]
-    ranked = sorted(decisions, key=lambda one: name_of("sample", one))
-    wanted = set(ranked[:sample])
-    replayer = replayer_of(
-        reader.places,
-        reader.settings,
-        refold=reader.features if refold else None,
-        first_complete_us=complete_from(reader.store),
-    )
-    _, last = reader.store.span()
-    for entry in replayer.walk(reader.entries(), wanted):
-        if entry.seq % 1000 == 0:
-            progress(entry.seq, last)
-    return replayer.found
-
-
-def import_history(
-    directory: Path, files: Sequence[Path], mapping_file: Path, *, strict: bool, progress: Progress
-) -> "ImportReport":
-    """History into a journal by a mapping; the same import again changes nothing."""
-    from greenlane.adapters.history_import import import_files
-    from greenlane.adapters.history_mapping import read_mapping
-
-    mapping = read_mapping(mapping_file)
-    importer = Importer(directory)
-    try:
-        return import_files(
-            files,
-            mapping,
-            sequencer=importer.journal,
-            subjects=importer.subjects,
-            reporting=importer.reporting,
-            live_features=importer.live.features,
-            strict=strict,
-            progress=progress,
-        )
-    finally:
-        importer.close()
-
-
-class Verified(Struct, frozen=True):
-    """`mismatches` is expected to be 0; `first` shows the first few."""
-
-    rows: int
-    values: int
-    mismatches: int
-    first: list[str]
-
-
-def verify_features(directory: Path, *, sample: int) -> Verified:
-    """Stream against SQL, bit for bit, at about `sample` positions of the journal."""
-    reader = open_reader(directory)
-    _, last = reader.store.span()
-    table = day_table()
-    try:
-        found = parity.verify(
-            reader.entries(),
-            reader.features,
-            sample=max(1, last // sample),
-            engine=table,
-            first_complete_us=complete_from(reader.store),
-        )
-    finally:
-        table.close()
-    return Verified(found.rows, found.values, len(found.mismatches), [str(m) for m in found.mismatches[:10]])
-
-
-def verify_against(directory: Path, file: Path) -> Verified:
-    """Both engines against a table of expected values, by the `[expected]` part of the mapping that was imported."""
-    from greenlane.adapters.expected_table import read_expected
-
-    reader = open_reader(directory)
-    expected = expected_of(reader.store)
-    table = read_expected(file, id_column=expected.id, columns=expected.columns)
-    place = {payment_id: row for row, payment_id in enumerate(table.ids)}
-    seq_of: dict[int, int] = {}
-
-    def wanted(entry: Entry) -> bool:
-        row = place.get(entry.facts.payment_id) if entry.facts is not None and entry.emits & ATTEMPTS else None
-        if row is not None:
-            seq_of[entry.seq] = row
-        return row is not None
-
-    start_us = complete_from(reader.store)
-    sql, stream = day_table(), StreamEngine(reader.features, first_complete_us=start_us)
-    try:
-        seqs, vectors = stream.fold_and_read(parity.loading(reader.entries(), sql), wanted)
-        start_us = sql.first_ingest_us() if start_us is None else start_us
-        _, columns = sql.read_at(features_sql(reader.features, start_us), seqs)
-    finally:
-        sql.close()
-    if not len(seqs):
-        raise NotFound(
-            f"no payment of {file.name} is in this journal", hint="import the file that these features are of"
-        )
-    return against(reader.features, table, [seq_of[s] for s in seqs.tolist()], vectors, columns, expected.comparison)
-
-
-def against(
-    features: FeatureSet, table: "ExpectedTable", rows: list[int], vectors: Ints, columns: Ints, comparison: str
-) -> Verified:
-    """Each engine's finalised values beside the expected ones, at the stated precision."""
-    finaliser = Finaliser(features)
-    picked = [finaliser.names.index(name) for name in table.columns]
-    want = table.values[rows].astype(comparison)
-    first: list[str] = []
-    mismatches = 0
-    sql_vectors = np.concatenate([vectors[:, : len(INPUTS)], columns], axis=1)
-    for engine, found in (("stream", vectors), ("sql", sql_vectors)):
-        got = finaliser.values64(np.ascontiguousarray(found))[:, picked].astype(comparison)
-        differ = ~((got == want) | (np.isnan(got) & np.isnan(want)))
-        mismatches += int(differ.sum())
-        for row, column in np.argwhere(differ)[: max(0, 10 - len(first))]:
-            where = f"{table.ids[rows[row]]}  {table.columns[column]}"
-            first.append(f"{where}  {engine} {got[row, column]!r}  expected {want[row, column]!r}")
-    return Verified(len(rows), 2 * want.size, mismatches, first)
-
-
-def expected_of(store: JournalStore) -> "Expected":
-    """The `[expected]` table of the last mapping that had one."""
-    from greenlane.adapters.history_mapping import Mapping
-
-    for entry in reversed(list(store.controls())):
-        record = control_of(entry)
-        if record.subject == "import":
-            expected = msgspec.convert(record.after["mapping"], Mapping).expected
-            if expected is not None:
-                return expected
-    raise NotFound(
-        "no mapping of this directory says which column of a file is which feature",
-        hint="add [expected] to the mapping and import with it",
-    )

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from greenlane.wiring import import_history, verify_against, verify_features
+from greenlane.jobs.importing import import_history
+from greenlane.jobs.proving import verify_against, verify_features
 
 HERE = Path(__file__).parents[2]
 MAPPING = HERE / "examples" / "handbook" / "mapping.toml"

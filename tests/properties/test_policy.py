@@ -25,7 +25,9 @@ amounts = st.integers(0, 5_000_000)
 shares = st.floats(0, 1)
 probabilities = st.integers(0, ONE_E9)
 payers = st.builds(Authentication, shares, shares, shares, shares, shares)
-fees = st.builds(Fees, pct_ppm=st.integers(0, 60_000), fixed_minor=st.integers(0, 100), declined_minor=st.integers(0, 20))
+fees = st.builds(
+    Fees, pct_ppm=st.integers(0, 60_000), fixed_minor=st.integers(0, 100), declined_minor=st.integers(0, 20)
+)
 economics = st.builds(
     Economics,
     margin_ppm=ppm,

@@ -45,7 +45,7 @@ class LightGbm:
         "min_gain_to_split": Range(0.0, 1.0),
     }
 
-    def __init__(self, *, threads: int = 2):
+    def __init__(self, *, threads: int = 1):
         self.threads = threads
 
     @property

@@ -51,7 +51,7 @@ class Plan:
     """Of the search over parameters; 0 takes the family's defaults."""
     seconds: float = 600.0
     seed: int = 0
-    threads: int = 2
+    threads: int = 1
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from greenlane.decisions.live import CHAMPION, rollback_change
 from greenlane.decisions.record import ANSWER_ENCODER, answer_of, record_of
 from greenlane.errors import Conflict, GreenlaneError, InputError, LimitExceeded, NotFound
 from greenlane.features.inputs import INPUTS
+from greenlane.jobs.replaying import replay_decisions
 from greenlane.merchants.economics import Economics
 from greenlane.merchants.read import OBJECT, read_economics
 from greenlane.outcomes.accept import RECORD_DECODER as OUTCOME_RECORD_DECODER
@@ -31,7 +32,7 @@ from greenlane.serving.bodies import all_field_names, idempotency_key, name_in_p
 from greenlane.serving.http import Door, ErrorBody, Reply, Request, Slow, error_body, error_reply
 from greenlane.serving.openapi import Operation, document, page
 from greenlane.serving.rate import RateLimit
-from greenlane.wiring import System, replay_decisions
+from greenlane.wiring import System
 
 PAGE_MAX: Final = 100
 SCANNED_MAX: Final = 10_000
