@@ -29,10 +29,17 @@ from greenlane.features.stream import StreamEngine
 from greenlane.journal.days import Day, closed_days
 from greenlane.ports.journal import Entry, Position
 from greenlane.replay import width_of
-from greenlane.wiring import Reader, complete_from, current_engine, day_table, lock_follower, open_reader, save_snapshot
+from greenlane.wiring import (
+    SERVER_PID,
+    Reader,
+    complete_from,
+    current_engine,
+    day_table,
+    lock_follower,
+    open_reader,
+    save_snapshot,
+)
 
-SERVER_PID = "GREENLANE_SERVER_PID"
-"""How a follower is told which server started it: it ends with that server, however that ends."""
 POLL_S = 0.5
 BATCH_MAX = 20_000
 SQL_ROWS_MAX = 2_000

@@ -1,6 +1,7 @@
 """One server process: a system, its door, and the follower beside it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from greenlane.payments.times import format_rfc3339
 from greenlane.serving.access import GRANTS, KeyFile
 from greenlane.serving.app import door
 from greenlane.serving.http import Request
-from greenlane.wiring import Places, System, freeze_memory, open_system, run_http, write_server_file
+from greenlane.wiring import SERVER_PID, Places, System, freeze_memory, open_system, run_http, write_server_file
 
 
 def run_server(directory: Path, *, host: str, port: int, with_follower: bool, tell: Callable[[str], None]) -> None:
