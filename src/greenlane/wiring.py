@@ -66,6 +66,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 MODEL_ID = re.compile(r"mdl_[0-9a-f]{16}")
+SERVER_PID = "GREENLANE_SERVER_PID"
+"""How a follower is told which server started it: it ends with that server, however that ends."""
 WRITER_WAITS_S = 0.0002
 """How fast a busy event loop hands the interpreter over: a commit asks for it several times within the loss bound."""
 SUBJECT_KINDS = (*get_args(MethodType), "par", "customer", "email", "phone", "device", "ip", "shipping")
