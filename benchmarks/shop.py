@@ -29,6 +29,7 @@ from greenlane.payments.attempt import ATTEMPT_DECODER, Attempt
 from greenlane.payments.outcome import Outcome
 from greenlane.payments.times import DAY_US
 from greenlane.ports.clock import SystemClock
+from greenlane.settings import Settings, write_settings
 from greenlane.wiring import Importer, Places, open_reader, open_system
 
 LEAVES = 64
@@ -37,21 +38,22 @@ FIRST_NEW = 100_000
 """History are the payments of `journal.body` below this number; a benchmark's own start here."""
 
 
-def shop(directory: Path, *, history: int = 6_000, trees: int = 500) -> list[str]:
+def shop(directory: Path, *, history: int = 6_000, trees: int = 500, clock: str = "system") -> list[str]:
     """Fill `directory`; the ids of its two models, the first of which is champion."""
     made_of = b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.glob("shop.py")))
     key = hashlib.blake2b(made_of + CATALOGUE.digest.encode(), digest_size=6).hexdigest()
-    cached = Path(tempfile.gettempdir()) / f"greenlane_shop_{os.getuid()}_{key}_{history}_{trees}"
+    cached = Path(tempfile.gettempdir()) / f"greenlane_shop_{os.getuid()}_{key}_{history}_{trees}_{clock}"
     if not cached.exists():
         part = Path(tempfile.mkdtemp(dir=cached.parent))
-        make(part, history, trees)
+        make(part, history, trees=trees, clock=clock)
         part.rename(cached)
     shutil.copytree(cached, directory, dirs_exist_ok=True)
     return msgspec.json.decode((directory / "bench_models.json").read_bytes())
 
 
-def make(directory: Path, history: int, trees: int) -> None:
+def make(directory: Path, history: int, *, trees: int, clock: str) -> None:
     print(f"preparing a shop of {history:,} payments and two models of {trees} trees (once)", flush=True)
+    write_settings(directory, msgspec.convert({"clock": clock}, Settings))
     import_history(directory, [ATTEMPT_DECODER.decode(body(n)) for n in range(history)])
     rows = matrix(directory)
     ids = [train(Places(directory).models, rows, trees=trees, seed=seed) for seed in (1, 2)]

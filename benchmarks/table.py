@@ -1,6 +1,10 @@
 """One row per bar, one table, one JSON list: what every benchmark here prints and writes."""
 
+import os
+import platform
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -57,7 +61,9 @@ def shown(bars: list[Bar]) -> str:
     for b in bars:
         reference = "" if b.reference is None else f"{b.reference:,.1f}"
         ratio = "" if b.ratio is None else f"{b.ratio:.2f}x"
-        line = f"{b.bar:<58} {b.value:>12,.1f} {b.unit:<9} {reference:>12} {ratio:>8}  {b.wanted:<12} {VERDICT[b.passed]}"
+        line = (
+            f"{b.bar:<58} {b.value:>12,.1f} {b.unit:<9} {reference:>12} {ratio:>8}  {b.wanted:<12} {VERDICT[b.passed]}"
+        )
         lines.append(line.rstrip())
     return "\n".join(lines)
 
@@ -69,3 +75,22 @@ def report(bars: list[Bar], path: Path | None) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(msgspec.json.format(msgspec.json.encode(bars)) + b"\n")
     return int(any(b.passed is False for b in bars))
+
+
+def about() -> dict[str, Any]:
+    """What a committed result must say: the commit it was made at, and the machine."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+    machine = {
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "load_1_minute": round(os.getloadavg()[0], 1),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+    }
+    return {"commit": commit, "machine": machine}
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
