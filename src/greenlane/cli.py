@@ -37,6 +37,9 @@ app.add_typer(models_app, name="models")
 app.add_typer(keys_app, name="keys")
 app.add_typer(subjects_app, name="subjects")
 
+TABLE_WIDTH_MIN = 120
+"""A narrower terminal wraps whole lines rather than cells."""
+
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
 Data = Annotated[
@@ -375,7 +378,7 @@ def demo(
 
 def show_demo(shown: Any, directory: Path, url: str, key: str) -> None:
     def figure(value: tuple[float, float, float] | None, form: str = ",.1f") -> str:
-        return "" if value is None else f"{value[0]:{form}} ({value[1]:{form}} to {value[2]:{form}})"
+        return "" if value is None else f"{value[0]:{form}} [{value[1]:{form}}, {value[2]:{form}}]"
 
     def money(value: tuple[float, float, float] | None) -> str:
         return figure(None if value is None else (value[0] / 100, value[1] / 100, value[2] / 100))
@@ -468,10 +471,10 @@ def subjects_erase(data: Data, kind: str, identifier: str) -> None:
 def print_table(title: str, columns: list[str], rows: Sequence[tuple[str, ...]]) -> None:
     table = Table(title=title, title_justify="left")
     for name in columns:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=len(columns) > 4)
     for row in rows:
         table.add_row(*row)
-    out.print(table)
+    out.print(table, width=max(out.width, TABLE_WIDTH_MIN), soft_wrap=True)
 
 
 if __name__ == "__main__":
