@@ -118,7 +118,7 @@ def test_without_features_a_decision_still_comes_back(without_features: System) 
 
 
 def test_without_the_model_a_decision_still_comes_back_and_keeps_what_it_knew(without_model: System) -> None:
-    entry, record = decided(without_model, attempt(50, amount=CAP))
+    _, record = decided(without_model, attempt(50, amount=CAP))
     assert record.degraded == ("static",)
     assert record.known and record.fraud_probability_e9 is None and record.reasons == ()
     assert record.chosen.action.intervention == "allow"

@@ -1,0 +1,160 @@
+"""Whatever was decided, under whatever merchants and models, comes out the same again; a changed record does not."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from small_shop import attempt_body, save_model, shop_in
+
+from greenlane.decide import decide
+from greenlane.decisions.control import ControlRecord
+from greenlane.decisions.packing import pack, unpack
+from greenlane.decisions.record import ENCODER, DecisionRecord, record_of
+from greenlane.features.catalogue import CATALOGUE
+from greenlane.features.inputs import INPUTS
+from greenlane.jobs.replaying import replay_sample, replayer_of
+from greenlane.merchants.economics import Economics
+from greenlane.payments.attempt import Attempt
+from greenlane.ports.journal import Entry
+from greenlane.replay import Replayed, width_of
+from greenlane.wiring import System, all_entries
+
+NOON = 1_790_000_000_000_000
+ROUTES = (
+    [],
+    [{"id": "north"}, {"id": "south", "network": "visa"}],
+    [{"id": "tokens", "credentials": ["network_token"]}],
+)
+
+attempts = st.fixed_dictionaries(
+    {
+        "payment": st.integers(0, 5),
+        "attempt": st.integers(0, 30),
+        "stage": st.sampled_from(("pre_authentication", "pre_authorization", "post_authorization")),
+        "amount": st.sampled_from((0, 1, 999, 12_999, 250_000, 10**13)),
+        "merchant": st.sampled_from(("shop_1", "shop_2")),
+        "proxy": st.sampled_from((None, False, True)),
+        "routes": st.sampled_from(ROUTES),
+        "status": st.sampled_from((None, "Y", "A", "N", "R", "U")),
+        "shadow": st.booleans(),
+        "deadline_ms": st.sampled_from((None, 1, 50)),
+        "later_us": st.sampled_from((0, 1, 1_000_000, 3_600_000_000, 86_400_000_000)),
+    }
+)
+economics = st.builds(
+    Economics,
+    margin_ppm=st.integers(0, 1_000_000),
+    challenge_minor=st.integers(0, 500),
+    false_decline_minor=st.integers(0, 5_000),
+    amount_max_minor=st.sampled_from((None, 20_000)),
+    default_intervention=st.sampled_from(("allow", "block", "review")),
+)
+merchants = st.tuples(st.sampled_from(("shop_1", "shop_2")), economics)
+steps = st.lists(st.one_of(attempts, attempts, attempts, merchants, st.sampled_from((0.0, 1.0, -1.0))), max_size=25)
+
+
+def take(system: System, number: int, step: Any) -> None:
+    if isinstance(step, float):
+        system.promote(save_model(system.places.models, lean=step), event_id=f"m{number}", who="tests", why="a step")
+    elif isinstance(step, tuple):
+        change = ControlRecord("merchant", step[0], "tests", "a step", None, msgspec.to_builtins(step[1]))
+        system.control(change, event_id=f"c{number}", who="tests")
+    else:
+        system.clock.advance(step["later_us"])
+        decide(asked(step), lane=system.lane, event_id=f"d{number}", body_hash=bytes(16))
+
+
+def asked(step: dict[str, Any]) -> Attempt:
+    body = attempt_body(step["payment"], amount=step["amount"], merchant_id=step["merchant"])
+    body["payment"]["device"] |= {} if step["proxy"] is None else {"is_proxy": step["proxy"]}
+    body |= {"attempt_id": f"att_{step['attempt']}", "stage": step["stage"], "eligible_routes": step["routes"]}
+    body |= {"mode": "shadow" if step["shadow"] else "live"}
+    body |= {} if step["status"] is None else {"verification": {"three_ds": {"trans_status": step["status"]}}}
+    body |= {} if step["deadline_ms"] is None else {"deadline_ms": step["deadline_ms"]}
+    return msgspec.convert(body, Attempt)
+
+
+@given(given_steps=steps)
+@settings(max_examples=20, deadline=None)
+def test_every_decision_replays_and_refolds(given_steps: list[Any]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        system = shop_in(Path(name), lean=0.0)
+        system.clock.set(NOON)
+        for number, step in enumerate(given_steps):
+            take(system, number, step)
+        system.close()
+        found = replay_sample(Path(name), sample=10_000, refold=True, progress=lambda done, total: None)
+        assert found.differences == []
+        assert found.decisions == sum(isinstance(step, dict) for step in given_steps)
+
+
+def one_minute_later(known: bytes) -> bytes:
+    vector = unpack(known, width_of(CATALOGUE))
+    vector[INPUTS.index("minute_of_day")] += 1
+    return pack(vector)
+
+
+def rechosen(record: DecisionRecord, **changes: Any) -> DecisionRecord:
+    return replace(record, chosen=replace(record.chosen, **changes))
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> System:
+    """A closed system with three decisions."""
+    system = shop_in(tmp_path_factory.mktemp("tampered"))
+    system.clock.set(NOON)
+    for number in range(3):
+        system.clock.advance(60_000_000)
+        body = attempt_body(number, amount=20_000 + number)
+        decide(msgspec.convert(body, Attempt), lane=system.lane, event_id=f"d{number}", body_hash=bytes(16))
+    system.journal.writer.wait(system.journal.position.seq)
+    return system
+
+
+def replayed(system: System, change: Any) -> Replayed:
+    """With `change` put into the record of every decision."""
+
+    def tampered(entry: Entry) -> Entry:
+        return replace(entry, payload=ENCODER.encode(change(record_of(entry)))) if entry.kind == "decision" else entry
+
+    replayer = replayer_of(system.places, system.settings, refold=CATALOGUE)
+    for _ in replayer.walk(map(tampered, all_entries(system.places, system.store)), None):
+        pass
+    return replayer.found
+
+
+def test_nothing_differs_where_nothing_was_changed(shop: System) -> None:
+    found = replayed(shop, lambda record: record)
+    assert (found.decisions, found.vectors, found.different) == (3, 3, 0)
+
+
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        ("fraud_probability_e9", lambda r: replace(r, fraud_probability_e9=r.fraud_probability_e9 + 1)),
+        ("reasons", lambda r: replace(r, reasons=r.reasons[1:])),
+        ("chosen.action", lambda r: rechosen(r, action=r.chosen.runner_up)),
+        ("chosen.terms_micro", lambda r: rechosen(r, terms_micro=(1, *r.chosen.terms_micro[1:]))),
+        ("chosen.distribution", lambda r: rechosen(r, distribution=r.chosen.distribution[::-1])),
+        ("chosen.economics_version", lambda r: rechosen(r, economics_version="other")),
+        ("minute_of_day", lambda r: replace(r, known=one_minute_later(r.known))),
+    ],
+)
+def test_a_tampered_record_differs_and_says_where(shop: System, what: str, change: Any) -> None:
+    found = replayed(shop, change)
+    assert found.different == 3
+    assert found.runtime_differs == set()
+    assert what in {difference.what for difference in found.differences}
+
+
+def test_another_runtime_is_told_apart_from_a_difference(shop: System) -> None:
+    replayer = replayer_of(shop.places, shop.settings)
+    replayer.versions = replace(replayer.versions, runtime="another machine")
+    for _ in replayer.walk(all_entries(shop.places, shop.store), None):
+        pass
+    assert (len(replayer.found.runtime_differs), replayer.found.different) == (3, 0)
