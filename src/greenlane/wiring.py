@@ -43,6 +43,7 @@ from greenlane.features.definition import FeatureSet
 from greenlane.features.finalise import Finaliser
 from greenlane.features.stream import StreamEngine
 from greenlane.journal.bulk import BulkSequencer
+from greenlane.journal.days import closed_days
 from greenlane.journal.freeze import Reporting, freeze
 from greenlane.journal.sequencer import Fold, Sequencer
 from greenlane.merchants.book import Book
@@ -252,6 +253,27 @@ def warm(lane: Lane) -> None:
             policy=lane.policy,
             ingest_us=0,
         )
+
+
+def retire_old_days(system: System) -> int:
+    """Drop the payloads of days that are old enough and safe in their Parquet file; how many entries that were.
+
+    Facts, names and control entries stay: late outcomes, duplicates and replay find them as before.
+    """
+    store = SqliteJournal(system.places.journal, read_only=True)
+    try:
+        oldest = day_of(system.journal.now().ingest_us) - system.settings.days_in_sqlite
+        first, _ = store.span()
+        before = first
+        for day in closed_days(store):
+            if day.number >= oldest or not (system.places.days / f"{day.name}.parquet").exists():
+                break
+            before = day.last_seq + 1
+    finally:
+        store.close()
+    if before > first:
+        system.store.retire(before)
+    return before - first
 
 
 class Late:

@@ -5,15 +5,28 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from greenlane.errors import JournalError
 from greenlane.payments.times import format_rfc3339
 from greenlane.serving.access import GRANTS, KeyFile
 from greenlane.serving.app import door
 from greenlane.serving.http import Request
-from greenlane.wiring import SERVER_PID, Places, System, freeze_memory, open_system, run_http, write_server_file
+from greenlane.wiring import (
+    SERVER_PID,
+    Places,
+    System,
+    freeze_memory,
+    open_system,
+    retire_old_days,
+    run_http,
+    write_server_file,
+)
+
+RETIRE_EVERY_S = 3600.0
 
 
 def run_server(directory: Path, *, host: str, port: int, with_follower: bool, tell: Callable[[str], None]) -> None:
@@ -24,6 +37,8 @@ def run_server(directory: Path, *, host: str, port: int, with_follower: bool, te
     first_key = "" if keys.stored() else keys.create(GRANTS, created=created)
     application = door(system, keys, on_failure=failure_of(system, tell))
     children: list[subprocess.Popen[bytes]] = []
+    stopping = threading.Event()
+    retiring = threading.Thread(target=retire, args=(system, stopping, tell), name="retiring", daemon=True)
 
     def ready(bound_port: int) -> None:
         freeze_memory()
@@ -36,15 +51,29 @@ def run_server(directory: Path, *, host: str, port: int, with_follower: bool, te
             tell(curl_line(url, first_key))
         if with_follower:
             children.append(start_follower(system.places))
+        retiring.start()
 
     try:
         run_http(application, host=host, port=port, on_ready=ready)
     finally:
+        stopping.set()
         system.places.server.unlink(missing_ok=True)
         for child in children:
             child.send_signal(signal.SIGTERM)
         for child in children:
             child.wait(timeout=30)
+
+
+def retire(system: System, stopping: threading.Event, tell: Callable[[str], None]) -> None:
+    """Once an hour, beside the answers: what is old and safe in a day file leaves SQLite."""
+    while not stopping.wait(RETIRE_EVERY_S):
+        try:
+            retired = retire_old_days(system)
+        except JournalError as error:  # the journal is closing, or its disk is full: the hot path tells
+            tell(f"nothing retired: {error}")
+            return
+        if retired:
+            tell(f"{retired} entries retired into their day files")
 
 
 def failure_of(system: System, tell: Callable[[str], None]) -> Callable[[Request, Exception], None]:
