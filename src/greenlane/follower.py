@@ -82,12 +82,17 @@ class Follower:
                 self.reader.live.apply(entry)
         if self.reader.features != self.engine.features:
             self.tell("the features changed: folding the journal again")
+            self.engine.close()
             self.engine, self.position = self.begin()
         if folded < BATCH_MAX:
             if time.monotonic() - self.saved_at >= self.reader.settings.snapshot_every_s:
                 self.keep()
             folded += self.close_next_day()
         return folded
+
+    def close(self) -> None:
+        self.engine.close()
+        self.reader.store.close()
 
     def keep(self) -> None:
         """A snapshot of where this fold stands."""
@@ -187,6 +192,7 @@ def run_follower(directory: Path, *, once: bool, tell: Callable[[str], None]) ->
             if not busy:
                 time.sleep(POLL_S)
         follower.keep()
+        follower.close()
         return follower.parity
 
 
