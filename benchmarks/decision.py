@@ -258,7 +258,7 @@ def last_seq(directory: Path) -> int:
 
 
 def refold(directory: Path, *, turns: int = 3) -> list[Bar]:
-    """Entries a second of the stream engine and of a plain Python fold, with the vector of every attempt, as replay asks.
+    """Entries a second of the stream engine and of a plain Python fold, with every attempt's vector, as replay asks.
 
     Both must give the same vectors. Folding alone is shown too.
     """
