@@ -59,7 +59,7 @@ def read_settings(directory: Path) -> Settings:
         return Settings()
     try:
         return msgspec.toml.decode(path.read_bytes(), type=Settings)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         known = ", ".join(Settings.__struct_fields__)
         raise SettingsError(f"{path}: {error}", hint=f"settings: {known}") from error
 
