@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal, get_args
 
@@ -91,7 +92,8 @@ class KeyFile:
         changed_at = self.path.stat().st_mtime if self.path.exists() else -1.0
         if changed_at != self.changed_at:
             self.changed_at = changed_at
-            self.known = {k.sha256: k for k in self.stored()}
+            with suppress(SettingsError):  # a file damaged while we serve: the keys we know stay good
+                self.known = {k.sha256: k for k in self.stored()}
 
     def allow(self, authorization: str, scope: Grant) -> StoredKey:
         """The key, or an InputError of status 401 (unknown) or 403 (known, but not for this)."""
