@@ -4,8 +4,6 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL = $(PYTHON) -m pip --python $(BIN)/python install -qq --disable-pip-version-check --editable
-# scripts that state bars write them with --json; these two take more than a machine and a minute
-BARS = $(filter-out handbook crash,$(basename $(notdir $(shell grep -l -e '"--json"' benchmarks/*.py))))
 
 .PHONY: demo test prove check bench clean
 
@@ -17,7 +15,7 @@ test: $(VENV)/.dev ## every promise, seeded
 
 prove: $(VENV)/.bench ## the long proofs
 	$(BIN)/pytest -m prove tests $(ARGS)
-	$(foreach proof,$(wildcard benchmarks/crash.py),$(BIN)/python $(proof) --kills 50)
+	$(BIN)/python benchmarks/crash.py --kills 50 --json out/crash.json
 
 check: $(VENV)/.dev ## lint, types, layers, dependencies
 	$(BIN)/ruff check
@@ -27,9 +25,7 @@ check: $(VENV)/.dev ## lint, types, layers, dependencies
 	$(BIN)/deptry src
 
 bench: $(VENV)/.bench ## the bars: figure, reference, ratio, pass or fail
-	@mkdir -p out; failed=0; for bar in $(BARS); do \
-	  $(BIN)/python benchmarks/$$bar.py --json out/$$bar.json || failed=1; \
-	done; exit $$failed
+	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist out

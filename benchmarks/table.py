@@ -53,18 +53,21 @@ def _rounded(number: float | None) -> float | None:
     return None if number is None else round(number, 3)
 
 
+def figure(number: float) -> str:
+    return f"{number:,.1f}" if abs(number) >= 10 else f"{number:.3g}"
+
+
 VERDICT = {True: "pass", False: "FAIL", None: ""}
 
 
 def shown(bars: list[Bar]) -> str:
-    lines = [f"{'bar':<58} {'value':>12} {'unit':<9} {'reference':>12} {'ratio':>8}  wanted"]
+    width = max(len(b.bar) for b in bars)
+    lines = [f"{'bar':<{width}} {'value':>12} {'unit':<9} {'reference':>12} {'ratio':>8}  wanted"]
     for b in bars:
-        reference = "" if b.reference is None else f"{b.reference:,.1f}"
+        reference = "" if b.reference is None else figure(b.reference)
         ratio = "" if b.ratio is None else f"{b.ratio:.2f}x"
-        line = (
-            f"{b.bar:<58} {b.value:>12,.1f} {b.unit:<9} {reference:>12} {ratio:>8}  {b.wanted:<12} {VERDICT[b.passed]}"
-        )
-        lines.append(line.rstrip())
+        figures = f"{figure(b.value):>12} {b.unit:<9} {reference:>12} {ratio:>8}"
+        lines.append(f"{b.bar:<{width}} {figures}  {b.wanted:<14} {VERDICT[b.passed]}".rstrip())
     return "\n".join(lines)
 
 

@@ -8,13 +8,13 @@ feature set asks for the same, the others fold whole windows.
 """
 
 import argparse
-import json
+import sys
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
+from table import Bar, bar, report
 
 from greenlane.adapters.duckdb_engine import DuckdbEngine
 from greenlane.features.definition import (
@@ -97,19 +97,13 @@ def cpu_s(queries: list[str], *, engine: DuckdbEngine, seqs: list[int], rounds: 
     return [median(times[1:]) for times in spent]
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    bars: list[dict[str, Any]] = []
-
-    def bar(name: str, value: float, unit: str, *, reference: float, ratio_max: float | None) -> None:
-        ratio = value / reference
-        passes = None if ratio_max is None else ratio <= ratio_max
-        bars.append({"bar": name, "value": value, "unit": unit, "reference": reference, "ratio": ratio, "pass": passes})
-
+    bars: list[Bar] = []
     texts = {
         name: features_sql(FeatureSet((Aggregation("a", CARD, "attempts", measures, windows),)).check(), START_US)
         for name, (measures, windows) in SETS.items()
@@ -118,7 +112,8 @@ def main() -> None:
         engine, seqs = engine_of(journal(events=given.rows, labels=given.rows, cards=cards))
         reference, *ours = cpu_s([REFERENCE, *texts.values()], engine=engine, seqs=seqs, rounds=given.rounds)
         for name, spent in zip(texts, ours, strict=True):
-            bar(f"training set, {name}, {cards} keys", spent, "s CPU", reference=reference, ratio_max=2.0)
+            title = f"training set, {name}, {cards} keys"
+            bars.append(bar(title, spent, "s CPU", reference=reference, ratio_max=2))
         if cards > 10:
             continue
         for late_share in (0.0, 0.2):
@@ -130,15 +125,9 @@ def main() -> None:
             small = cpu_s([*texts.values()], engine=few, seqs=few_seqs, rounds=1)
             for name, large, spent in zip(texts, grown, small, strict=True):
                 title = f"four times the events, {name}, {cards} keys, {late_share:.0%} late"
-                bar(title, large, "s CPU", reference=spent, ratio_max=5.0)
-    for b in bars:
-        verdict = {True: "pass", False: "FAIL", None: ""}[b["pass"]]
-        print(
-            f"{b['bar']:<68} {b['value']:>8.3f} {b['unit']:<6} {b['ratio']:>6.2f}x of {b['reference']:.3f}  {verdict}"
-        )
-    if given.json:
-        given.json.write_text(json.dumps(bars, indent=1))
+                bars.append(bar(title, large, "s CPU", reference=spent, ratio_max=5))
+    return report(bars, given.json)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
