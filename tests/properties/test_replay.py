@@ -80,7 +80,7 @@ def asked(step: dict[str, Any]) -> Attempt:
 
 
 @given(given_steps=steps)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_every_decision_replays_and_refolds(given_steps: list[Any]) -> None:
     with tempfile.TemporaryDirectory() as name:
         system = shop_in(Path(name), lean=0.0)
