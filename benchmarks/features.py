@@ -148,7 +148,7 @@ def measured(client: Any, *, turns: int) -> list[Bar]:
         live,
     )
     fold_us = backfill_us(entries)
-    trip, hmget = times["round trip"], times["hmget"]
+    trip = times["round trip"]
     size = f"{len(CATALOGUE.columns)} columns"
     return [
         bar(
