@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,8 @@ from greenlane.wiring import (
     SERVER_PID,
     Reader,
     complete_from,
-    current_engine,
     day_table,
+    kept_engine,
     lock_follower,
     open_reader,
     save_snapshot,
@@ -65,21 +66,23 @@ class Follower:
         self.engine, self.position = self.begin()
 
     def begin(self) -> tuple[StreamEngine, Position]:
+        """Where the newest snapshot stands: everything after it is folded, and checked, by `step`."""
         reader = self.reader
-        return current_engine(
+        return kept_engine(
             reader.places, reader.features, reader.store, settings=reader.settings, spill_name="follower-spill.sqlite"
         )
 
     def step(self) -> int:
         """Fold what is new, keep what is due; 0 when there was nothing to do."""
         folded = 0
-        for entry in self.reader.store.read(after_seq=self.position.seq, upto_seq=self.position.seq + BATCH_MAX):
+        for entry in islice(self.reader.entries(after_seq=self.position.seq), BATCH_MAX):
             self.check(entry)
             self.engine.apply(entry)
             self.position = entry.position
             folded += 1
             if entry.kind == "control":
                 self.reader.live.apply(entry)
+                self.reader.releases.apply(entry)
         if self.reader.features != self.engine.features:
             self.tell("the features changed: folding the journal again")
             self.engine.close()
@@ -115,6 +118,8 @@ class Follower:
             return
         record, facts = record_of(entry), entry.facts
         if facts is None or not record.known or record.vector_of:
+            return
+        if self.reader.releases.versions(record.release).features != self.engine.features.digest:
             return
         served = unpack(record.known, width_of(self.engine.features))
         again = self.engine.read(replace(facts, intervention="", route_id=""), entry.ingest_us)

@@ -286,24 +286,26 @@ class Late:
             self.engine.apply(entry)
 
 
-def current_engine(
+def kept_engine(
     places: Places, features: FeatureSet, store: JournalStore, *, settings: Settings, spill_name: str = "spill.sqlite"
 ) -> tuple[StreamEngine, Position]:
-    """The newest snapshot that is of this journal and these features, brought up to the last durable entry."""
+    """The newest snapshot that is of this journal and these features; an empty engine at position 0 without one."""
     spill, room = SqliteSpill(places.root / spill_name), settings.feature_records_max
-    engine, position = None, Position(0, 0)
     for path in sorted(places.snapshots.glob("*.snapshot"), reverse=True):
         loaded = snapshot.load(features, path, capacity_records=room, spill=spill)
         if loaded is not None and holds(store, loaded[1].generation, loaded[1].seq):
-            engine, position = loaded
-            break
-    if engine is None:
-        engine = StreamEngine(features, first_complete_us=complete_from(store), capacity_records=room, spill=spill)
-        entries = all_entries(places, store)
-    else:
-        entries = store.read(after_seq=position.seq)
+            return loaded
+    engine = StreamEngine(features, first_complete_us=complete_from(store), capacity_records=room, spill=spill)
+    return engine, Position(0, 0)
+
+
+def current_engine(
+    places: Places, features: FeatureSet, store: JournalStore, *, settings: Settings
+) -> tuple[StreamEngine, Position]:
+    """The kept engine, brought up to the last durable entry."""
+    engine, position = kept_engine(places, features, store, settings=settings)
     last = [position]
-    engine.apply_many(passing(entries, last))
+    engine.apply_many(passing(all_entries(places, store, after_seq=position.seq), last))
     return engine, last[0]
 
 
@@ -335,14 +337,15 @@ def complete_from(store: JournalStore) -> int | None:
     return None
 
 
-def all_entries(places: Places, store: JournalStore) -> Iterator[Entry]:
-    """The whole journal in order: closed days from Parquet where they have retired, the rest from the store."""
+def all_entries(places: Places, store: JournalStore, *, after_seq: int = 0) -> Iterator[Entry]:
+    """The journal in order: closed days from Parquet where they have retired, the rest from the store."""
     first, _ = store.span()
-    for path in sorted(places.days.glob("*.parquet")) if first > 1 else ():
-        for entry in day_entries(path):
-            if entry.seq < first:
-                yield entry
-    yield from store.read(after_seq=first - 1)
+    if after_seq + 1 < first:
+        for path in sorted(places.days.glob("*.parquet")):
+            for entry in day_entries(path):
+                if after_seq < entry.seq < first:
+                    yield entry
+    yield from store.read(after_seq=max(after_seq, first - 1))
 
 
 def day_entries(path: Path) -> Iterator[Entry]:
@@ -477,8 +480,8 @@ class Reader:
             raise JournalError("no features are declared here", hint="start the server once, or import with a mapping")
         return self.live.features
 
-    def entries(self) -> Iterator[Entry]:
-        return all_entries(self.places, self.store)
+    def entries(self, *, after_seq: int = 0) -> Iterator[Entry]:
+        return all_entries(self.places, self.store, after_seq=after_seq)
 
 
 def open_reader(directory: Path) -> Reader:

@@ -77,11 +77,13 @@ class Writer:
         if self._accepted - self._taken < self._pace.queue_rows_max:
             return
         if not self._pace.producer_waits:
-            raise LimitExceeded(
+            backlog = LimitExceeded(
                 "more entries wait for the disk than are allowed to",
                 code="journal_backlog",
                 hint="the disk is slower than the traffic: slow down, then try again",
             )
+            backlog.status = 429
+            raise backlog
         with self._progress:
             self._progress.wait_for(lambda: self._failure or self._accepted - self._taken < self._pace.queue_rows_max)
         self.check()
