@@ -22,8 +22,9 @@ from msgspec.structs import replace
 
 from greenlane.client import Client, Refused, Unreachable
 from greenlane.decisions.packing import unpack
-from greenlane.decisions.record import record_of
+from greenlane.decisions.record import DecisionRecord, record_of
 from greenlane.features.inputs import INPUTS
+from greenlane.features.kernels import Ints
 from greenlane.features.parity import Mismatch, compare, is_sampled, report
 from greenlane.features.sql import features_sql
 from greenlane.features.stream import StreamEngine
@@ -33,7 +34,6 @@ from greenlane.replay import width_of
 from greenlane.wiring import (
     SERVER_PID,
     Reader,
-    complete_from,
     day_table,
     kept_engine,
     lock_follower,
@@ -60,7 +60,6 @@ class Follower:
 
     def __init__(self, reader: Reader, *, tell: Callable[[str], None], admin: Client | None):
         self.reader, self.tell, self.admin = reader, tell, admin
-        self.first_complete_us = complete_from(reader.store)
         self.parity = Parity()
         self.saved_at = time.monotonic()
         self.engine, self.position = self.begin()
@@ -117,16 +116,22 @@ class Follower:
         if entry.kind != "decision" or not is_sampled(entry.seq, self.reader.settings.parity_sample):
             return
         record, facts = record_of(entry), entry.facts
-        if facts is None or not record.known or record.vector_of:
+        served = self.served(record)
+        if facts is None or served is None:
             return
-        if self.reader.releases.versions(record.release).features != self.engine.features.digest:
-            return
-        served = unpack(record.known, width_of(self.engine.features))
         again = self.engine.read(replace(facts, intervention="", route_id=""), entry.ingest_us)
         seqs = np.array([entry.seq])
         found = compare(self.engine.features, (seqs, served.reshape(1, -1)), (seqs, again.reshape(1, -1)))
         self.parity.vectors += 1
         self.note(found, f"entry {entry.seq}")
+
+    def served(self, record: DecisionRecord) -> Ints | None:
+        """The vector of a decision that read one, under the features of this fold."""
+        if not record.known or record.vector_of:
+            return None
+        if self.reader.releases.versions(record.release).features != self.engine.features.digest:
+            return None
+        return unpack(record.known, width_of(self.engine.features))
 
     def close_day(self, day: Day, path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
@@ -149,18 +154,16 @@ class Follower:
     def check_day(self, day: Day, table: Any) -> None:
         """The day's sample once more, by the SQL engine, over the Parquet files."""
         served: list[tuple[int, Any]] = []
-        width = width_of(self.engine.features)
         for entry in self.reader.store.read(after_seq=day.first_seq - 1, upto_seq=day.last_seq):
             if entry.kind == "decision" and is_sampled(entry.seq, self.reader.settings.parity_sample):
-                record = record_of(entry)
-                if record.known and not record.vector_of:
-                    served.append((entry.seq, unpack(record.known, width)))
+                vector = self.served(record_of(entry))
+                if vector is not None:
+                    served.append((entry.seq, vector))
         served = served[:SQL_ROWS_MAX]
         if served:
-            start_us = self.first_complete_us if self.first_complete_us is not None else table.first_ingest_us()
             seqs = np.array([seq for seq, _ in served], np.int64)
             vectors = np.stack([vector for _, vector in served])
-            answered = table.read_at(features_sql(self.engine.features, start_us), seqs)
+            answered = table.read_at(features_sql(self.engine.features, self.engine.first_complete_us), seqs)
             self.note(compare(self.engine.features, (seqs, vectors[:, len(INPUTS) :]), answered), day.name)
         self.say("parity", day.name, {"vectors": self.parity.vectors, "mismatches": len(self.parity.mismatches)})
 

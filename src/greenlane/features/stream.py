@@ -60,6 +60,11 @@ class StreamEngine:
         self.memory.fold(self._rows[:0], self._no_answer)  # compiles now, not at the first payment
 
     @property
+    def first_complete_us(self) -> int:
+        """Since when the journal is complete: declared, or learned from its first entry."""
+        return int(self.memory.state.arena[k.FIRST_COMPLETE])
+
+    @property
     def evicted(self) -> int:
         """Columns answered EVICTED so far."""
         return self.capacity.evicted if self.capacity else 0
