@@ -27,12 +27,16 @@ features_app = typer.Typer(
 )
 train_app = typer.Typer(help="What we learn: models from the journal.", no_args_is_help=True)
 evaluate_app = typer.Typer(help="How good a model is, on time it has not seen.", no_args_is_help=True)
+experiments_app = typer.Typer(
+    help="What a change is worth: plan an experiment, and prove the intervals.", no_args_is_help=True
+)
 models_app = typer.Typer(help="Which model is believed: list, promote, roll back.", no_args_is_help=True)
 keys_app = typer.Typer(help="API keys: stored hashed, shown once.", no_args_is_help=True)
 subjects_app = typer.Typer(help="People's data: erase a subject from the map of pseudonyms.", no_args_is_help=True)
 app.add_typer(features_app, name="features")
 app.add_typer(train_app, name="train")
 app.add_typer(evaluate_app, name="evaluate")
+app.add_typer(experiments_app, name="experiments")
 app.add_typer(models_app, name="models")
 app.add_typer(keys_app, name="keys")
 app.add_typer(subjects_app, name="subjects")
@@ -299,6 +303,61 @@ def evaluate_fraud_(
         show_json({"model": model_id, "evaluation": evaluation.record()})
     else:
         print_table(model_id, ["figure", ""], list(figures(evaluation)))
+
+
+@experiments_app.command("plan")
+def experiments_plan(
+    metric: Annotated[str, typer.Option(help="Its name, for the table.")],
+    baseline: Annotated[float, typer.Option(help="Its value today: a share such as 0.87, or with --sd any mean.")],
+    mde: Annotated[float, typer.Option(help="The smallest change worth finding, in the metric's units.")],
+    daily: Annotated[float, typer.Option(help="Units (cards, customers, payments) that take part per day.")],
+    relative: Annotated[bool, typer.Option("--relative", help="--mde is a share of the baseline.")] = False,
+    sd: Annotated[
+        float | None, typer.Option(help="Of one unit, for means and ratios; a share's follows from its baseline.")
+    ] = None,
+    cluster_size: Annotated[float, typer.Option(help="Mean units per randomised cluster.")] = 1.0,
+    cluster_size_cv: Annotated[float, typer.Option(help="Standard deviation of cluster sizes over their mean.")] = 0.0,
+    icc: Annotated[float, typer.Option(help="Correlation of two units of one cluster.")] = 0.0,
+    correlation: Annotated[
+        float, typer.Option(help="Of the metric with its pre-period value: what CUPED gains.")
+    ] = 0.0,
+    treated: Annotated[float, typer.Option(help="Share of units in the new arm.")] = 0.5,
+    power: Annotated[float, typer.Option(help="Probability of finding a change of this size.")] = 0.8,
+    alpha: Annotated[float, typer.Option(help="Probability of finding one where there is none.")] = 0.05,
+    as_json: Json = False,
+) -> None:
+    """How many units and days a change takes to be seen, and what is seen in 14 and 28 days.
+
+    One line for an answer read once at the end, one for an answer that may be looked at any time.
+    """
+    from greenlane.experiments.planning import Metric, Reading, plan
+
+    asked = Metric(
+        baseline=baseline,
+        sd=sd,
+        cluster_size=cluster_size,
+        cluster_size_cv=cluster_size_cv,
+        icc=icc,
+        correlation=correlation,
+    )
+    change = mde * abs(baseline) if relative else mde
+    reading = Reading(alpha=alpha, power=power, treated_share=treated)
+    rows = plan(asked, change, daily_units=daily, reading=reading)
+    if as_json:
+        show_json({"metric": metric, "baseline": baseline, "mde": change, "designs": rows})
+        return
+    table = [
+        (
+            row.design,
+            f"{row.units:,}",
+            f"{row.days:,}",
+            f"{row.detectable_14_days:.4g}",
+            f"{row.detectable_28_days:.4g}",
+        )
+        for row in rows
+    ]
+    columns = ["read", "units", "days", "seen in 14 days", "in 28 days"]
+    print_table(f"{metric}: {baseline:g}, a change of {change:g} with power {power:g}", columns, table)
 
 
 def day(text: str | None) -> int | None:

@@ -1,0 +1,1 @@
+"""What a change is worth: assignment, analysis, planning, and the value of what was not done."""
