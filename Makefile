@@ -13,9 +13,12 @@ demo: $(VENV)/.train ## a shop from its first payment to a table in money; make 
 test: $(VENV)/.dev ## every promise, seeded
 	$(BIN)/pytest -n 2 --doctest-modules src tests $(ARGS)
 
-prove: $(VENV)/.bench ## the long proofs
+prove: $(VENV)/.bench ## the long proofs; their results, with commit and machine, are kept in proofs/
 	$(BIN)/pytest -m prove tests $(ARGS)
-	$(BIN)/python benchmarks/crash.py --kills 50 --json out/crash.json
+	$(BIN)/python benchmarks/crash.py --kills 50 --json proofs/crash.json
+	$(BIN)/python benchmarks/handbook_like.py --days 129 --seed 7 --out out/handbook_like.parquet
+	$(BIN)/python benchmarks/handbook.py --raw out/handbook_like.parquet \
+		--test-weeks 2018-07-11,2018-07-18,2018-07-25,2018-08-01 --json proofs/handbook_like.json
 
 check: $(VENV)/.dev ## lint, types, layers, dependencies
 	$(BIN)/ruff check
@@ -25,7 +28,7 @@ check: $(VENV)/.dev ## lint, types, layers, dependencies
 	$(BIN)/deptry src
 
 bench: $(VENV)/.bench ## the bars: figure, reference, ratio, pass or fail
-	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python -m benchmarks --json proofs/bench.json $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist out
