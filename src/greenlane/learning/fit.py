@@ -100,17 +100,20 @@ def fit(
     examples.check_learnable()
     blocks = usable_folds(examples, gap_us=gap_us, folds=folds)
     trials: list[Trial] = []
+    best: tuple[Trial, HeldOut] | None = None
     for proposed, tell in proposals(
         estimator, budget, first=parameters or estimator.default, new_search=new_search, seed=seed, clock=clock
     ):
-        loss = held_out_loss(estimator, examples, proposed, blocks=blocks, seed=seed)
-        trials.append(Trial(proposed, loss))
-        tell(loss)
+        held_out = held_out_margins(estimator, examples, proposed, blocks=blocks, seed=seed)
+        trials.append(Trial(proposed, held_out_loss(examples, held_out)))
+        if best is None or trials[-1].log_loss < best[0].log_loss:
+            best = trials[-1], held_out
+        tell(trials[-1].log_loss)
         if on_trial:
             on_trial(len(trials), trials[-1])
-    best = min(trials, key=lambda trial: trial.log_loss).parameters
-    held_out = held_out_margins(estimator, examples, best, blocks=blocks, seed=seed)
-    return Fit(estimator.fit(examples, best, seed=seed), best, held_out, trials)
+    assert best is not None, "there is a first trial"
+    (parameters, _), held_out = best
+    return Fit(estimator.fit(examples, parameters, seed=seed), parameters, held_out, trials)
 
 
 def proposals(
@@ -146,9 +149,6 @@ def held_out_margins(
     return HeldOut(np.concatenate(rows), np.concatenate(margins))
 
 
-def held_out_loss(
-    estimator: Estimator, examples: Examples, parameters: Mapping[str, float], *, blocks: list[Fold], seed: int
-) -> float:
-    held_out = held_out_margins(estimator, examples, parameters, blocks=blocks, seed=seed)
+def held_out_loss(examples: Examples, held_out: HeldOut) -> float:
     labels, weight = examples.y[held_out.rows].astype(np.float64), examples.weight[held_out.rows]
     return log_loss(Identity().probabilities(held_out.margins), labels, weight)
