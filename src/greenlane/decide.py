@@ -81,7 +81,7 @@ def decide(attempt: Attempt, *, lane: Lane, event_id: str, body_hash: bytes) -> 
     payment_us = lane.journal.payment_us(attempt.payment.id)
     facts = lane.freeze(attempt, ingest_us=moment.ingest_us, payment_us=payment_us)
     kept = redacted(attempt, facts)
-    earlier = earlier_decisions(attempt.attempt_id, lane.journal)
+    earlier = earlier_decisions(attempt, lane.journal)
     known = read(facts, moment, earlier, lane=lane)
     believed = believe(known, lane=lane)
     chosen = chosen_of(kept, facts, believed, lane=lane, known=known, moment=moment, started_ns=started_ns)
@@ -101,8 +101,10 @@ def decide(attempt: Attempt, *, lane: Lane, event_id: str, body_hash: bytes) -> 
     return append(record, facts, lane=lane, moment=moment, event_id=event_id, body_hash=body_hash), record
 
 
-def earlier_decisions(attempt_id: str, journal: Sequencer) -> list[Entry]:
-    return [e for e in journal.entries("attempt", attempt_id) if e.kind == SOURCE]
+def earlier_decisions(attempt: Attempt, journal: Sequencer) -> list[Entry]:
+    """Of this attempt at this payment: another payment under the same attempt id was another payer's."""
+    entries, payment_id = journal.entries("attempt", attempt.attempt_id), attempt.payment.id
+    return [e for e in entries if e.kind == SOURCE and e.facts is not None and e.facts.payment_id == payment_id]
 
 
 def attempt_no(facts: Facts, earlier: list[Entry], journal: Sequencer) -> int:

@@ -11,11 +11,14 @@ from small_shop import attempt, attempt_body, risky, shop_in
 from greenlane import decide as online
 from greenlane.decide import decide
 from greenlane.decisions.answer import Decision
+from greenlane.decisions.packing import unpack
 from greenlane.decisions.record import DecisionRecord, answer_of
 from greenlane.errors import InputError
+from greenlane.features.inputs import INPUTS
 from greenlane.merchants.book import Book
 from greenlane.payments.attempt import Attempt
 from greenlane.ports.journal import Entry
+from greenlane.replay import width_of
 from greenlane.wiring import System
 
 NOON = 1_790_000_000_000_000
@@ -91,6 +94,18 @@ def test_a_later_stage_uses_the_vector_of_the_first(shop: System) -> None:
     assert second.facts.payment_us == first.facts.payment_us
     _, third = decided(shop, attempt(10, stage="post_authorization", verification=verification))
     assert third.vector_of == later.vector_of
+
+
+def test_another_payment_under_the_same_attempt_id_does_not_know_what_the_first_knew(shop: System) -> None:
+    decided(shop, attempt(11))
+    other = attempt_body(12, amount=77_700) | {"attempt_id": "att_11", "stage": "post_authorization"}
+    entry, record = decided(shop, msgspec.convert(other, Attempt))
+    assert (record.vector_of, record.attempt_no) == ("", 1)
+    assert (
+        dict(zip(INPUTS, unpack(record.known, width_of(shop.lane.features.features)), strict=False))["amount_minor"]
+        == entry.facts.amount_minor
+        == 77_700
+    )
 
 
 def test_attempts_of_a_payment_are_counted_from_one(shop: System) -> None:
