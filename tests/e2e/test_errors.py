@@ -73,6 +73,18 @@ def test_a_wrong_field_is_named_by_its_path(server: Server, path: str, value: An
     refused(server.decide(changed(path, value)), 422, code, f"$.{path}", hint)
 
 
+@pytest.mark.parametrize("number", [2**64, -(2**70), 10**30])
+def test_a_signal_of_more_than_64_bits_is_refused(server: Server, number: int) -> None:
+    refused(server.decide(changed("signals.score", number)), 422, "invalid_field", "$.signals[...]")
+
+
+@pytest.mark.parametrize("after", [{"mismatches": "many"}, {"mismatches": []}, {"n": 10**30}])
+def test_a_finding_that_cannot_be_kept_is_refused(server: Server, after: dict[str, Any]) -> None:
+    body = {"subject": "parity", "id": "1", "why": "a test", "after": after}
+    told = server.ask("POST", "/v1/controls", body)
+    assert (told.status, told.json["param"].startswith("$.after")) == (422, True)
+
+
 def test_a_missing_field_is_named(server: Server) -> None:
     body = attempt_body(7_000)
     del body["payment"]["currency"]
@@ -219,7 +231,10 @@ def test_a_method_that_is_not_taken_is_405_and_says_which_are(server: Server, me
     refused(server.ask(method, path), 405, "method_not_allowed", hint=use)
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "limit=-1", "cursor=x", "cursor=٣", "limit="])
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=101", "limit=x", "limit=-1", "cursor=x", "cursor=٣", "limit=", f"cursor={'0' * 20}{'9' * 5000}"],
+)
 def test_a_wrong_query_is_422(server: Server, query: str) -> None:
     from urllib.parse import quote
 

@@ -4,6 +4,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from greenlane.errors import GreenlaneError
+
 LATENCY_BUCKETS_S: Final = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
 
 
@@ -51,6 +53,9 @@ class Metrics:
 
     def fell_back(self, part: str, error: Exception) -> None:
         self.fallbacks.labels(part, type(error).__name__).inc()
+
+    def refused_for(self, error: GreenlaneError) -> None:
+        self.refused.labels(error.code).inc()
 
     def text(self) -> bytes:
         return bytes(generate_latest(self.registry))

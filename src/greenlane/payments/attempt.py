@@ -18,7 +18,8 @@ Timestamp = Annotated[str, Meta(max_length=40, description="RFC 3339, UTC", exam
 Metadata = Annotated[
     dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=32)
 ]
-Signal = Annotated[str, Meta(max_length=256)] | int | float | bool
+Whole = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Signal = Annotated[str, Meta(max_length=256)] | Whole | float | bool
 
 Stage = Literal["pre_authentication", "pre_authorization", "post_authorization"]
 Channel = Literal["ecommerce", "moto", "in_app", "pos"]

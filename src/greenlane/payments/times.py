@@ -13,6 +13,9 @@ DAY_US: Final = 24 * HOUR_US
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+FIRST_US: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+LAST_US: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+"""What `format_rfc3339` can write."""
 _SHAPE: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
     r"T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
@@ -32,9 +35,12 @@ def parse_rfc3339(text: str, *, param: str | None = None) -> int:
             return parse_rfc3339(capital, param=param)
         raise _invalid_time(text, param, _what_is_missing(text))
     try:
-        return (datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND
+        us = (datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND
     except ValueError as problem:
         raise _invalid_time(text, param, str(problem)) from None
+    if not FIRST_US <= us <= LAST_US:
+        raise _invalid_time(text, param, "in UTC it lies outside the years 0001 to 9999")
+    return us
 
 
 def format_rfc3339(us: int) -> str:

@@ -269,7 +269,7 @@ class Doors:
             except GreenlaneError as error:
                 if error.status >= 500:
                     raise
-                self.system.metrics.refused.labels(error.code).inc()
+                self.system.metrics.refused_for(error)
                 taken = Taken("refused", error=error_body(error))
             answers.append(taken)
         return Reply(200, msgspec.json.encode(TakenList(answers)), durable_seq=last)
@@ -380,10 +380,16 @@ class Doors:
             raise InputError(
                 f"{told.subject!r} is not written here", param="$.subject", hint=f"one of {', '.join(CONTROL_SUBJECTS)}"
             )
+        mismatches = told.after.get("mismatches", 0)
+        if told.subject == "parity" and not isinstance(mismatches, int):
+            raise InputError("mismatches is a count", param="$.after.mismatches", hint='"mismatches": 0')
         record = ControlRecord(told.subject, told.id, key.id, told.why, None, told.after)
-        entry = self.control(record, request, who=key.id)
+        try:
+            entry = self.control(record, request, who=key.id)
+        except OverflowError as error:
+            raise InputError("a number has more than 64 bits", param="$.after", hint="send it as a text") from error
         if told.subject == "parity":
-            self.system.metrics.mismatches.set(float(told.after.get("mismatches", 0)))
+            self.system.metrics.mismatches.set(mismatches)
         return json_reply(Taken("accepted", f"out_{entry.generation}_{entry.seq}"), durable_seq=entry.seq)
 
     # ---- models and features
@@ -537,7 +543,7 @@ def json_reply(body: Any, *, durable_seq: int = 0) -> Reply:
 
 def whole(text: str, *, param: str, low: int, high: int) -> int:
     """A whole number from a query, or an InputError."""
-    if not text.isascii() or not text.isdigit() or not low <= int(text[:20]) <= high:
+    if not text.isascii() or not text.isdigit() or len(text) > 19 or not low <= int(text) <= high:
         raise InputError(f"{param} must be {low} to {high}", param=param, hint=f"?{param}={low}")
     return int(text)
 
@@ -558,6 +564,7 @@ def door(system: System, keys: KeyFile, *, on_failure: Callable[[Request, Except
         durable=durable,
         on_stop=stop,
         on_error=on_failure,
+        on_refusal=system.metrics.refused_for,
     )
 
 

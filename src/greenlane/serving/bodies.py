@@ -6,12 +6,13 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from greenlane.errors import InputError
+from greenlane.errors import InputError, LimitExceeded
 from greenlane.payments.guard import refuse_card_data
 
 T = TypeVar("T")
 PATH: Final = re.compile(r" - at `(?P<path>[^`]+)`$")
 UNKNOWN: Final = re.compile(r"unknown field `(?P<field>[^`]*)`")
+TOO_LONG: Final = re.compile(r"^Expected `array` of length <= [0-9]+")
 MISSING: Final = re.compile(r"missing required field `(?P<field>[^`]*)`")
 ID: Final = re.compile(r"[\x21-\x7e]{1,128}")
 
@@ -39,6 +40,8 @@ def read(body: bytes, decoder: "msgspec.json.Decoder[T]", *, fields: tuple[str, 
 def wrong_shape(message: str, fields: tuple[str, ...]) -> InputError:
     found = PATH.search(message)
     where, plain = (found["path"] if found else "$"), PATH.sub("", message)
+    if TOO_LONG.match(plain):
+        return LimitExceeded(plain, code="list_too_long", param=where, hint="split the list")
     unknown, missing = UNKNOWN.search(plain), MISSING.search(plain)
     if unknown:
         near = get_close_matches(unknown["field"], fields, n=1, cutoff=0.5)

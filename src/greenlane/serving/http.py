@@ -153,11 +153,13 @@ class Door:
         on_start: Callable[[], None] = lambda: None,
         on_stop: Callable[[], Awaitable[None]] | None = None,
         on_error: Callable[[Request, Exception], None] | None = None,
+        on_refusal: Callable[[GreenlaneError], None] = lambda _: None,
     ):
         self.exact = {key: handler for key, handler in routes.items() if "{" not in key[1]}
         self.patterned = [(m, p.split("/"), h) for (m, p), h in routes.items() if "{" in p]
         self.body_max, self.durable = body_max, durable
         self.on_start, self.on_stop, self.on_error = on_start, on_stop, on_error or (lambda *_: None)
+        self.on_refusal = on_refusal
 
     def find(self, method: str, path: str) -> tuple[Handler | Slow | None, frozenset[str]]:
         """The handler, or None with the methods that this path does take."""
@@ -187,7 +189,7 @@ class Door:
             request = Request(scope["method"], scope["path"], query, dict(scope["headers"]), body)
             handler, allowed = self.find(request.method, request.path)
             if handler is None:
-                return error_reply(no_such_path(request, allowed))
+                raise no_such_path(request, allowed)
             if isinstance(handler, Slow):
                 reply = await self.slowly(handler, request)
             else:
@@ -196,9 +198,7 @@ class Door:
                 await self.durable(reply.durable_seq)
             return reply
         except GreenlaneError as error:
-            if error.status >= 500:
-                self.on_error(request, error)
-            return error_reply(error)
+            return self.told(request, error)
 
     async def slowly(self, slow: Slow, request: Request) -> Reply:
         prepared = await asyncio.get_running_loop().run_in_executor(None, self.answer, slow.handler, request)
@@ -210,14 +210,19 @@ class Door:
         try:
             return handler(request)
         except GreenlaneError as error:
-            if error.status >= 500:
-                self.on_error(request, error)
-            return error_reply(error)
+            return self.told(request, error)
         except Exception as error:  # noqa: BLE001 - a door: whatever fails inside becomes one counted, logged 500
             self.on_error(request, error)
             return error_reply(
                 GreenlaneError("something failed on our side; nothing was decided", code="internal_error")
             )
+
+    def told(self, request: Request, error: GreenlaneError) -> Reply:
+        if error.status >= 500:
+            self.on_error(request, error)
+        else:
+            self.on_refusal(error)
+        return error_reply(error)
 
     async def live(self, receive: Receive, send: Send) -> None:
         while True:

@@ -40,6 +40,8 @@ def test_every_form_of_rfc_3339_is_read(text: str) -> None:
         ("20261121T120000Z", "the form is"),
         ("٢٠٢٦-11-21T12:00:00Z", "the form is"),
         ("1763726400", "the form is"),
+        ("0001-01-01T00:00:00+00:01", "outside the years"),
+        ("9999-12-31T23:59:59-00:01", "outside the years"),
         ("", "the form is"),
     ],
 )

@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from greenlane.errors import InputError, JournalError
+from greenlane.errors import GreenlaneError, InputError, JournalError
 from greenlane.serving.http import Door, Reply, Request, Slow
 
 FAILED: list[Exception] = []
+REFUSED: list[GreenlaneError] = []
 
 
 def echo(request: Request) -> Reply:
@@ -53,7 +54,14 @@ def ask(
 ) -> tuple[int, Any, dict[str, str]]:
     """Status, decoded body and headers of one request whose body comes in parts."""
     FAILED.clear()
-    door = Door(ROUTES, body_max=body_max, durable=durable, on_error=lambda request, error: FAILED.append(error))
+    REFUSED.clear()
+    door = Door(
+        ROUTES,
+        body_max=body_max,
+        durable=durable,
+        on_error=lambda request, error: FAILED.append(error),
+        on_refusal=REFUSED.append,
+    )
     messages = [{"type": "http.request", "body": part, "more_body": True} for part in parts[:-1]]
     messages.append({"type": "http.request", "body": parts[-1] if parts else b"", "more_body": False})
     waiting, sent = iter(messages), list[Mapping[str, Any]]()
@@ -104,6 +112,13 @@ def test_a_failure_of_ours_is_counted_and_tells_nothing() -> None:
     status, told, _ = ask("GET", "/fail")
     assert (status, told["code"], len(FAILED)) == (500, "internal_error", 1)
     assert "secret" not in str(told)
+
+
+def test_a_refusal_is_counted_by_its_code() -> None:
+    _, told, _ = ask("GET", "/refuse")
+    assert [told["code"]] == [error.code for error in REFUSED]
+    ask("GET", "/nowhere")
+    assert [error.code for error in REFUSED] == ["not_found"] and not FAILED
 
 
 def test_a_refusal_is_no_failure() -> None:
