@@ -80,8 +80,7 @@ class Follower:
             self.position = entry.position
             folded += 1
             if entry.kind == "control":
-                self.reader.live.apply(entry)
-                self.reader.releases.apply(entry)
+                self.reader.refresh()
         if self.reader.features != self.engine.features:
             self.tell("the features changed: folding the journal again")
             self.engine.close()
@@ -202,13 +201,6 @@ def run_follower(directory: Path, *, once: bool, tell: Callable[[str], None]) ->
         follower.keep()
         follower.close()
         return follower.parity
-
-
-def server_above(reader: Reader) -> int:
-    """The process id of the server that started this follower; 0 where a person did. It ends with its server."""
-    path = reader.places.server
-    told = msgspec.json.decode(path.read_bytes(), type=dict[str, Any]) if path.exists() else {}
-    return os.getppid() if told.get("pid") == os.getppid() else 0
 
 
 def admin_of(reader: Reader) -> Client | None:

@@ -156,9 +156,8 @@ class System:
     def retired_entry(self, entry: Entry) -> Entry:
         """The whole entry, out of its day file, where only its facts are still in the store."""
         path = self.places.days / f"{format_day(day_of(entry.ingest_us))}.parquet"
-        for kept in day_entries(path) if path.exists() else ():
-            if kept.seq == entry.seq:
-                return kept
+        for kept in day_entries(path, seq=entry.seq) if path.exists() else ():
+            return kept
         raise NotFound(f"entry {entry.seq} has retired and {path.name} is not here", hint="restore the day file")
 
     def named_features(self, packed: bytes, digest: str) -> dict[str, float | None]:
@@ -348,12 +347,12 @@ def all_entries(places: Places, store: JournalStore, *, after_seq: int = 0) -> I
     yield from store.read(after_seq=max(after_seq, first - 1))
 
 
-def day_entries(path: Path) -> Iterator[Entry]:
+def day_entries(path: Path, *, seq: int | None = None) -> Iterator[Entry]:
     from greenlane.adapters.duckdb_engine import DuckdbEngine
 
     engine = DuckdbEngine()
     try:
-        yield from engine.read_day(path)
+        yield from engine.read_day(path, seq=seq)
     finally:
         engine.close()
 
@@ -477,8 +476,13 @@ class Reader:
     @property
     def features(self) -> FeatureSet:
         if self.live.features is None:
-            raise JournalError("no features are declared here", hint="start the server once, or import with a mapping")
+            raise JournalError("no features are declared here", hint="import history, or start the server once")
         return self.live.features
+
+    def refresh(self) -> None:
+        """What control entries say is asked of the journal again, as it stands by then."""
+        for fold in ("live", "releases"):
+            self.__dict__.pop(fold, None)
 
     def entries(self, *, after_seq: int = 0) -> Iterator[Entry]:
         return all_entries(self.places, self.store, after_seq=after_seq)

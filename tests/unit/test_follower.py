@@ -9,7 +9,10 @@ from small_shop import attempt, shop_in
 
 from greenlane.client import Refused
 from greenlane.decide import decide
+from greenlane.decisions.live import features_change
 from greenlane.errors import JournalError
+from greenlane.features.catalogue import CATALOGUE
+from greenlane.features.definition import FeatureSet
 from greenlane.features.inputs import INPUTS
 from greenlane.follower import Follower, run_follower
 from greenlane.ports.journal import Entry
@@ -133,6 +136,23 @@ def test_a_day_is_closed_once(shop: System) -> None:
     while follower.step():
         pass
     assert (file.stat().st_mtime_ns, said) == (before, [])
+
+
+def test_features_declared_long_ago_do_not_hold_up_those_declared_since(
+    shop: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decisions(shop, *range(5))
+    smaller = FeatureSet(CATALOGUE.aggregations[:3])
+    change = features_change(smaller, CATALOGUE, who="import", why="declared by a mapping")
+    shop.control(change, event_id="features/2", who="import")
+    decisions(shop, *range(5, 8))
+    monkeypatch.setattr("greenlane.follower.BATCH_MAX", 4)
+    follower, said, _ = following(shop)
+    while follower.step():
+        pass
+    assert follower.position == shop.journal.position
+    assert follower.engine.features == smaller
+    assert not [line for line in said if "changed" in line]
 
 
 def test_a_server_that_refuses_does_not_stop_it(shop: System) -> None:

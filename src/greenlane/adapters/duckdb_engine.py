@@ -110,10 +110,11 @@ class DuckdbEngine:
         self._con.execute("DROP TABLE day")
         return DayFile(path, first, last, rows, replaced(partial, path))
 
-    def read_day(self, path: Path) -> Iterator[Entry]:
-        """The entries of a day file as they were written, in order."""
+    def read_day(self, path: Path, *, seq: int | None = None) -> Iterator[Entry]:
+        """The entries of a day file as they were written, in order; or the one of a seq."""
         cursor = self._con.cursor()
-        cursor.execute(f"SELECT {', '.join(DAY_TYPES)} FROM read_parquet({quoted(path)}) ORDER BY seq")
+        only = "" if seq is None else f"WHERE seq = {seq:d}"
+        cursor.execute(f"SELECT {', '.join(DAY_TYPES)} FROM read_parquet({quoted(path)}) {only} ORDER BY seq")
         while rows := cursor.fetchmany(CHUNK_ROWS):
             yield from map(entry_of, rows)
 
