@@ -326,7 +326,8 @@ class FeatureSet(Struct, frozen=True, dict=True):
 
     @cached_property
     def versions(self) -> dict[str, str]:
-        return {a.name: a.digest for a in self.aggregations}
+        """Digest of each aggregation and each derived feature."""
+        return {a.name: a.digest for a in self.aggregations} | {d.name: digest_of(d) for d in self.derived}
 
 
 def digest_of(definition: Struct) -> str:

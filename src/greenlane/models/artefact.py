@@ -58,7 +58,7 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     feature_set: str
     """Digest of the feature set the training rows were made with."""
     feature_versions: dict[str, str]
-    """Digest of each aggregation the columns are made of."""
+    """Digest of each aggregation and derived feature the columns are made of."""
     missing: str = MISSING_IS_NAN
     label: str
     """The event whose probability it is, and when it counts as known."""

@@ -48,7 +48,7 @@ class FraudModel:
     """How many features the vector has that `slots` point into."""
 
     versions: Mapping[str, str]
-    """Digest of each aggregation it was trained on."""
+    """Digest of each aggregation and derived feature it was trained on."""
 
     @classmethod
     def of(
@@ -67,8 +67,8 @@ class FraudModel:
     def bind(self, names: Sequence[str], *, versions: Mapping[str, str] | None = None) -> "FraudModel":
         """The same model reading its features out of a vector with these names.
 
-        Raises ModelRefused if a feature is not served or, where the `versions` of what is served are given, if an
-        aggregation has another definition than the one it was trained on.
+        Raises ModelRefused if a feature is not served or, where the `versions` of what is served are given, if one
+        has another definition than it was trained on.
         """
         place = {name: i for i, name in enumerate(names)}
         missing = [name for name in self.names if name not in place]
