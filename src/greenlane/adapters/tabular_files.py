@@ -8,6 +8,7 @@
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -41,10 +42,14 @@ class Rejected(NamedTuple):
 
 
 class HistoryTable:
-    """All rows of some files under one mapping, held by DuckDB (which spills to disk where memory is short)."""
+    """All rows of some files under one mapping, held by DuckDB, which spills to disk where memory is short.
+
+    What it spills holds people's identifiers: it goes where only its owner reads, and is gone after the import.
+    """
 
     def __init__(self, files: Sequence[Path], mapping: Mapping):
-        self._con = connect()
+        self._scratch = TemporaryDirectory(prefix="greenlane-import-")
+        self._con = connect(self._scratch.name)
         self._files, self._mapping = list(files), mapping
         paths = mapping.fact_paths
         self.facts = tuple(fact_of(path, param="$.columns") for path in paths)
@@ -62,6 +67,7 @@ class HistoryTable:
 
     def __exit__(self, *_: object) -> None:
         self._con.close()
+        self._scratch.cleanup()
 
     @property
     def fault_count(self) -> int:
@@ -117,7 +123,7 @@ class HistoryTable:
 
     def _load(self, number: int, file: Path) -> None:
         source = source_of(file)
-        kinds = kinds_of(self._con, source)
+        kinds = kinds_of(self._con, source, file=file)
         query = HistoryQuery(self._mapping, kinds, file=str(file)).select(number, source)
         verb = "INSERT INTO history" if number else "CREATE TABLE history AS"
         self._con.execute(f"{verb} {query}")
@@ -164,17 +170,23 @@ class HistoryTable:
         return found
 
 
-def connect() -> Any:
+def connect(scratch: str) -> Any:
     import duckdb
 
-    con = duckdb.connect()
+    con = duckdb.connect(config={"temp_directory": scratch})
     con.execute("SET TimeZone = 'UTC'")
     return con
 
 
-def kinds_of(con: Any, source: str) -> dict[str, str]:
+def kinds_of(con: Any, source: str, *, file: Path) -> dict[str, str]:
     """The file's columns with DuckDB's names of their types."""
-    rows = con.execute(f"DESCRIBE SELECT * EXCLUDE row FROM {source}").fetchall()
+    import duckdb
+
+    try:
+        rows = con.execute(f"DESCRIBE SELECT * EXCLUDE row FROM {source}").fetchall()
+    except duckdb.Error as problem:
+        hint = "CSV in UTF-8 with a header line, separated by , ; | or tabs, or Parquet"
+        raise SettingsError(f"the file cannot be read as a table: {file}", param=str(file), hint=hint) from problem
     return {name: kind for name, kind, *_ in rows}
 
 
@@ -198,7 +210,7 @@ def is_parquet(file: Path) -> bool:
 
 def csv_delimiter(file: Path) -> str:
     """The one of , ; tab | that the header holds most of."""
-    with file.open(encoding="utf-8-sig") as lines:
+    with file.open(encoding="utf-8-sig", errors="replace") as lines:
         header = lines.readline()
     return max(",;\t|", key=header.count)
 
@@ -208,7 +220,7 @@ def csv_lines(file: Path, wanted: set[int], rejected: set[int]) -> Iterator[tupl
 
     Quoted texts may run over several lines, so lines have to be counted.
     """
-    with file.open(newline="", encoding="utf-8-sig") as lines:
+    with file.open(newline="", encoding="utf-8-sig", errors="replace") as lines:
         records = csv.reader(lines, delimiter=csv_delimiter(file))
         row = line = 0
         for number, record in enumerate(records, 1):

@@ -78,11 +78,12 @@ def retire(system: System, stopping: threading.Event, tell: Callable[[str], None
 
 def failure_of(system: System, tell: Callable[[str], None]) -> Callable[[Request, Exception], None]:
     def failed(request: Request, error: Exception) -> None:
-        """Never the body: it may hold what must not be logged."""
+        """Never the body, nor an id in the path: they may hold what must not be logged."""
         system.metrics.failed.inc()
         place = traceback.extract_tb(error.__traceback__)[-1:]
         where = f"{place[0].filename}:{place[0].lineno}" if place else "?"
-        tell(f"{request.method} {request.path} failed: {type(error).__name__} at {where}")
+        resource = "/".join(request.path.split("/")[:3])
+        tell(f"{request.method} {resource} failed: {type(error).__name__} at {where}")
 
     return failed
 
