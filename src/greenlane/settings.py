@@ -67,7 +67,7 @@ def read_settings(directory: Path) -> Settings:
 def write_settings(directory: Path, settings: Settings) -> None:
     """Only what differs from the defaults is written; people edit this file."""
     plain = Settings()
-    lines = ["# Settings of this data directory: one tenant, one journal. See docs/settings.md.\n"]
+    lines = ["# Settings of this data directory: one tenant, one journal. See docs/reference.md.\n"]
     for name in Settings.__struct_fields__:
         value = getattr(settings, name)
         if name != "rates" and (

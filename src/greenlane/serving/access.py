@@ -67,7 +67,7 @@ class KeyFile:
         return key
 
     def local(self, scope: Grant) -> str:
-        """A key that this process alone knows, for its own children; it is written nowhere."""
+        """A key that lives as long as this process, for its own children; the key file never holds it."""
         key = f"glk_{secrets.token_urlsafe(24)}"
         self.mine = {hashed(key): StoredKey("key_local", hashed(key), (scope,))}
         return key

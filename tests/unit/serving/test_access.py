@@ -49,7 +49,7 @@ def test_keys_are_stored_hashed_and_for_their_owner_only(tmp_path: Path) -> None
     assert keys.path.stat().st_mode & 0o077 == 0
 
 
-def test_a_local_key_is_written_nowhere(tmp_path: Path) -> None:
+def test_a_local_key_is_not_in_the_key_file(tmp_path: Path) -> None:
     keys = KeyFile(tmp_path / "keys.json")
     local = keys.local("admin")
     assert status(keys, local, "admin") == 200
