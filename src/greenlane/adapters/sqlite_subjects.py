@@ -18,7 +18,10 @@ from greenlane.journal.fingerprints import FingerprintSet
 from greenlane.ports.subjects import SubjectMap
 
 SCHEMA: Final = "CREATE TABLE subjects (row BLOB PRIMARY KEY, sealed BLOB) WITHOUT ROWID;"
-CACHE_MAX: Final = 100_000
+CACHE_MAX: Final = 500_000
+PSEUDONYM_BYTES: Final = 8
+DRAWN_AT_ONCE: Final = 512
+"""Pseudonyms: a call to the kernel costs as much as all else that a new subject needs."""
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 
@@ -40,6 +43,7 @@ class SqliteSubjects(SubjectMap):
         self._cache: dict[str, int] = {}
         self._digests: dict[str, str] = {}
         self._pending: dict[bytes, int] = {}
+        self._drawn = b""
         self._seen = FingerprintSet()
         self._seen.add_packed(b"".join(row for (row,) in self._reader.execute("SELECT row FROM subjects")))
 
@@ -91,7 +95,10 @@ class SqliteSubjects(SubjectMap):
         return blake2b(name.encode(), digest_size=16, key=self._row_key).digest()
 
     def _new(self, row: bytes) -> int:
-        pseudonym = int.from_bytes(os.urandom(8), "little", signed=True) or 1
+        if not self._drawn:
+            self._drawn = os.urandom(PSEUDONYM_BYTES * DRAWN_AT_ONCE)
+        drawn, self._drawn = self._drawn[:PSEUDONYM_BYTES], self._drawn[PSEUDONYM_BYTES:]
+        pseudonym = int.from_bytes(drawn, "little", signed=True) or 1
         self._seen.add(row)
         self._pending[row] = pseudonym
         return pseudonym
@@ -104,7 +111,7 @@ class SqliteSubjects(SubjectMap):
 
     def _sealed(self, row: bytes, pseudonym: int) -> bytes:
         nonce = os.urandom(NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, pseudonym.to_bytes(8, "little", signed=True), row)
+        return nonce + self._cipher.encrypt(nonce, pseudonym.to_bytes(PSEUDONYM_BYTES, "little", signed=True), row)
 
     def _opened(self, row: bytes, sealed: bytes) -> int:
         plain = self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], row)
