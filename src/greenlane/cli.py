@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from greenlane import __version__
-from greenlane.errors import GreenlaneError
+from greenlane.errors import GreenlaneError, InputError
 
 app = typer.Typer(
     help="Greenlane decides every payment: may it pass and how, over which route, and after a decline what next.",
@@ -43,6 +43,9 @@ app.add_typer(subjects_app, name="subjects")
 
 TABLE_WIDTH_MIN = 120
 """A narrower terminal wraps whole lines rather than cells."""
+TABLE_WIDTH_MAX = 1000
+
+TRAIN_EXTRA = ("lightgbm", "matplotlib", "optuna")
 
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
@@ -57,7 +60,13 @@ def main() -> None:
     try:
         app(prog_name="greenlane")
     except GreenlaneError as error:
-        err.print(f"greenlane: {error}", markup=False)
+        err.print(f"greenlane: {error}", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except ModuleNotFoundError as missing:
+        if missing.name not in TRAIN_EXTRA:
+            raise
+        err.print(f"greenlane: {missing.name} is not installed: training and plots need it", markup=False)
+        err.print("  hint: pip install -e '.[train]'", markup=False)
         sys.exit(2)
 
 
@@ -203,7 +212,7 @@ def import_(
     if report.bad:
         out.print(f"{report.bad} rows could not be used; the first:")
         for fault in report.faults:
-            out.print(f"  {fault.file}:{fault.line} {fault.column}: {fault.message}", markup=False)
+            out.print(f"  {fault.file}:{fault.line} {fault.column}: {fault.message}", markup=False, soft_wrap=True)
 
 
 @features_app.command("list")
@@ -366,7 +375,11 @@ def day(text: str | None) -> int | None:
 
     if text is None:
         return None
-    return parse_rfc3339(text if "T" in text else f"{text}T00:00:00Z")
+    try:
+        return parse_rfc3339(text if "T" in text else f"{text}T00:00:00Z")
+    except InputError:
+        hint = "a day such as 2026-01-31, or a time such as 2026-01-31T18:00:00Z"
+        raise InputError(f"{text!r} is neither a day nor a time", hint=hint) from None
 
 
 @models_app.command("list")
@@ -388,6 +401,7 @@ def models_promote(
     from greenlane.jobs.training import promote_model
 
     promote_model(data, model, why=why)
+    out.print(f"champion: {model}", markup=False)
 
 
 @models_app.command("rollback")
@@ -397,7 +411,7 @@ def models_rollback(
     """Back to the champion before, in one step."""
     from greenlane.jobs.training import rollback_model
 
-    out.print(rollback_model(data, why=why))
+    out.print(f"champion: {rollback_model(data, why=why)}", markup=False)
 
 
 @app.command()
@@ -425,7 +439,7 @@ def demo(
         if as_json:
             show_json(shown)
         else:
-            show_demo(shown, directory, server.url, server.key)
+            show_demo(shown, directory, server.url, server.key, stays=not leave)
         if not leave:
             err.print("The server stays up; stop it with Ctrl-C.")
             server.process.wait()
@@ -435,7 +449,7 @@ def demo(
         server.stop()
 
 
-def show_demo(shown: Any, directory: Path, url: str, key: str) -> None:
+def show_demo(shown: Any, directory: Path, url: str, key: str, *, stays: bool) -> None:
     def figure(value: tuple[float, float, float] | None, form: str = ",.1f") -> str:
         return "" if value is None else f"{value[0]:{form}} [{value[1]:{form}}, {value[2]:{form}}]"
 
@@ -465,9 +479,10 @@ def show_demo(shown: Any, directory: Path, url: str, key: str) -> None:
     out.print(f"decided: {', '.join(f'{n} {name}' for name, n in sorted(shown.interventions.items()))}")
     out.print(f"over HTTP: p50 {shown.latency_ms_p50:.2f} ms, p99 {shown.latency_ms_p99:.2f} ms, one connection")
     out.print("Where to look next:")
+    server = f"{url}/docs  the API" if stays else f"greenlane serve --data {directory}  the server again"
     for line in (
         f"  {directory / 'fraud.html'}  how good the model is, with plots",
-        f"  {url}/docs  the API; key: {key}",
+        f"  {server}; key: {key}",
         f"  greenlane replay --data {directory} --sample 1000  every decision, recomputed",
         f"  greenlane features verify --data {directory} --sample 2000  served features against SQL",
     ):
@@ -497,9 +512,9 @@ def keys_create(
 def keys_list(data: Data) -> None:
     """The keys that are known: id, scopes, since when."""
     from greenlane.serving.access import KeyFile
-    from greenlane.wiring import Places
+    from greenlane.wiring import open_reader
 
-    stored = KeyFile(Places(data).keys).stored()
+    stored = KeyFile(open_reader(data).places.keys).stored()
     print_table("API keys", ["id", "scopes", "created"], [(k.id, " ".join(k.scopes), k.created) for k in stored])
 
 
@@ -507,9 +522,10 @@ def keys_list(data: Data) -> None:
 def keys_revoke(data: Data, key_id: str) -> None:
     """Take a key away; a running server refuses it within a second."""
     from greenlane.serving.access import KeyFile
-    from greenlane.wiring import Places
+    from greenlane.wiring import open_reader
 
-    KeyFile(Places(data).keys).revoke(key_id)
+    KeyFile(open_reader(data).places.keys).revoke(key_id)
+    out.print(f"revoked: {key_id}", markup=False)
 
 
 @subjects_app.command("erase")
@@ -528,12 +544,15 @@ def subjects_erase(data: Data, kind: str, identifier: str) -> None:
 
 
 def print_table(title: str, columns: list[str], rows: Sequence[tuple[str, ...]]) -> None:
-    table = Table(title=title, title_justify="left")
+    table, whole = Table(title=title, title_justify="left"), len(columns) > 4
     for name in columns:
-        table.add_column(name, overflow="fold", no_wrap=len(columns) > 4)
+        table.add_column(name, overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(*row)
-    out.print(table, width=max(out.width, TABLE_WIDTH_MIN), soft_wrap=True)
+    wide = Console(highlight=False, width=TABLE_WIDTH_MAX)
+    needed = wide.measure(table)
+    wide.width = max(out.width, TABLE_WIDTH_MIN, needed.maximum if whole else needed.minimum)
+    wide.print(table)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """The verbs for people, without a process each."""
 
 import json
+import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,9 @@ from small_shop import attempt, shop_in
 from typer.testing import CliRunner
 
 from greenlane import __version__
-from greenlane.cli import app, main
+from greenlane.cli import app, main, show_demo
 from greenlane.decide import decide
+from greenlane.demo import Line, Shown
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +58,19 @@ def test_keys_are_made_listed_and_revoked(data: Path) -> None:
     assert "key_" not in run("keys", "list", "--data", str(data))[1]
 
 
+def test_a_table_is_whole_where_the_terminal_is_narrow(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    line = Line("Greenlane", *([(21_400.7, 20_365.6, 22_400.5)] * 5))
+    shown = Shown("w", 1, 8000, 0.1, 1.0, 2.0, {"allow": 1}, [line])
+    show_demo(shown, data, "http://127.0.0.1:1", "glk_x", stays=False)
+    said = capsys.readouterr().out
+    assert "…" not in said
+    assert said.count("21,400.7 [20,365.6, 22,400.5]") == 2 and "214.0 [203.7, 224.0]" in said
+    assert "http:" not in said  # nothing listens any more
+
+
 def test_erasing_says_whether_anybody_was_known(data: Path) -> None:
     words = ("subjects", "erase", "card", "fp_1", "--data", str(data))
     assert [run(*words)[0] for _ in range(2)] == [0, 1]
@@ -63,11 +79,38 @@ def test_erasing_says_whether_anybody_was_known(data: Path) -> None:
 def test_an_error_of_ours_is_two_lines_and_status_two(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["greenlane", "status", "--data", str(tmp_path / "nowhere")])
+    for words in (["status"], ["keys", "list"]):
+        monkeypatch.setattr("sys.argv", ["greenlane", *words, "--data", str(tmp_path / "nowhere")])
+        assert "hint:" in told(capsys)
+
+
+def test_what_a_newcomer_gets_wrong_is_told_with_a_hint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(*words: str) -> str:
+        monkeypatch.setattr("sys.argv", ["greenlane", *words, "--data", str(tmp_path / "shop")])
+        return told(capsys)
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert "another --port" in said("serve", "--no-follower", "--port", port)
+    assert "import history" in said("train", "fraud")
+    assert "a day such as" in said("train", "fraud", "--from", "yesterday")
+
+
+def test_a_missing_train_extra_is_told_before_the_work(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    monkeypatch.setattr("sys.argv", ["greenlane", "train", "fraud", "--data", str(data)])
+    assert "pip install" in told(capsys)
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> str:
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
-    assert "hint:" in capsys.readouterr().err
+    return capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", ["", "keys", "models", "features", "subjects", "train"])

@@ -58,12 +58,14 @@ def import_files(
     subjects: SubjectMap,
     reporting: Reporting,
     live_features: FeatureSet | None = None,
+    first_features: FeatureSet | None = None,
     strict: bool = False,
     shown_max: int = SHOWN_MAX,
     progress: Progress | None = None,
 ) -> ImportReport:
     """Append what the files hold to a journal that is open for importing; the same import again changes nothing.
 
+    `first_features` are declared where neither the directory nor the mapping declares any.
     `sequencer` flushes `subjects` before it commits. Under `strict` a row that cannot be used
     raises before anything is appended; else it is left out and reported. InputError (`import_out_of_order`) where the
     journal already holds later entries.
@@ -73,7 +75,7 @@ def import_files(
         if strict and faults:
             raise refused(faults[0])
         run = Run(table, mapping, sequencer, Frozen(table.facts, mapping, subjects, reporting))
-        run.declare(live_features)
+        run.declare(live_features, first_features)
         run.append_all(strict=strict, shown_max=shown_max - len(faults), progress=progress)
         return run.report(table.fault_count, faults)
 
@@ -87,19 +89,19 @@ class Run:
         self._conflicts: list[Fault] = []
         self._conflict_count = 0
 
-    def declare(self, live: FeatureSet | None) -> None:
+    def declare(self, live: FeatureSet | None, first: FeatureSet | None) -> None:
         """Control entries say what was imported how, from when history is complete, and which features it is for."""
         page = msgspec.to_builtins(self._mapping)
         digest = name_of("mapping", msgspec.json.encode(page, order="sorted").decode()).hex()
         after = {"mapping": page, "complete_from_us": self._mapping.complete_from_us}
         self._control(ControlRecord("import", digest, "import", "history was imported", None, after))
-        features = self._mapping.feature_set
+        declared = self._mapping.feature_set
+        features = declared or (first if live is None else None)
         if features is not None and (live is None or live.digest != features.digest):
             before = msgspec.to_builtins(live) if live else None
             after = msgspec.to_builtins(features)
-            self._control(
-                ControlRecord("features", features.digest, "import", "declared by the mapping", before, after)
-            )
+            why = "declared by the mapping" if declared else "first features of this directory"
+            self._control(ControlRecord("features", features.digest, "import", why, before, after))
 
     def _control(self, record: ControlRecord) -> None:
         event_id = f"{record.subject}:{record.id}"

@@ -17,6 +17,7 @@
 """
 
 import tomllib
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -128,6 +129,11 @@ class Mapping(Strict, frozen=True):
         for key in ("columns", "constants"):
             for path in getattr(self, key):
                 fact_of(path, param=f"$.{key}.{path}")
+        for path, value in self.constants.items():
+            kind = type_of_path()[path]
+            if isinstance(kind, LiteralType) and value not in kind.values:
+                values = ", ".join(str(one) for one in kind.values)
+                raise _refused(f"{value!r} is not a value of {path}", f"$.constants.{path}", f"one of {values}")
         doubled = set(self.columns) & set(self.constants)
         if doubled:
             raise _refused(f"{', '.join(sorted(doubled))}: both a column and a constant", "$.constants", "keep one")
@@ -168,6 +174,12 @@ class Mapping(Strict, frozen=True):
             raise _refused("a label needs its column", "$.label.column", 'column = "IS_FRAUD"')
 
 
+KEYS: Final = tuple(
+    sorted({name for table in (Mapping, TimeColumn, LabelColumn, Expected) for name in table.__struct_fields__})
+)
+"""Every key a mapping may hold, for the one that was meant."""
+
+
 def read_mapping(file: Path) -> Mapping:
     """The mapping on a TOML page, checked; SettingsError with the path of what is wrong."""
     try:
@@ -180,7 +192,10 @@ def read_mapping(file: Path) -> Mapping:
         return msgspec.convert(tables, Mapping).check()
     except msgspec.ValidationError as problem:
         message, _, path = str(problem).partition(" - at ")
-        raise _refused(message, path.strip("`") or "$", f"see the mappings under examples/ ({file})") from None
+        where, unknown = path.strip("`") or "$", message.partition("unknown field `")[2].strip("`")
+        near = get_close_matches(unknown, KEYS, n=1) if unknown else []
+        hint = f"did you mean {near[0]}?" if near else f"the keys of a mapping: docs/reference.md ({file})"
+        raise _refused(message, f"{where}.{unknown}" if unknown else where, hint) from None
 
 
 def fact_of(path: str, *, param: str) -> str:

@@ -46,6 +46,8 @@ class LightGbm:
     }
 
     def __init__(self, *, threads: int = 1):
+        import lightgbm  # noqa: F401 - a missing [train] extra is told before the work, not after
+
         self.threads = threads
 
     @property

@@ -81,7 +81,7 @@ def lock(path: Path) -> int:
         raise JournalError(
             f"process {owner} writes the journal in {path.parent}",
             code="journal_locked",
-            hint="one server per data directory: stop the other one, or read with the follower",
+            hint="one server or import per data directory at a time: stop the other one first",
         ) from error
     os.ftruncate(fd, 0)
     os.pwrite(fd, str(os.getpid()).encode(), 0)

@@ -1,7 +1,10 @@
 """The hot server: a bare ASGI callable on uvicorn with uvloop and httptools, one process, one event loop."""
 
+import os
 from collections.abc import Callable
 from typing import Any
+
+from greenlane.errors import SettingsError
 
 
 def run(app: Callable[..., Any], *, host: str, port: int, on_ready: Callable[[int], None] | None = None) -> None:
@@ -12,7 +15,12 @@ def run(app: Callable[..., Any], *, host: str, port: int, on_ready: Callable[[in
 
     import uvicorn
 
-    listener = socket.create_server((host, port), backlog=2048)
+    try:
+        listener = socket.create_server((host, port), backlog=2048)
+    except OSError as problem:
+        said = os.strerror(problem.errno) if problem.errno else str(problem)
+        hint = "take another --port, or 0 for a free one; --host is an address of this machine"
+        raise SettingsError(f"cannot listen on {host}:{port}: {said.lower()}", hint=hint) from None
     config = uvicorn.Config(
         app,
         loop="uvloop",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from greenlane.adapters.history_import import ImportReport, import_files
 from greenlane.adapters.history_mapping import read_mapping
+from greenlane.features.catalogue import CATALOGUE
 from greenlane.wiring import Importer, Progress
 
 
@@ -22,6 +23,7 @@ def import_history(
             subjects=importer.subjects,
             reporting=importer.reporting,
             live_features=importer.live.features,
+            first_features=CATALOGUE,
             strict=strict,
             progress=progress,
         )

@@ -107,6 +107,11 @@ def logged_vector(reader: Reader, entry: Entry) -> Ints | None:
 def matured(found: TrainingSet, plan: Plan) -> Examples:
     """The labelled rows, weighted so that the loss is the one of the final labels; too young ones are left out."""
     examples, cut_us = found.examples(), int(found.manifest["label_cut_us"])
+    if not len(examples.y):
+        raise TrainingError(
+            "no labelled payments in this window",
+            hint="import history, or take a longer window; see `greenlane status`",
+        )
     age_us = cut_us - examples.at_us
     known = maturity_of(found, cut_us)
     share = (age_us >= plan.gap_us).astype(np.float64) if known is None else known.at(age_us)
@@ -143,13 +148,13 @@ def train_fraud(
     from greenlane.adapters.lightgbm_trainer import LightGbm
     from greenlane.adapters.optuna_search import TpeSearch
 
+    estimator, budget = LightGbm(threads=plan.threads), Budget(plan.trials, plan.seconds)
     reader = open_reader(directory)
     _, last = reader.store.span()
     steps = last + max(plan.trials, 1)
     found = training_set(reader, plan, progress=lambda done, _: progress(done, steps))
     examples = matured(found, plan)
     earlier, later = split(examples, plan)
-    estimator, budget = LightGbm(threads=plan.threads), Budget(plan.trials, plan.seconds)
     judged = fit(
         estimator,
         earlier,

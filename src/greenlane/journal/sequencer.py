@@ -216,7 +216,7 @@ class Sequencer:
             raise InputError(
                 f"{draft.source} {draft.event_id} arrived before the journal's last entry",
                 code="import_out_of_order",
-                hint="sort payments and labels together by arrival time, and import before live entries are appended",
+                hint="history goes in oldest first and before live traffic: take a fresh directory",
             )
         return draft.ingest_us
 

@@ -8,7 +8,7 @@ from greenlane.adapters.history_import import ImportReport, import_files
 from greenlane.adapters.history_mapping import Mapping, read_mapping
 from greenlane.decisions.control import control_of
 from greenlane.errors import InputError, SettingsError
-from greenlane.features.definition import FeatureSet
+from greenlane.features.definition import Aggregation, Count, Entity, FeatureSet
 from greenlane.journal.bulk import BulkSequencer
 from greenlane.journal.freeze import Reporting
 from greenlane.journal.memory import MemoryJournal
@@ -32,6 +32,7 @@ ROWS = """1,2018-04-01 00:00:01,12.34,0,s1,c1
 2,2018-04-02 00:00:00,5,1,s1,c2
 3,2018-04-09 00:00:00,7.00,0,s2,c1
 """
+SHOP = Entity("shop", "merchant_id")
 APRIL_2_US, APRIL_9_US = 1522627200000000, 1523232000000000
 
 
@@ -237,8 +238,27 @@ windows = ["1h/1m"]
 def test_a_misspelt_key_is_named_with_its_path(world: World):
     with pytest.raises(SettingsError) as refusal:
         world.mapping(PAGE.replace('column = "at"', 'colum = "at"'))
-    assert refusal.value.param == "$.time"
+    assert (refusal.value.param, refusal.value.hint) == ("$.time.colum", "did you mean column?")
+    with pytest.raises(SettingsError, match="'web' is not a value of channel"):
+        world.mapping(PAGE + 'channel = "web"\n')
     with pytest.raises(SettingsError, match="no part of a payment"):
         world.mapping(PAGE.replace("merchant_id", "merchant_idd"))
     with pytest.raises(SettingsError, match="no column 'paid'"):
         world.load(world.csv(header=HEADER.replace("paid", "payed")))
+
+
+def test_a_file_that_is_no_table_is_refused_and_a_row_in_another_encoding_is_a_fault(world: World):
+    (world.folder / "book.xlsx").write_bytes(b"PK\x03\x04\xff\xfe\x00")
+    with pytest.raises(SettingsError):
+        world.load(world.folder / "book.xlsx")
+    file = world.csv()
+    file.write_bytes(file.read_bytes().replace(b"s2", b"caf\xe9"))
+    report = world.load(file)
+    assert (report.payments, report.bad, report.faults[0].line) == (2, 1, 4)
+
+
+def test_the_first_features_are_declared_where_nobody_declares_any(world: World):
+    first = FeatureSet((Aggregation("shops", entity=SHOP, source="attempts", measures=(Count(),), windows=("1d/1h",)),))
+    world.load(world.csv(), first_features=first)
+    subjects = [control_of(entry).subject for entry in world.store.read() if entry.kind == "control"]
+    assert subjects == ["import", "features"]
