@@ -5,14 +5,33 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from greenlane.errors import LimitExceeded
 from greenlane.journal.draft import Draft, Reference
 from greenlane.journal.emits import ATTEMPTS, BITS_OF_KIND
 from greenlane.journal.names import Names
 from greenlane.payments.facts import Facts
 from greenlane.ports.journal import Entry, Row
 
+ABOUT_MAX: Final = 500
+"""Entries about one payment: each append about it looks at all of them, while every other request waits."""
+
 TOLD: Final = ("code", "decline_class", "route_id", "intervention", "amount_reporting_minor")
 """What an outcome says itself, over what the payment's facts say."""
+
+
+def refuse_endless(draft: Draft, names: Names) -> None:
+    """LimitExceeded where the draft would be one too many of its payment, attempt or decision."""
+    reference = draft.refers_to or Reference()
+    facts = draft.facts or _referred(reference, names)
+    payment_id = facts.payment_id if facts else reference.payment_id
+    keys = ("payment", payment_id), ("attempt", reference.attempt_id), ("decision", reference.decision_id)
+    for space, name in keys:
+        if name and len(names.rows(space, name)) >= ABOUT_MAX:
+            raise LimitExceeded(
+                f"there are {ABOUT_MAX} entries about {space} {name} already",
+                code="too_many_entries",
+                hint="a payment is paid once: give each its own id",
+            )
 
 
 def frozen_facts(draft: Draft, names: Names, *, ingest_us: int) -> Facts | None:

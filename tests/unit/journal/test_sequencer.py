@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from greenlane.errors import Conflict, InputError, JournalError
+from greenlane.errors import Conflict, InputError, JournalError, LimitExceeded
 from greenlane.journal.draft import Draft, Reference
 from greenlane.journal.memory import MemoryJournal
 from greenlane.journal.sequencer import Sequencer, replay
@@ -60,6 +60,23 @@ def test_a_decision_is_stamped_with_the_moment_it_was_read_at(journal: Sequencer
     entry = journal.append(decision(), moment=moment)
     assert (entry.ingest_us, entry.occurred_us, entry.position) == (1000, 1000, moment.next)
     assert moment.position == Position(1, 0)
+
+
+@pytest.mark.parametrize(
+    "about", [{"payment_id": "pay_1"}, {"payment_id": "nobody"}, {"attempt_id": "nobody"}, {"decision_id": "dec_1"}]
+)
+def test_a_payment_has_an_end(journal: Sequencer, monkeypatch: pytest.MonkeyPatch, about: dict[str, str]) -> None:
+    monkeypatch.setattr("greenlane.journal.past.ABOUT_MAX", 4)
+    journal.append(decision())
+    refers_to = Reference(**about)
+    taken = [outcome("refund", f"r{number}", refers_to=refers_to) for number in range(3)]
+    entries = [journal.append(draft) for draft in taken]
+    if "nobody" in about.values():
+        journal.append(outcome("refund", "r3", refers_to=refers_to))
+    with pytest.raises(LimitExceeded, match="entries about"):
+        journal.append(outcome("refund", "r9", refers_to=refers_to))
+    assert journal.append(taken[0]) == entries[0], "a duplicate is still answered"
+    journal.append(decision("d2", facts=facts("pay_2", "att_2"), decision_id="dec_2"))
 
 
 def test_a_moment_is_good_for_one_append(journal: Sequencer) -> None:
