@@ -58,10 +58,14 @@ PUBLISHED_INPUTS = {"TX_AMOUNT": "amount", "TX_DURING_WEEKEND": "is_weekend", "T
 PARAMETERS = {
     **LightGbm.default,
     "rounds": 400,
-    "num_leaves": 8,
-    "feature_fraction": 0.4,
+    "num_leaves": 6,
+    "feature_fraction": 0.3,
+    "lambda_l2": 10.0,
+    "max_bin": 4095,
 }
-"""Six hundred frauds in a week bear small trees only. Chosen on look-alike data of other seeds than any judged on."""
+"""Six hundred frauds in a week bear small trees only. Fraud lies in the last half per cent of an amount's ratio to the
+usual one: bins of equal counts must be many to cut there. Chosen on look-alike data of seeds 1 and 3.
+"""
 
 Figures = dict[str, float]
 
