@@ -436,7 +436,7 @@ class Importer:
         """An outcome that became known at `at_us`."""
         draft = draft_of(
             outcome,
-            body_hash=hashlib.blake2b(msgspec.json.encode(outcome), digest_size=16).digest(),
+            body_hash=self.subjects.fingerprint(msgspec.json.encode(outcome)),
             subjects=self.subjects,
             reporting=self.reporting,
             now_us=at_us,

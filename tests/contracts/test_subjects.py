@@ -54,6 +54,19 @@ def test_digests_repeat_and_depend_on_kind(subjects: SubjectMap) -> None:
     assert len(subjects.digest("ip24", "203.0.113")) == 16
 
 
+def test_a_body_has_one_fingerprint_and_another_map_gives_another(subjects: SubjectMap, tmp_path: Path) -> None:
+    body = b'{"customer": {"id": "1"}}'
+    mine = subjects.fingerprint(body)
+    assert mine == subjects.fingerprint(body) != subjects.fingerprint(body + b" ")
+    assert len(mine) == 16
+    other = SqliteSubjects(tmp_path / "other.sqlite")
+    assert other.fingerprint(body) != mine
+    other.close()
+    again = SqliteSubjects(tmp_path / "other.sqlite")
+    assert again.fingerprint(body) == other.fingerprint(body)
+    again.close()
+
+
 def test_pseudonyms_survive_a_restart_once_flushed(tmp_path: Path) -> None:
     path = tmp_path / "subjects.sqlite"
     first = SqliteSubjects(path)

@@ -33,7 +33,9 @@ class SqliteSubjects(SubjectMap):
 
     def __init__(self, path: Path):
         key = _key(path.with_suffix(".key"), new=not path.exists())
-        self._row_key, self._digest_key = (blake2b(key, person=use).digest() for use in (b"row", b"digest"))
+        self._row_key, self._digest_key, self._body_key = (
+            blake2b(key, person=use).digest() for use in (b"row", b"digest", b"body")
+        )
         self._cipher = AESGCM(blake2b(key, person=b"seal", digest_size=32).digest())
         if not path.exists():
             create(path, SCHEMA)
@@ -63,6 +65,9 @@ class SqliteSubjects(SubjectMap):
             known = blake2b(name.encode(), digest_size=8, key=self._digest_key).hexdigest()
             _remember(self._digests, name, known)
         return known
+
+    def fingerprint(self, body: bytes) -> bytes:
+        return blake2b(body, digest_size=16, key=self._body_key).digest()
 
     def erase(self, kind: str, identifier: str) -> bool:
         name = f"{kind}\0{identifier}"

@@ -15,6 +15,10 @@ class SubjectMap(Protocol):
         """A keyed hash, 16 hex digits, of a derived value that points at no person: the network of an address."""
         ...
 
+    def fingerprint(self, body: bytes) -> bytes:
+        """A keyed hash, 16 bytes, of a body as it was sent: nobody without the key can guess who was named in it."""
+        ...
+
     def erase(self, kind: str, identifier: str) -> bool:
         """Forget, durably: no entry leads back to this identifier. False when it was not known."""
         ...
@@ -52,6 +56,9 @@ class MemorySubjects(SubjectMap):
 
     def digest(self, kind: str, value: str) -> str:
         return blake2b(f"{self._seed}\0{kind}\0{value}".encode(), digest_size=8).hexdigest()
+
+    def fingerprint(self, body: bytes) -> bytes:
+        return blake2b(body, digest_size=16, key=str(self._seed).encode()).digest()
 
     def erase(self, kind: str, identifier: str) -> bool:
         self._erased += 1

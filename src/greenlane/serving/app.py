@@ -1,6 +1,5 @@
 """The REST door over one system: each handler translates a request, calls the core, and translates back."""
 
-import hashlib
 import secrets
 from collections.abc import Callable
 from typing import Any, Final, Literal
@@ -189,7 +188,7 @@ class Doors:
         if attempt.at is not None and not self.simulated:
             raise InputError("only a simulated clock is told the time", param="$.at", hint="leave `at` out")
         event_id = idempotency_key(request.header(b"idempotency-key"), f"{attempt.attempt_id}/{attempt.stage}")
-        body_hash = hashlib.blake2b(request.body, digest_size=16).digest()
+        body_hash = self.system.subjects.fingerprint(request.body)
         stored = self.system.journal.stored(SOURCE, event_id)
         if stored is not None:
             return self.again(stored, body_hash, event_id)
@@ -282,7 +281,7 @@ class Doors:
         entry = system.journal.append(
             draft_of(
                 outcome,
-                body_hash=hashlib.blake2b(body, digest_size=16).digest(),
+                body_hash=system.subjects.fingerprint(body),
                 subjects=system.subjects,
                 reporting=system.reporting,
                 now_us=system.journal.now().ingest_us,
