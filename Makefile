@@ -5,7 +5,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL = $(PYTHON) -m pip --python $(BIN)/python install -qq --disable-pip-version-check --editable
 
-.PHONY: demo test prove check bench clean
+.PHONY: install demo test prove check bench clean
+
+install: $(VENV)/.train ## .venv with greenlane in it; then: . .venv/bin/activate
 
 demo: $(VENV)/.train ## a shop from its first payment to a table in money; make demo ARGS=--exit ends by itself
 	$(BIN)/greenlane demo $(ARGS)

@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 import typer
 
+from greenlane.adapters.history_mapping import (
+    AmountColumn,
+    AuthorizationColumn,
+    Expected,
+    LabelColumn,
+    Mapping,
+    TimeColumn,
+    read_mapping,
+)
 from greenlane.cli import app
+from greenlane.merchants.read import read_economics
 from greenlane.outcomes.accept import check_outcome
 from greenlane.payments.attempt import ATTEMPT_DECODER
 from greenlane.payments.checks import check_attempt
@@ -97,13 +107,15 @@ def test_every_body_that_is_posted_in_the_docs_is_accepted() -> None:
     posted = [
         (path, body.encode())
         for page in PAGES
-        for path, body in re.findall(r"curl -s localhost:8080(\S+) [^']*?-d '(.*?)'", page.read_text(), re.DOTALL)
+        for path, body in re.findall(r"curl -s localhost:8080(\S+) [^'\n]*?-d '(.*?)'", page.read_text(), re.DOTALL)
     ]
-    assert {path for path, _ in posted} >= {"/v1/decisions", "/v1/outcomes"}
+    assert {path for path, _ in posted} >= {"/v1/decisions", "/v1/outcomes", "/v1/merchants/shop_1"}
     for path, body in posted:
         refuse_card_data(body)
         if path == "/v1/decisions":
             check_attempt(ATTEMPT_DECODER.decode(body))
+        elif path.startswith("/v1/merchants/"):
+            read_economics(body)
         else:
             check_outcome(OUTCOME_DECODER.decode(body))
 
@@ -131,6 +143,16 @@ def test_every_setting_is_documented_with_its_default(setting: str) -> None:
     default = getattr(Settings(), setting)
     if not isinstance(default, dict):
         assert str(default).lower().replace("_", "") in row[1].lower().replace(",", "").replace("_", "")
+
+
+def test_every_key_of_a_mapping_is_documented_and_the_mapping_that_is_shown_is_one(tmp_path: Path) -> None:
+    section = REFERENCE.partition("## The mapping of an import\n")[2]
+    tables = (Mapping, TimeColumn, AmountColumn, LabelColumn, AuthorizationColumn, Expected)
+    assert [key for table in tables for key in table.__struct_fields__ if not re.search(rf"\b{key}\b", section)] == []
+    shown = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "start.md").read_text(), re.DOTALL)
+    assert len(shown) == 1
+    (tmp_path / "mapping.toml").write_text(shown[0])
+    assert read_mapping(tmp_path / "mapping.toml").label
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
