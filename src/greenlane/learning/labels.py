@@ -91,9 +91,14 @@ class Labels:
         return states
 
 
+def kind_of(entry: Entry) -> str:
+    """A link is the outcome that came before its payment."""
+    return OUTCOME_DECODER.decode(entry.payload).type if entry.kind == "link" and entry.payload else entry.kind
+
+
 def bit_of(entry: Entry) -> int:
     """What one entry says about its attempt, 0 where it says nothing about labels."""
-    facts, kind = entry.facts, entry.kind
+    facts, kind = entry.facts, kind_of(entry)
     if facts is None:
         return 0
     if kind == "decision":

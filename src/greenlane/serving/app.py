@@ -34,7 +34,8 @@ from greenlane.serving.rate import RateLimit
 from greenlane.wiring import System
 
 PAGE_MAX: Final = 100
-SCANNED_MAX: Final = 10_000
+SCANNED_MAX: Final = 1_000
+"""Entries looked at for one page: decisions wait meanwhile, so a page may come back short, with a cursor to go on."""
 REPLAYED_MAX: Final = 1000
 ATTEMPT_FIELDS: Final = all_field_names(Attempt)
 OUTCOME_FIELDS: Final = all_field_names(Outcome)
@@ -53,7 +54,7 @@ class TakenList(Struct, frozen=True):
 
 
 class Event(Struct, frozen=True, omit_defaults=True):
-    """One line of a payment's timeline."""
+    """One line of a payment's timeline. What an entry said stays for as long as its day does not retire."""
 
     id: str
     type: str
@@ -323,7 +324,7 @@ class Doors:
             type=entry.kind,
             occurred_at=format_rfc3339(entry.occurred_us),
             observed_at=format_rfc3339(entry.ingest_us),
-            decision=self.decision(entry) if entry.kind == SOURCE else None,
+            decision=self.decision(entry) if entry.kind == SOURCE and entry.payload else None,
             outcome=outcome,
         )
 

@@ -20,6 +20,8 @@ Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 JSON: Final = b"application/json"
+SLOW_MAX: Final = 4
+"""Slow requests under way at once; each takes its share of the interpreter from the decisions."""
 
 
 class Request(NamedTuple):
@@ -114,6 +116,14 @@ def body_too_large(limit: int) -> LimitExceeded:
     )
 
 
+def too_many_slow() -> LimitExceeded:
+    error = LimitExceeded(
+        f"{SLOW_MAX} requests of this kind are under way", code="too_many_slow", hint="wait for one to be answered"
+    )
+    error.status = 429
+    return error
+
+
 async def send_reply(send: Send, reply: Reply) -> None:
     headers = [(b"content-type", reply.content_type), (b"content-length", b"%d" % len(reply.body)), *reply.headers]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
@@ -160,6 +170,7 @@ class Door:
         self.body_max, self.durable = body_max, durable
         self.on_start, self.on_stop, self.on_error = on_start, on_stop, on_error or (lambda *_: None)
         self.on_refusal = on_refusal
+        self.slow_now = 0
 
     def find(self, method: str, path: str) -> tuple[Handler | Slow | None, frozenset[str]]:
         """The handler, or None with the methods that this path does take."""
@@ -201,7 +212,13 @@ class Door:
             return self.told(request, error)
 
     async def slowly(self, slow: Slow, request: Request) -> Reply:
-        prepared = await asyncio.get_running_loop().run_in_executor(None, self.answer, slow.handler, request)
+        if self.slow_now >= SLOW_MAX:
+            raise too_many_slow()
+        self.slow_now += 1
+        try:
+            prepared = await asyncio.get_running_loop().run_in_executor(None, self.answer, slow.handler, request)
+        finally:
+            self.slow_now -= 1
         if prepared is not None or slow.then is None:
             return prepared or Reply(204, b"")
         return self.answer(slow.then, request)

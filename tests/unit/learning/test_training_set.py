@@ -120,6 +120,18 @@ def test_what_was_stopped_has_no_label_and_keeps_its_row():
     assert found.manifest["states"]["declined"] == 1
 
 
+def test_what_was_heard_before_its_payment_counts_as_if_it_had_come_after():
+    shop = Shop()
+    shop.say("review", "cancelled", result="failed")
+    shop.say("abandoned", "left")
+    shop.say("authorization", "declined", approved=False)
+    shop.say("authorization", "approved", approved=True)
+    shop.say("abandoned", "approved")
+    for name in ("cancelled", "left", "declined", "approved"):
+        shop.pay(name, approved=None)
+    assert states(shop.rows()) == ["review_cancelled", "abandoned", "declined", "good"]
+
+
 def test_a_reported_payment_went_through_whatever_else_was_heard():
     shop = Shop()
     shop.pay("a", approved=False)

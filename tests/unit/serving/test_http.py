@@ -137,6 +137,20 @@ def test_what_is_slow_runs_elsewhere_and_its_second_half_here() -> None:
     assert ask("POST", "/unprepared", b"1")[0] == 422
 
 
+def test_more_slow_requests_than_are_allowed_at_once_are_429(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("greenlane.serving.http.SLOW_MAX", 0)
+    status, told, headers = ask("GET", "/slow", b"1")
+    assert (status, told["code"], headers["retry-after"]) == (429, "too_many_slow", "1")
+
+
+def test_a_slow_request_that_failed_makes_room_for_the_next() -> None:
+    door = Door(ROUTES, body_max=10, durable=None)
+    request = Request("POST", "/unprepared", "", {}, b"")
+    for _ in range(5):
+        assert asyncio.run(door.slowly(Slow(refuse, then=echo), request)).status == 422
+    assert door.slow_now == 0
+
+
 def test_an_answer_waits_for_what_must_be_durable() -> None:
     waited: list[int] = []
 
