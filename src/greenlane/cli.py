@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from shutil import which
 from typing import Annotated, Any
 
 import msgspec
@@ -302,12 +303,15 @@ def evaluate_fraud_(
     as_json: Json = False,
 ) -> None:
     """Judge a stored model on a window of the journal. Take a window it was not trained on."""
-    from greenlane.jobs.training import Plan, evaluate_fraud, figures
+    from greenlane.jobs.training import Plan, evaluate_fraud, figures, learned_until
 
+    plan = Plan(day(first), day(to), day(cut))
     with progress("evaluating") as tell:
-        model_id, evaluation = evaluate_fraud(
-            data, Plan(day(first), day(to), day(cut)), model_id=model, report=report, progress=tell
-        )
+        model_id, evaluation = evaluate_fraud(data, plan, model_id=model, report=report, progress=tell)
+    until = learned_until(data, model_id, plan)
+    if until:
+        said = f"{model_id} learned from payments until {until}: on those it looks better than it is"
+        err.print(f"careful: {said}\n  hint: --from the day after", markup=False, soft_wrap=True)
     if as_json:
         show_json({"model": model_id, "evaluation": evaluation.record()})
     else:
@@ -473,18 +477,19 @@ def show_demo(shown: Any, directory: Path, url: str, key: str, *, stays: bool) -
         "reported fraud bps",
         "false declines %",
         "net EUR per 1,000",
-        "Greenlane's lead",
+        "Greenlane's lead, EUR",
     ]
     print_table(f"{shown.payments} live payments, true expected values, 95 % intervals", columns, rows)
     out.print(f"decided: {', '.join(f'{n} {name}' for name, n in sorted(shown.interventions.items()))}")
     out.print(f"over HTTP: p50 {shown.latency_ms_p50:.2f} ms, p99 {shown.latency_ms_p99:.2f} ms, one connection")
     out.print("Where to look next:")
-    server = f"{url}/docs  the API" if stays else f"greenlane serve --data {directory}  the server again"
+    greenlane = "greenlane" if which("greenlane") else sys.argv[0]
+    server = f"{url}/docs  the API" if stays else f"{greenlane} serve --data {directory}  the server again"
     for line in (
         f"  {directory / 'fraud.html'}  how good the model is, with plots",
         f"  {server}; key: {key}",
-        f"  greenlane replay --data {directory} --sample 1000  every decision, recomputed",
-        f"  greenlane features verify --data {directory} --sample 2000  served features against SQL",
+        f"  {greenlane} replay --data {directory} --sample 1000  every decision, recomputed",
+        f"  {greenlane} features verify --data {directory} --sample 2000  served features against SQL",
     ):
         out.print(line, markup=False, soft_wrap=True)
 

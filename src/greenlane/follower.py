@@ -61,6 +61,8 @@ class Follower:
     def __init__(self, reader: Reader, *, tell: Callable[[str], None], admin: Client | None):
         self.reader, self.tell, self.admin = reader, tell, admin
         self.parity = Parity()
+        self.closed: list[tuple[str, int]] = []
+        """Days that became files, with their entries, and were not told yet."""
         self.saved_at = time.monotonic()
         self.engine, self.position = self.begin()
 
@@ -89,7 +91,17 @@ class Follower:
             if time.monotonic() - self.saved_at >= self.reader.settings.snapshot_every_s:
                 self.keep()
             folded += self.close_next_day()
+        if not folded:
+            self.tell_closed()
         return folded
+
+    def tell_closed(self) -> None:
+        """One line for all that was closed since the last time: after an import these are months."""
+        if self.closed:
+            days, rows = [name for name, _ in self.closed], sum(rows for _, rows in self.closed)
+            named = f"{days[0]}" if len(days) == 1 else f"{len(days)} days from {days[0]} to {days[-1]}"
+            self.tell(f"closed {named}: {rows:,} entries")
+            self.closed.clear()
 
     def close(self) -> None:
         self.engine.close()
@@ -138,7 +150,7 @@ class Follower:
         try:
             entries = self.reader.store.read(after_seq=day.first_seq - 1, upto_seq=day.last_seq)
             file = table.write_day(path, entries)
-            self.tell(f"closed {day.name}: {file.rows} entries, {file.sha256[:12]}")
+            self.closed.append((day.name, file.rows))
             table.load_days(self.days_within_reach(path))
             self.check_day(day, table)
         finally:

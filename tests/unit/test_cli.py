@@ -4,6 +4,7 @@ import json
 import socket
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from small_shop import attempt, shop_in
@@ -13,6 +14,8 @@ from greenlane import __version__
 from greenlane.cli import app, main, show_demo
 from greenlane.decide import decide
 from greenlane.demo import Line, Shown
+from greenlane.jobs import training
+from greenlane.payments.times import DAY_US
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +107,15 @@ def test_a_missing_train_extra_is_told_before_the_work(
     monkeypatch.setitem(sys.modules, "lightgbm", None)
     monkeypatch.setattr("sys.argv", ["greenlane", "train", "fraud", "--data", str(data)])
     assert "pip install" in told(capsys)
+
+
+def test_a_window_that_a_model_learned_from_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Kept:
+        training_set: ClassVar = {"to_us": DAY_US}
+
+    monkeypatch.setattr(training, "read_manifest", lambda path: Kept)
+    assert training.learned_until(tmp_path, "mdl_1", training.Plan()).startswith("1970-01-02")
+    assert training.learned_until(tmp_path, "mdl_1", training.Plan(from_us=DAY_US)) == ""
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> str:

@@ -84,7 +84,7 @@ def test_days_that_closed_become_files_and_the_open_one_does_not(shop: System) -
         pass
     names = sorted(path.name for path in shop.places.days.glob("*.parquet"))
     assert names == ["1970-01-01.parquet", "2026-09-21.parquet", "2026-09-22.parquet"], "the clock started at 0"
-    assert [line.split(":")[0] for line in said] == [f"closed {name[:10]}" for name in names]
+    assert [line.split(":")[0] for line in said] == ["closed 3 days from 1970-01-01 to 2026-09-22"]
     assert [(told["subject"], told["after"]["mismatches"]) for told in admin.told] == [("parity", 0)] * 3
 
 

@@ -26,8 +26,9 @@ from greenlane.learning.maturity import Maturity, learn_maturity, loss_rows
 from greenlane.learning.publish import Provenance, calibrated, publish
 from greenlane.learning.report import html
 from greenlane.learning.training_set import TrainingSet, build
+from greenlane.models.artefact import read_manifest
 from greenlane.models.fraud_model import FraudModel
-from greenlane.payments.times import DAY_US
+from greenlane.payments.times import DAY_US, format_rfc3339
 from greenlane.ports.journal import Entry
 from greenlane.replay import width_of
 from greenlane.wiring import Places, Progress, Reader, complete_from, is_running, load_model, open_reader, open_system
@@ -65,9 +66,10 @@ class Trained:
     @property
     def summary(self) -> str:
         found = self.evaluation
+        verdict = "calibration undecided" if found.verdict == "undecided" else found.verdict
         return (
             f"average precision {found.average_precision.value:.3f} on {found.rows} held-out payments with "
-            f"{found.events} reported frauds, {found.verdict}"
+            f"{found.events} reported frauds, {verdict}"
         )
 
 
@@ -221,6 +223,12 @@ def evaluate_fraud(
     if report is not None:
         write_report(report, evaluation, facts={"model": model_id, **found.manifest})
     return model_id, evaluation
+
+
+def learned_until(directory: Path, model_id: str, plan: Plan) -> str:
+    """When the training window of a stored model ended, where the plan's window begins before that; else nothing."""
+    until_us = int(read_manifest(Places(directory).models / model_id).training_set.get("to_us", 0))
+    return format_rfc3339(until_us) if (plan.from_us or 0) < until_us else ""
 
 
 def predicted(model: FraudModel, examples: Examples) -> tuple[Any, Any]:

@@ -30,6 +30,9 @@ def hashed(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
+KEY_HINT: Final = "send `Authorization: Bearer glk_...`; `greenlane keys create` makes a key"
+
+
 class KeyFile:
     """The keys of one data directory.
 
@@ -102,7 +105,7 @@ class KeyFile:
         digest = hashed(key) if bearer.lower() == "bearer" else ""
         stored = self.known.get(digest) or self.mine.get(digest)
         if stored is None:
-            raise refused(401, "invalid_key", "no valid API key", "send `Authorization: Bearer glk_...`")
+            raise refused(401, "invalid_key", "no valid API key", KEY_HINT)
         if scope not in stored.scopes and "admin" not in stored.scopes:
             raise refused(403, "missing_scope", f"this key may not {scope}", f"use a key with the scope {scope!r}")
         return stored
