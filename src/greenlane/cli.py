@@ -373,6 +373,37 @@ def experiments_plan(
     print_table(f"{metric}: {baseline:g}, a change of {change:g} with power {power:g}", columns, table)
 
 
+@experiments_app.command("validate")
+def experiments_validate(
+    replications: Annotated[int, typer.Option(min=50, help="Simulated experiments per case.")] = 2_000,
+    seed: Annotated[int, typer.Option(help="Of the simulated experiments.")] = 0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the cases to this file, as JSON.")] = None,
+) -> None:
+    """Prove that the intervals keep their promise: thousands of simulated experiments whose truth is known.
+
+    Exit status 1 where a case misses its target.
+    """
+    from greenlane.experiments.validate import validate
+
+    with progress("simulating experiments") as tell:
+        found = list(validate(replications, seed=seed, progress=tell))
+    if json_file:
+        json_file.write_bytes(msgspec.json.format(msgspec.json.encode({"cases": [case for _, case in found]})))
+    rows = [
+        (
+            case.name,
+            f"{100 * case.coverage:.1f}",
+            study.target(),
+            f"{case.width_ratio:.2f}",
+            "" if study.passes(case) else "missed",
+        )
+        for study, case in found
+    ]
+    print_table(f"{replications:,} replications each", ["case", "coverage %", "target", "width", ""], rows)
+    if not all(study.passes(case) for study, case in found):
+        raise typer.Exit(1)
+
+
 def day(text: str | None) -> int | None:
     """The start of a UTC day, or an RFC 3339 time, in microseconds."""
     from greenlane.payments.times import parse_rfc3339

@@ -12,28 +12,29 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Effect:
-    """An estimate with its two-sided interval and p-value. Every field is an array over independent experiments."""
+class Lift:
+    """An estimate and its error. Every field is an array over independent experiments."""
 
     estimate: Floats
-    low: Floats
-    high: Floats
     se: Floats
-    p_value: Floats
+    dof: Floats
     units: Floats
     """Of both arms together."""
 
 
-def compare(a: Moments, b: Moments, *, relative: bool = False, alpha: float = 0.05, theta: ArrayLike = 0.0) -> Effect:
-    """b against a: by Welch's t (1947), in the metric's own units, or as a share of |a| by the delta method.
+@dataclass(frozen=True, eq=False)
+class Effect(Lift):
+    """With its two-sided interval and p-value."""
 
-    The p-value belongs to the interval that is shown: a relative lift is tested with the relative standard error.
-    `theta` is the slope of a covariate (`adjusted`).
+    low: Floats
+    high: Floats
+    p_value: Floats
 
-    >>> a, b = Moments.of_proportion(86_120, 100_000), Moments.of_proportion(86_590, 100_000)
-    >>> lift = compare(a, b)
-    >>> round(float(lift.estimate), 4), round(float(lift.p_value), 4)
-    (0.0047, 0.0022)
+
+def lift(a: Moments, b: Moments, *, relative: bool = False, theta: ArrayLike = 0.0) -> Lift:
+    """b against a, in the metric's own units, or as a share of |a| by the delta method.
+
+    `theta` is the slope of a covariate (`slope`). Degrees of freedom are those of Welch (1947).
     """
     shift = np.asarray(theta, np.float64) * (b.mean[..., 2] - a.mean[..., 2])
     share = a.count / (a.count + b.count)
@@ -45,17 +46,39 @@ def compare(a: Moments, b: Moments, *, relative: bool = False, alpha: float = 0.
         if relative:
             estimate = estimate / np.abs(value_a)
             variance = var_b / value_a**2 + var_a * value_b**2 / value_a**4
-    return effect_of(estimate, np.sqrt(variance), dof=dof, units=a.count + b.count, alpha=alpha)
+    return Lift(np.asarray(estimate), np.sqrt(variance), np.asarray(dof), np.asarray(a.count + b.count))
 
 
-def effect_of(estimate: Floats, se: Floats, *, dof: Floats, units: Floats, alpha: float) -> Effect:
-    """Student's interval; where nothing varies the degrees are unknown and the interval is the whole line."""
-    known = (se > 0.0) & np.isfinite(dof) & (dof > 0.0) & np.isfinite(se)
-    degrees = np.where(known, dof, 1.0)
-    half = np.where(known, student_quantile(alpha, degrees) * se, np.inf)
+def compare(a: Moments, b: Moments, *, relative: bool = False, alpha: float = 0.05, theta: ArrayLike = 0.0) -> Effect:
+    """The lift with Student's interval, for one look.
+
+    The p-value belongs to the interval that is shown: a relative lift is tested with the relative standard error.
+
+    >>> a, b = Moments.of_proportion(86_120, 100_000), Moments.of_proportion(86_590, 100_000)
+    >>> found = compare(a, b)
+    >>> round(float(found.estimate), 4), round(float(found.p_value), 4)
+    (0.0047, 0.0022)
+    """
+    found = lift(a, b, relative=relative, theta=theta)
+    known = (found.se > 0.0) & np.isfinite(found.dof) & (found.dof > 0.0) & np.isfinite(found.se)
+    degrees = np.where(known, found.dof, 1.0)
+    half = np.where(known, student_quantile(alpha, degrees) * found.se, np.inf)
     with np.errstate(divide="ignore", invalid="ignore"):
-        p_value = np.where(known, student_beyond(estimate / se, degrees), 1.0)
-    return Effect(*(np.asarray(field) for field in (estimate, estimate - half, estimate + half, se, p_value, units)))
+        p_value = np.where(known, student_beyond(found.estimate / found.se, degrees), 1.0)
+    return between(found, half, p_value)
+
+
+def between(found: Lift, half: Floats, p_value: Floats) -> Effect:
+    """The estimate, half a width to each side; where nothing varies `half` is infinite, and nothing is claimed."""
+    low, high = found.estimate - half, found.estimate + half
+    return Effect(found.estimate, found.se, found.dof, found.units, np.asarray(low), np.asarray(high), p_value)
+
+
+def slope(a: Moments, b: Moments) -> Floats:
+    """Of the metric on the covariate, pooled over both arms; 0 where the covariate never varies."""
+    (cross_a, spread_a), (cross_b, spread_b) = a.covariance_with_covariate(), b.covariance_with_covariate()
+    cross, spread = np.asarray(cross_a + cross_b), spread_a + spread_b
+    return np.divide(cross, spread, out=np.zeros_like(cross), where=spread > 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +90,10 @@ class Adjusted:
     pre_period: Effect
     """Arms compared on the covariate itself: an effect before the start means broken arms or a leak."""
     theta: Floats
-    correlation: Floats
-    """Of covariate and metric: the variance shrinks by its square."""
+
+    def variance_left(self) -> Floats:
+        """Share of the plain variance that the covariate did not explain."""
+        return np.asarray((self.adjusted.se / self.plain.se) ** 2)
 
 
 def adjusted(a: Moments, b: Moments, *, relative: bool = False, alpha: float = 0.05) -> Adjusted:
@@ -82,18 +107,12 @@ def adjusted(a: Moments, b: Moments, *, relative: bool = False, alpha: float = 0
     >>> bool(found.adjusted.se < found.plain.se / 5), round(float(found.adjusted.estimate), 9)
     (True, 1.0)
     """
-    (cross_a, spread_a), (cross_b, spread_b) = a.covariance_with_covariate(), b.covariance_with_covariate()
-    cross, spread = cross_a + cross_b, spread_a + spread_b
-    theta = np.divide(cross, spread, out=np.zeros_like(cross), where=spread > 0.0)
-    own = (a.variance() * a.count + b.variance() * b.count) * (a.count + b.count) / 2.0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        correlation = np.where(spread > 0.0, cross / np.sqrt(spread * own), 0.0)
+    theta = slope(a, b)
     return Adjusted(
         plain=compare(a, b, relative=relative, alpha=alpha),
         adjusted=compare(a, b, relative=relative, alpha=alpha, theta=theta),
         pre_period=compare(covariate_of(a), covariate_of(b), alpha=alpha),
         theta=theta,
-        correlation=correlation,
     )
 
 

@@ -28,16 +28,17 @@ def cluster_bootstrap(
     if min(a[0].shape[-1], b[0].shape[-1]) < 2:
         raise InputError("a cluster bootstrap needs two clusters in each arm")
     rng = np.random.default_rng(seed)
-    estimate = lift(a[0].sum(-1) / a[1].sum(-1), b[0].sum(-1) / b[1].sum(-1), relative=relative)
-    again = lift(redrawn(a, rng, replicates), redrawn(b, rng, replicates), relative=relative)
+    estimate = change(a[0].sum(-1) / a[1].sum(-1), b[0].sum(-1) / b[1].sum(-1), relative=relative)
+    again = change(redrawn(a, rng, replicates), redrawn(b, rng, replicates), relative=relative)
     low, high = np.quantile(again, [alpha / 2.0, 1.0 - alpha / 2.0], axis=-1)
     below = (again <= 0.0).mean(axis=-1)
     p_value = np.clip(2.0 * np.minimum(below, 1.0 - below), 1.0 / replicates, 1.0)
     units = np.full_like(estimate, a[0].shape[-1] + b[0].shape[-1])
-    return Effect(estimate, np.asarray(low), np.asarray(high), again.std(axis=-1, ddof=1), p_value, units)
+    dof = np.full_like(estimate, np.inf)
+    return Effect(estimate, again.std(axis=-1, ddof=1), dof, units, np.asarray(low), np.asarray(high), p_value)
 
 
-def lift(a: Floats, b: Floats, *, relative: bool) -> Floats:
+def change(a: Floats, b: Floats, *, relative: bool) -> Floats:
     return np.asarray((b - a) / np.abs(a) if relative else b - a)
 
 

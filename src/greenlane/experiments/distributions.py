@@ -107,13 +107,15 @@ def beta_fraction(x: Floats, *, a: Floats, b: Floats) -> Floats:
             d = 1.0 / np.where(np.abs(1.0 + term * d) < tiny, tiny, 1.0 + term * d)
             c = np.where(np.abs(1.0 + term / c) < tiny, tiny, 1.0 + term / c)
             value = value * (c * d)
-        if np.all(np.abs(c * d - 1.0) < 1e-15):
+        if not np.any(np.abs(c * d - 1.0) > 1e-14):
             break
     return value
 
 
 def student_quantile(alpha: float, dof: ArrayLike) -> Floats:
     """t with P(|T| > t) = alpha, by Newton's steps from the normal quantile and its expansion in 1/dof.
+
+    Steps square the error, so one below 1e-9 was the last that was needed.
 
     >>> [round(float(t), 4) for t in student_quantile(0.05, np.array([1.0, 10.0, 1e6]))]
     [12.7062, 2.2281, 1.96]
@@ -124,7 +126,7 @@ def student_quantile(alpha: float, dof: ArrayLike) -> Floats:
     for _ in range(60):
         step = (student_beyond(t, degrees) - alpha) / (2.0 * student_density(t, degrees))
         t = t + step
-        if np.all(np.abs(step) < 1e-12 * np.abs(t)):
+        if not np.any(np.abs(step) > 1e-9 * np.abs(t)):
             break
     return np.asarray(t)
 

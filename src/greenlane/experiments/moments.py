@@ -106,8 +106,10 @@ class Moments:
     def variance(self, theta: ArrayLike = 0.0) -> Floats:
         """Of the metric (adjusted by `theta` times the covariate), squared units of the metric."""
         g = self.gradient(theta)
-        spread = np.einsum("...i,...ij,...j->...", g, self.comoment, g) / (self.count - self.ddof)
-        return np.asarray(np.maximum(spread, 0.0) / self.count)
+        spread = ((self.comoment @ g[..., None])[..., 0] * g).sum(axis=-1)
+        freedom = self.count - self.ddof
+        known = np.divide(np.maximum(spread, 0.0), freedom * self.count, out=np.zeros_like(spread), where=freedom > 0.0)
+        return np.asarray(known)
 
 
 def cluster_sums(place: NDArray[np.int64], rows: Floats) -> Floats:

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from greenlane.experiments.ab import Effect
+from greenlane.experiments.ab import Effect, Lift, between
 from greenlane.experiments.distributions import normal_below
 
 Floats = NDArray[np.float64]
@@ -40,7 +40,7 @@ def standard_errors(units: ArrayLike, *, planned: float, alpha: float = 0.05) ->
     return np.asarray(np.sqrt(2.0 * (1.0 + 1.0 / time) * (0.5 * np.log1p(time) - log(alpha))))
 
 
-def always_valid(effect: Effect, *, planned: float, alpha: float = 0.05) -> Effect:
+def always_valid(found: Lift, *, planned: float, alpha: float = 0.05) -> Effect:
     """The same estimate with an interval and a p-value that may be looked at after every unit.
 
     `planned` counts the units of both arms together and is fixed before the start: a sequence tuned to another size is
@@ -53,13 +53,11 @@ def always_valid(effect: Effect, *, planned: float, alpha: float = 0.05) -> Effe
     >>> bool(seen.low < 0.0 < lift.low), round(float(seen.p_value), 3)
     (False, 0.047)
     """
-    known = (effect.units >= UNITS_MIN) & (effect.se > 0.0) & np.isfinite(effect.se)
-    half = np.where(known, standard_errors(effect.units, planned=planned, alpha=alpha) * effect.se, np.inf)
-    z = np.where(known, effect.estimate / np.where(known, effect.se, 1.0), 0.0)
-    evidence = log_evidence(z, effect.units, planned=planned, alpha=alpha)
-    p_value = np.where(known, np.exp(-np.maximum(evidence, 0.0)), 1.0)
-    estimate = effect.estimate
-    return Effect(estimate, np.asarray(estimate - half), np.asarray(estimate + half), effect.se, p_value, effect.units)
+    known = (found.units >= UNITS_MIN) & (found.se > 0.0) & np.isfinite(found.se)
+    half = np.where(known, standard_errors(found.units, planned=planned, alpha=alpha) * found.se, np.inf)
+    z = np.where(known, found.estimate / np.where(known, found.se, 1.0), 0.0)
+    evidence = log_evidence(z, found.units, planned=planned, alpha=alpha)
+    return between(found, half, np.where(known, np.exp(-np.maximum(evidence, 0.0)), 1.0))
 
 
 def log_evidence(z: Floats, units: Floats, *, planned: float, alpha: float) -> Floats:

@@ -1,0 +1,60 @@
+"""What pauses an arm: harm that can be seen in time, looked at after every unit, with false alarms inside a budget.
+
+A guardrail acts on what exists now: approval, challenge rate, latency, the expected loss under a frozen reference
+model, reports at equal cohort age. Matured disputes come too late to pause anything and are read at the end.
+"""
+
+from math import log
+from typing import Literal
+
+import numpy as np
+from msgspec import Struct
+
+from greenlane.experiments.ab import lift
+from greenlane.experiments.moments import Moments
+from greenlane.experiments.sequences import UNITS_MIN, log_evidence_above
+
+
+class Guardrail(Struct, frozen=True, kw_only=True):
+    metric: str
+    harm: Literal["rise", "fall"]
+    tolerated: float = 0.0
+    """A change this large, in the metric's units, is still accepted."""
+    planned: int
+    """Units of both arms together, fixed before the start."""
+    budget: float = 0.01
+    """Probability of ever pausing an arm that does no harm beyond what is tolerated."""
+
+
+class Watch(Struct, frozen=True):
+    """One look."""
+
+    harm: float
+    """How much worse than control, in the metric's units; negative: better."""
+    p_value: float
+    """Always valid: keep looking as often as you like."""
+    pause: bool
+
+
+def watch(rail: Guardrail, control: Moments, treatment: Moments) -> Watch:
+    """
+    >>> rail = Guardrail(metric="approval", harm="fall", tolerated=0.002, planned=20_000)
+    >>> watch(rail, Moments.of_proportion(8_700, 10_000), Moments.of_proportion(8_300, 10_000)).pause
+    True
+    """
+    found = lift(control, treatment)
+    harm = float(found.estimate) * (1.0 if rail.harm == "rise" else -1.0)
+    if float(found.units) < UNITS_MIN or not float(found.se) > 0.0:
+        return Watch(harm, 1.0, False)
+    z = np.asarray((harm - rail.tolerated) / found.se)
+    evidence = float(log_evidence_above(z, found.units, planned=rail.planned, alpha=rail.budget))
+    return Watch(harm, float(np.exp(-max(evidence, 0.0))), evidence > -log(rail.budget))
+
+
+def forbidden(count: int) -> Watch:
+    """Things that must not happen at all, such as a retry that a scheme forbids: one is enough.
+
+    >>> forbidden(0).pause, forbidden(1).pause
+    (False, True)
+    """
+    return Watch(float(count), 0.0 if count else 1.0, count > 0)
