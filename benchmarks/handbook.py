@@ -165,7 +165,7 @@ def check_published(raw: Path, rows: TrainingSet) -> dict[str, int]:
 
 
 def week_of(rows: TrainingSet, first_day: date) -> Week:
-    """The protocol's split: a card is known to be compromised by frauds of the training week, or once labels are due."""
+    """The split of the protocol: frauds of the training week, and those whose labels are due, make a card known."""
     day = rows.at_us // DAY_US
     start = (first_day - date(1970, 1, 1)).days
     train = np.flatnonzero((day >= start - DELAY_DAYS - TRAIN_DAYS) & (day < start - DELAY_DAYS))
