@@ -81,8 +81,8 @@ def decide(attempt: Attempt, *, lane: Lane, event_id: str, body_hash: bytes) -> 
     payment_us = lane.journal.payment_us(attempt.payment.id)
     facts = lane.freeze(attempt, ingest_us=moment.ingest_us, payment_us=payment_us)
     kept = redacted(attempt, facts)
-    earlier = earlier_decisions(attempt, lane.journal)
-    known = read(facts, moment, earlier, lane=lane)
+    earlier = earlier_decisions(attempt.attempt_id, lane.journal)
+    known = read(facts, moment, earlier, lane=lane, mode=attempt.mode)
     believed = believe(known, lane=lane)
     chosen = chosen_of(kept, facts, believed, lane=lane, known=known, moment=moment, started_ns=started_ns)
     record = DecisionRecord(
@@ -101,10 +101,8 @@ def decide(attempt: Attempt, *, lane: Lane, event_id: str, body_hash: bytes) -> 
     return append(record, facts, lane=lane, moment=moment, event_id=event_id, body_hash=body_hash), record
 
 
-def earlier_decisions(attempt: Attempt, journal: Sequencer) -> list[Entry]:
-    """Of this attempt at this payment: another payment under the same attempt id was another payer's."""
-    entries, payment_id = journal.entries("attempt", attempt.attempt_id), attempt.payment.id
-    return [e for e in entries if e.kind == SOURCE and e.facts is not None and e.facts.payment_id == payment_id]
+def earlier_decisions(attempt_id: str, journal: Sequencer) -> list[Entry]:
+    return [e for e in journal.entries("attempt", attempt_id) if e.kind == SOURCE]
 
 
 def attempt_no(facts: Facts, earlier: list[Entry], journal: Sequencer) -> int:
@@ -115,12 +113,15 @@ def attempt_no(facts: Facts, earlier: list[Entry], journal: Sequencer) -> int:
     return 1 + len({e.facts.attempt_id for e in known if e.facts is not None and e.facts.attempt_id})
 
 
-def read(facts: Facts, moment: Moment, earlier: list[Entry], *, lane: Lane) -> Known:
-    """A later stage of an attempt uses the vector of its first: nothing new happened but the answer it brings."""
+def read(facts: Facts, moment: Moment, earlier: list[Entry], *, lane: Lane, mode: str) -> Known:
+    """A later stage of an attempt uses the vector of its first: nothing new happened but the answer it brings.
+
+    A live decision after a shadow one is no later stage.
+    """
     width = len(INPUTS) + len(lane.features.features.columns)
     for entry in earlier:
         record = record_of(entry)
-        if record.known and record.release == lane.release:
+        if record.known and record.release == lane.release and record.attempt.mode == mode:
             vector = unpack(record.known, width)
             return Known(vector, record.vector_of or decision_id(entry.generation, entry.seq), "fresh")
     evicted = lane.features.evicted
@@ -169,15 +170,16 @@ def chosen_of(
 def append(
     record: DecisionRecord, facts: Facts, *, lane: Lane, moment: Moment, event_id: str, body_hash: bytes
 ) -> Entry:
-    chosen = record.chosen.action
+    chosen, shadow = record.chosen.action, record.attempt.mode == "shadow"
+    acted = facts if shadow else replace(facts, intervention=chosen.intervention, route_id=chosen.route)
     draft = Draft(
         kind=SOURCE,
         source=SOURCE,
         event_id=event_id,
         body_hash=body_hash,
         payload=ENCODER.encode(record),
-        shadow=record.attempt.mode == "shadow",
+        shadow=shadow,
         decision_id=decision_id(moment.next.generation, moment.next.seq),
-        facts=replace(facts, intervention=chosen.intervention, route_id=chosen.route),
+        facts=acted,
     )
     return lane.journal.append(draft, moment=moment)

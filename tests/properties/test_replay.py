@@ -72,7 +72,11 @@ def take(system: System, number: int, step: Any) -> None:
 def asked(step: dict[str, Any]) -> Attempt:
     body = attempt_body(step["payment"], amount=step["amount"], merchant_id=step["merchant"])
     body["payment"]["device"] |= {} if step["proxy"] is None else {"is_proxy": step["proxy"]}
-    body |= {"attempt_id": f"att_{step['attempt']}", "stage": step["stage"], "eligible_routes": step["routes"]}
+    body |= {
+        "attempt_id": f"att_{step['payment']}_{step['attempt']}",
+        "stage": step["stage"],
+        "eligible_routes": step["routes"],
+    }
     body |= {"mode": "shadow" if step["shadow"] else "live"}
     body |= {} if step["status"] is None else {"verification": {"three_ds": {"trans_status": step["status"]}}}
     body |= {} if step["deadline_ms"] is None else {"deadline_ms": step["deadline_ms"]}

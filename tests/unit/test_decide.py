@@ -11,14 +11,11 @@ from small_shop import attempt, attempt_body, risky, shop_in
 from greenlane import decide as online
 from greenlane.decide import decide
 from greenlane.decisions.answer import Decision
-from greenlane.decisions.packing import unpack
 from greenlane.decisions.record import DecisionRecord, answer_of
 from greenlane.errors import InputError
-from greenlane.features.inputs import INPUTS
 from greenlane.merchants.book import Book
 from greenlane.payments.attempt import Attempt
 from greenlane.ports.journal import Entry
-from greenlane.replay import width_of
 from greenlane.wiring import System
 
 NOON = 1_790_000_000_000_000
@@ -96,16 +93,22 @@ def test_a_later_stage_uses_the_vector_of_the_first(shop: System) -> None:
     assert third.vector_of == later.vector_of
 
 
-def test_another_payment_under_the_same_attempt_id_does_not_know_what_the_first_knew(shop: System) -> None:
+def test_an_attempt_of_another_payment_is_refused(shop: System) -> None:
     decided(shop, attempt(11))
-    other = attempt_body(12, amount=77_700) | {"attempt_id": "att_11", "stage": "post_authorization"}
-    entry, record = decided(shop, msgspec.convert(other, Attempt))
+    position = shop.journal.position
+    other = attempt_body(12) | {"attempt_id": "att_11", "stage": "post_authorization"}
+    with pytest.raises(InputError, match="is of payment pay_11") as caught:
+        decided(shop, msgspec.convert(other, Attempt))
+    assert (caught.value.code, caught.value.param) == ("references_differ", "$.attempt_id")
+    assert shop.journal.position == position
+
+
+def test_a_live_decision_after_a_shadow_one_reads_for_itself(shop: System) -> None:
+    shadow, _ = decided(shop, attempt(13, mode="shadow"))
+    assert (shadow.emits, shadow.facts.intervention, shadow.facts.route_id) == (0, "", "")
+    live, record = decided(shop, attempt(13))
     assert (record.vector_of, record.attempt_no) == ("", 1)
-    assert (
-        dict(zip(INPUTS, unpack(record.known, width_of(shop.lane.features.features)), strict=False))["amount_minor"]
-        == entry.facts.amount_minor
-        == 77_700
-    )
+    assert live.emits and live.facts.intervention == record.chosen.action.intervention
 
 
 def test_attempts_of_a_payment_are_counted_from_one(shop: System) -> None:

@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from greenlane.errors import LimitExceeded
+from greenlane.errors import InputError, LimitExceeded
 from greenlane.journal.draft import Draft, Reference
 from greenlane.journal.emits import ATTEMPTS, BITS_OF_KIND
 from greenlane.journal.names import Names
@@ -17,6 +17,22 @@ ABOUT_MAX: Final = 500
 
 TOLD: Final = ("code", "decline_class", "route_id", "intervention", "amount_reporting_minor")
 """What an outcome says itself, over what the payment's facts say."""
+
+
+def refuse_contradiction(draft: Draft, names: Names) -> None:
+    """InputError where the attempt or the decision that the draft names is one of another payment."""
+    reference = draft.refers_to or Reference()
+    payment_id = draft.facts.payment_id if draft.facts else reference.payment_id
+    attempt_id = draft.facts.attempt_id if draft.facts else reference.attempt_id
+    for space, name in (("attempt", attempt_id), ("decision", reference.decision_id)):
+        known = _known(names.rows(space, name)) if name and payment_id else []
+        if known and known[0][1].payment_id != payment_id:
+            raise InputError(
+                f"{space} {name} is of payment {known[0][1].payment_id}, not of {payment_id}",
+                code="references_differ",
+                param=f"$.{space}_id",
+                hint="an attempt has one payment: give each attempt its own id",
+            )
 
 
 def refuse_endless(draft: Draft, names: Names) -> None:

@@ -125,6 +125,7 @@ class Sequencer:
         earlier = self._names.rows("event", draft.source, draft.event_id)
         if earlier:
             return _same_body(earlier[0].entry, draft)
+        past.refuse_contradiction(draft, self._names)
         past.refuse_endless(draft, self._names)
         ingest_us = self._ingest_of(draft, moment)
         self.writer.check_room()

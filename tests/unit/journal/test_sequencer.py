@@ -79,6 +79,16 @@ def test_a_payment_has_an_end(journal: Sequencer, monkeypatch: pytest.MonkeyPatc
     journal.append(decision("d2", facts=facts("pay_2", "att_2"), decision_id="dec_2"))
 
 
+@pytest.mark.parametrize("named", [{"attempt_id": "att_1"}, {"decision_id": "dec_1"}])
+def test_an_outcome_that_names_two_payments_is_refused(journal: Sequencer, named: dict[str, str]) -> None:
+    journal.append(decision())
+    journal.append(decision("d2", facts=facts("pay_2", "att_2"), decision_id="dec_2"))
+    with pytest.raises(InputError, match="is of payment pay_1, not of pay_2"):
+        journal.append(outcome("refund", "r1", refers_to=Reference(payment_id="pay_2", **named)))
+    entry = journal.append(outcome("refund", "r1", refers_to=Reference(payment_id="pay_1", **named)))
+    assert entry.facts is not None and entry.facts.payment_id == "pay_1"
+
+
 def test_a_moment_is_good_for_one_append(journal: Sequencer) -> None:
     moment = journal.now()
     journal.append(decision("d1"), moment=moment)
