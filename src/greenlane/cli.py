@@ -93,7 +93,7 @@ def version() -> None:
 @app.command()
 def serve(
     data: Data,
-    port: Annotated[int, typer.Option(help="0 takes a free port.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free port.")] = 8080,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     follower: Annotated[
         bool, typer.Option(help="Run the follower (snapshots, Parquet, parity) beside the server.")

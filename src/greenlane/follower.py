@@ -192,7 +192,9 @@ class Follower:
         try:
             self.admin.call("POST", "/v1/controls", body, dict[str, Any])
         except (Refused, Unreachable) as error:
-            self.tell(f"the server did not take it: {error}")
+            # a server that has stopped takes its file away: we are about to stop too, and need not complain
+            if isinstance(error, Refused) or self.reader.places.server.exists():
+                self.tell(f"the server did not take it: {error}")
 
 
 def run_follower(directory: Path, *, once: bool, tell: Callable[[str], None]) -> Parity:

@@ -28,7 +28,7 @@ from greenlane.learning.report import html
 from greenlane.learning.training_set import TrainingSet, build
 from greenlane.models.artefact import read_manifest
 from greenlane.models.fraud_model import FraudModel
-from greenlane.payments.times import DAY_US, format_rfc3339
+from greenlane.payments.times import DAY_US, day_of, format_day
 from greenlane.ports.journal import Entry
 from greenlane.replay import width_of
 from greenlane.wiring import Places, Progress, Reader, complete_from, is_running, load_model, open_reader, open_system
@@ -226,9 +226,9 @@ def evaluate_fraud(
 
 
 def learned_until(directory: Path, model_id: str, plan: Plan) -> str:
-    """When the training window of a stored model ended, where the plan's window begins before that; else nothing."""
+    """The day on which a stored model's training window ended, where the plan's begins before that; else nothing."""
     until_us = int(read_manifest(Places(directory).models / model_id).training_set.get("to_us", 0))
-    return format_rfc3339(until_us) if (plan.from_us or 0) < until_us else ""
+    return format_day(day_of(until_us)) if (plan.from_us or 0) < until_us else ""
 
 
 def predicted(model: FraudModel, examples: Examples) -> tuple[Any, Any]:
