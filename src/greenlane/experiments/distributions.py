@@ -1,8 +1,8 @@
 """Normal, Student and chi-square tails and the log of gamma, over arrays: all the special functions this room needs."""
 
-from math import erfc, exp, gamma, inf, log, pi, sqrt
+from math import erfc, exp, gamma, log, pi, sqrt
 from statistics import NormalDist
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -134,8 +134,3 @@ def student_quantile(alpha: float, dof: ArrayLike) -> Floats:
 def student_density(t: Floats, dof: Floats) -> Floats:
     shape = log_gamma_step(dof / 2.0) - 0.5 * np.log(dof * pi)
     return np.asarray(np.exp(shape - (dof + 1.0) / 2.0 * np.log1p(t * t / dof)))
-
-
-def two_sided(z: Any) -> Floats:
-    """P(|Z| > z) for a standard normal Z."""
-    return np.asarray(np.vectorize(lambda one: erfc(min(abs(one), inf) / sqrt(2.0)), otypes=[float])(z))

@@ -1,15 +1,16 @@
 """How large, how long, or how small a change can be seen: before the start, when it can still be changed."""
 
 from math import ceil, sqrt
-from typing import Literal
+from typing import Final, Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from greenlane.errors import InputError
 from greenlane.experiments.distributions import normal_below, normal_quantile
 from greenlane.experiments.sequences import standard_errors
 
 Look = Literal["once, at the end", "at any time"]
+LOOKS: Final[tuple[Look, ...]] = ("once, at the end", "at any time")
 
 
 class Metric(Struct, frozen=True, kw_only=True):
@@ -162,21 +163,12 @@ def plan(metric: Metric, mde: float, *, daily_units: float, reading: Reading | N
     """
     if daily_units <= 0.0:
         raise InputError("a plan needs traffic", code="invalid_plan", param="daily")
-    asked = reading or Reading()
-    looks: tuple[Look, ...] = ("once, at the end", "at any time")
-    ways = [(look, adjusted) for adjusted in (False, metric.correlation != 0.0) for look in looks]
+    ways = [False, True] if metric.correlation else [False]
     return [
-        row(metric, mde, daily_units, reading=replaced(asked, look), adjusted=adjusted)
-        for look, adjusted in unique(ways)
+        row(metric, mde, daily_units, reading=structs.replace(reading or Reading(), look=look), adjusted=adjusted)
+        for adjusted in ways
+        for look in LOOKS
     ]
-
-
-def unique(ways: list[tuple[Look, bool]]) -> list[tuple[Look, bool]]:
-    return list(dict.fromkeys(ways))
-
-
-def replaced(reading: Reading, look: Look) -> Reading:
-    return Reading(alpha=reading.alpha, power=reading.power, treated_share=reading.treated_share, look=look)
 
 
 def row(metric: Metric, mde: float, daily_units: float, *, reading: Reading, adjusted: bool) -> Row:
