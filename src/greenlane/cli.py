@@ -73,7 +73,9 @@ def main() -> None:
 
 @contextmanager
 def progress(label: str) -> Iterator[Any]:
-    """A bar on a terminal, silence elsewhere; yields the callback (done, total)."""
+    """A bar on a terminal, one line elsewhere; yields the callback (done, total)."""
+    if not err.is_terminal:
+        err.print(f"{label} ...")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
         task = bar.add_task(label, total=None)

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
 from greenlane.errors import GreenlaneError
 
@@ -19,6 +19,7 @@ class Metrics:
     """
 
     def __init__(self) -> None:
+        disable_created_metrics()
         self.registry = CollectorRegistry()
         self.decisions = Counter(
             "greenlane_decisions", "Decisions by intervention", ["intervention"], registry=self.registry

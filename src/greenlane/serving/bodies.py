@@ -1,19 +1,23 @@
 """From bytes to types: every way a body can be wrong becomes one error with a path and a hint."""
 
 import re
+from collections.abc import Iterator
 from difflib import get_close_matches
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
 from greenlane.errors import InputError, LimitExceeded
+from greenlane.payments.attempt import Attempt
 from greenlane.payments.guard import refuse_card_data
+from greenlane.payments.outcome import Outcome
 
 T = TypeVar("T")
 PATH: Final = re.compile(r" - at `(?P<path>[^`]+)`$")
 UNKNOWN: Final = re.compile(r"unknown field `(?P<field>[^`]*)`")
 TOO_LONG: Final = re.compile(r"^Expected `array` of length <= [0-9]+")
 MISSING: Final = re.compile(r"missing required field `(?P<field>[^`]*)`")
+ENUM: Final = re.compile(r"Invalid enum value '(?P<value>[^']*)'")
 ID: Final = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -51,7 +55,18 @@ def wrong_shape(message: str, fields: tuple[str, ...]) -> InputError:
         return InputError(
             plain, code="missing_field", param=f"{where}.{missing['field']}", hint="see /docs for the body"
         )
-    return InputError(plain, code="invalid_field", param=where, hint="see /docs for the type of this field")
+    return InputError(plain, code="invalid_field", param=where, hint=hint_for(plain, where))
+
+
+def hint_for(message: str, where: str) -> str:
+    """What a field of the wrong type or value should have been."""
+    wrong = ENUM.search(message)
+    if wrong:
+        near = get_close_matches(wrong["value"], WORDS, n=1, cutoff=0.5)
+        return f"did you mean {near[0]!r}?" if near else "see /docs for the values of this field"
+    if where.endswith("amount"):
+        return "an integer in minor units: 12.99 EUR is 1299"
+    return "see /docs for the type of this field"
 
 
 def idempotency_key(header: str, otherwise: str) -> str:
@@ -89,18 +104,37 @@ def all_field_names(root: type[msgspec.Struct]) -> tuple[str, ...]:
     >>> "last4" in all_field_names(Attempt)
     True
     """
-    seen: dict[str, None] = {}
-    todo: list[Any] = [root]
-    done: set[Any] = set()
+    return tuple(dict.fromkeys(field.encode_name for kind in types_in(root) for field in fields_of(kind)))
+
+
+def all_words(root: type[msgspec.Struct]) -> tuple[str, ...]:
+    """Every literal value that some field of a struct, or of anything in it, may take.
+
+    >>> from greenlane.payments.attempt import Attempt
+    >>> "mastercard" in all_words(Attempt)
+    True
+    """
+    literal = (kind for kind in types_in(root) if get_origin(kind) is Literal)
+    return tuple(dict.fromkeys(str(word) for kind in literal for word in get_args(kind)))
+
+
+def types_in(root: Any) -> Iterator[Any]:
+    """A type and all that it is made of, each once."""
+    todo, done = [root], list[Any]()
     while todo:
         kind = todo.pop()
-        if kind in done:
+        if any(kind is one for one in done):
             continue
-        done.add(kind)
-        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-            for field in msgspec.structs.fields(kind):
-                seen[field.encode_name] = None
-                todo.append(field.type)
-        else:
-            todo.extend(getattr(kind, "__args__", ()))
-    return tuple(seen)
+        done.append(kind)
+        yield kind
+        todo += [field.type for field in fields_of(kind)]
+        if get_origin(kind) is not Literal:
+            todo += get_args(kind)
+
+
+def fields_of(kind: Any) -> tuple[Any, ...]:
+    is_struct = isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    return msgspec.structs.fields(kind) if is_struct else ()
+
+
+WORDS: Final = (*all_words(Attempt), *all_words(Outcome))
