@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from greenlane.decide import Believed, believed_from
 from greenlane.decisions.answer import Versions
-from greenlane.decisions.live import Live
+from greenlane.decisions.live import CHAMPION, Live
 from greenlane.decisions.packing import unpack
 from greenlane.decisions.record import ENCODER, DecisionRecord, decision_id, record_of
 from greenlane.decisions.releases import Releases
@@ -102,6 +102,7 @@ class Replayer:
             self.found.runtime_differs.add(name(entry))
         believed = self.believed(record, made_by)
         self.compare(entry, "fraud_probability_e9", record.fraud_probability_e9, believed.fraud_probability_e9)
+        self.compare(entry, "model", record.model, self.live.aliases.get(CHAMPION, ""))
         self.compare(entry, "reasons", record.reasons, believed.reasons)
         chosen = self.chosen(entry, record)
         for part in Chosen.__struct_fields__:

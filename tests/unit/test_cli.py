@@ -40,7 +40,7 @@ def test_version() -> None:
 
 def test_status_tells_what_a_directory_holds(data: Path) -> None:
     code, said = run("status", "--data", str(data), "--json")
-    found = json.loads(said)
+    found = json.loads(said[said.index("{") :])
     assert (code, found["server_running"], found["days"]) == (0, False, 0)
     assert found["aliases"] == {"fraud/champion": found["models"][0]}
     assert found["entries"] >= 5
@@ -48,7 +48,11 @@ def test_status_tells_what_a_directory_holds(data: Path) -> None:
 
 def test_replay_counts_what_differs(data: Path) -> None:
     code, said = run("replay", "--data", str(data), "--sample", "3", "--json")
-    assert (code, json.loads(said)["decisions"], json.loads(said)["different"]) == (0, 3, 0)
+    assert (
+        code,
+        json.loads(said[said.index("{") :])["decisions"],
+        json.loads(said[said.index("{") :])["different"],
+    ) == (0, 3, 0)
 
 
 def test_keys_are_made_listed_and_revoked(data: Path) -> None:

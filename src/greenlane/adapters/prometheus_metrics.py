@@ -19,7 +19,7 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call] # ships without a type
         self.registry = CollectorRegistry()
         self.decisions = Counter(
             "greenlane_decisions", "Decisions by intervention", ["intervention"], registry=self.registry

@@ -6,6 +6,9 @@ from typing import Any
 
 from greenlane.errors import SettingsError
 
+CONNECTIONS_MAX = 4096
+"""More at once are answered 503: each may hold a body of the largest size."""
+
 
 def run(app: Callable[..., Any], *, host: str, port: int, on_ready: Callable[[int], None] | None = None) -> None:
     """Serves until SIGTERM or SIGINT, finishes what it accepted, then returns. `on_ready` gets the bound port."""
@@ -32,6 +35,7 @@ def run(app: Callable[..., Any], *, host: str, port: int, on_ready: Callable[[in
         server_header=False,
         date_header=False,
         timeout_keep_alive=75,
+        limit_concurrency=CONNECTIONS_MAX,
         timeout_graceful_shutdown=20,
     )
     server = uvicorn.Server(config)

@@ -73,7 +73,7 @@ def _method(method: PaymentMethod, facts: Facts) -> PaymentMethod:
 def _customer(customer: Customer | None) -> Customer | None:
     if customer is None:
         return None
-    return Customer(email_domain=customer.email_domain, account_created=customer.account_created)
+    return Customer(email_domain=customer.email_domain)
 
 
 def _device(device: Device | None) -> Device | None:

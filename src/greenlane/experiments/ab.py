@@ -20,6 +20,8 @@ class Lift:
     dof: Floats
     units: Floats
     """Of both arms together."""
+    base_errors: Floats
+    """Of a relative lift: control's distance from 0 in its own standard errors. Infinite for an absolute one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +45,13 @@ def lift(a: Moments, b: Moments, *, relative: bool = False, theta: ArrayLike = 0
     with np.errstate(divide="ignore", invalid="ignore"):
         dof = (var_a + var_b) ** 2 / (var_a**2 / (a.count - 1.0) + var_b**2 / (b.count - 1.0))
         estimate, variance = value_b - value_a, var_a + var_b
+        base = np.full_like(estimate, np.inf)
         if relative:
+            base = np.abs(value_a) / np.sqrt(var_a)
             estimate = estimate / np.abs(value_a)
             variance = var_b / value_a**2 + var_a * value_b**2 / value_a**4
-    return Lift(np.asarray(estimate), np.sqrt(variance), np.asarray(dof), np.asarray(a.count + b.count))
+    units = a.count + b.count
+    return Lift(*(np.asarray(field) for field in (estimate, np.sqrt(variance), dof, units, base)))
 
 
 def compare(a: Moments, b: Moments, *, relative: bool = False, alpha: float = 0.05, theta: ArrayLike = 0.0) -> Effect:
@@ -70,8 +75,17 @@ def compare(a: Moments, b: Moments, *, relative: bool = False, alpha: float = 0.
 
 def between(found: Lift, half: Floats, p_value: Floats) -> Effect:
     """The estimate, half a width to each side; where nothing varies `half` is infinite, and nothing is claimed."""
-    low, high = found.estimate - half, found.estimate + half
-    return Effect(found.estimate, found.se, found.dof, found.units, np.asarray(low), np.asarray(high), p_value)
+    middle = np.where(np.isinf(half), 0.0, found.estimate)
+    return Effect(
+        estimate=found.estimate,
+        se=found.se,
+        dof=found.dof,
+        units=found.units,
+        base_errors=found.base_errors,
+        low=middle - half,
+        high=middle + half,
+        p_value=p_value,
+    )
 
 
 def slope(a: Moments, b: Moments) -> Floats:

@@ -34,8 +34,9 @@ def cluster_bootstrap(
     below = (again <= 0.0).mean(axis=-1)
     p_value = np.clip(2.0 * np.minimum(below, 1.0 - below), 1.0 / replicates, 1.0)
     units = np.full_like(estimate, a[0].shape[-1] + b[0].shape[-1])
-    dof = np.full_like(estimate, np.inf)
-    return Effect(estimate, again.std(axis=-1, ddof=1), dof, units, np.asarray(low), np.asarray(high), p_value)
+    unknown = np.full_like(estimate, np.inf)
+    se = again.std(axis=-1, ddof=1)
+    return Effect(estimate, se, unknown, units, unknown, np.asarray(low), np.asarray(high), p_value)
 
 
 def change(a: Floats, b: Floats, *, relative: bool) -> Floats:

@@ -19,6 +19,9 @@ Floats = NDArray[np.float64]
 
 UNITS_MIN: Final = 50
 """Below, the central limit says nothing yet and the interval is the whole line."""
+BASE_ERRORS_MIN: Final = 6.0
+"""A relative lift is the whole line until control is so many standard errors from 0: looked at early, a rare event divides
+by almost nothing."""
 
 
 def mixture_rho(alpha: float, planned: float) -> float:
@@ -54,6 +57,7 @@ def always_valid(found: Lift, *, planned: float, alpha: float = 0.05) -> Effect:
     (False, 0.047)
     """
     known = (found.units >= UNITS_MIN) & (found.se > 0.0) & np.isfinite(found.se)
+    known &= found.base_errors >= BASE_ERRORS_MIN
     half = np.where(known, standard_errors(found.units, planned=planned, alpha=alpha) * found.se, np.inf)
     z = np.where(known, found.estimate / np.where(known, found.se, 1.0), 0.0)
     evidence = log_evidence(z, found.units, planned=planned, alpha=alpha)

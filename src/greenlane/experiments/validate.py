@@ -108,6 +108,11 @@ def approval(rng: Rng, shape: tuple[int, int], lift: float) -> Arm:
     return Arm((rng.random(shape) < 0.87 + lift).astype(np.float64), np.ones(shape), np.zeros(shape))
 
 
+def reported(rng: Rng, shape: tuple[int, int], lift: float) -> Arm:
+    """A rare event, such as a fraud report."""
+    return Arm((rng.random(shape) < 0.005 + lift).astype(np.float64), np.ones(shape), np.zeros(shape))
+
+
 def with_history(rng: Rng, shape: tuple[int, int], lift: float) -> Arm:
     """A mean of which the time before explains two thirds."""
     x = rng.standard_gamma(2.0, shape)
@@ -130,6 +135,7 @@ def in_clusters(rng: Rng, shape: tuple[int, int], lift: float) -> Arm:
 
 REVENUE: Final = World(revenue, control=2.0, lift=0.1)
 APPROVAL: Final = World(approval, control=0.87, lift=0.01)
+REPORTED: Final = World(reported, control=0.005, lift=0.0)
 HISTORY: Final = World(with_history, control=2.0, lift=0.1)
 PER_ATTEMPT: Final = World(per_attempt, control=(0.9 + 2 * 0.8 + 3 * 0.7) / 6.0, lift=0.02)
 CLUSTERS: Final = World(in_clusters, control=5.0, lift=0.1)
@@ -328,6 +334,7 @@ STUDIES: Final = (
     Study("ratio, fixed", fixed(PER_ATTEMPT), 0.93, 0.97),
     Study("mean, sequence", peeked(REVENUE), 0.94, always_valid=True),
     Study("share, sequence", peeked(APPROVAL), 0.94, always_valid=True),
+    Study("rare share, sequence", peeked(REPORTED), 0.94, always_valid=True),
     Study("mean, relative, sequence", peeked(REVENUE, relative=True), 0.94, always_valid=True),
     Study("mean, CUPED, sequence", peeked(HISTORY, cuped=True), 0.94, always_valid=True),
     Study("clusters, sequence", peeked(CLUSTERS), 0.94, always_valid=True),

@@ -63,9 +63,9 @@ def hint_for(message: str, where: str) -> str:
     wrong = ENUM.search(message)
     if wrong:
         near = get_close_matches(wrong["value"], WORDS, n=1, cutoff=0.5)
-        return f"did you mean {near[0]!r}?" if near else "see /docs for the values of this field"
+        return f"did you mean {near[0]!r}? See /docs" if near else "see /docs for the values of this field"
     if where.endswith("amount"):
-        return "an integer in minor units: 12.99 EUR is 1299"
+        return "an integer in minor units (12.99 EUR is 1299); see /docs"
     return "see /docs for the type of this field"
 
 

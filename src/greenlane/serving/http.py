@@ -20,6 +20,7 @@ Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 JSON: Final = b"application/json"
+BODY_S_MAX: Final = 30
 SLOW_MAX: Final = 4
 """Slow requests under way at once; each takes its share of the interpreter from the decisions."""
 
@@ -99,15 +100,24 @@ async def read_body(receive: Receive, limit: int) -> bytes:
     if not message.get("more_body", False) and len(body) <= limit:
         return bytes(body)
     parts, size = [body], len(body)
-    while message.get("more_body", False):
-        if size > limit:
-            raise body_too_large(limit)
-        message = await receive()
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
+    async with asyncio.timeout(BODY_S_MAX):
+        while message.get("more_body", False):
+            if size > limit:
+                raise body_too_large(limit)
+            message = await receive()
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
     if size > limit:
         raise body_too_large(limit)
     return b"".join(parts)
+
+
+def too_slow() -> InputError:
+    error = InputError(
+        f"the body took longer than {BODY_S_MAX} s to arrive", code="body_too_slow", hint="send it at once"
+    )
+    error.status = 408
+    return error
 
 
 def body_too_large(limit: int) -> LimitExceeded:

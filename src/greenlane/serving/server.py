@@ -26,7 +26,8 @@ from greenlane.wiring import (
     write_server_file,
 )
 
-RETIRE_EVERY_S = 3600.0
+LOOK_EVERY_S = 10.0
+RETIRE_EVERY_LOOKS = 360
 
 
 def run_server(directory: Path, *, host: str, port: int, with_follower: bool, tell: Callable[[str], None]) -> None:
@@ -36,9 +37,7 @@ def run_server(directory: Path, *, host: str, port: int, with_follower: bool, te
     created = format_rfc3339(system.clock.now_us())
     first_key = "" if keys.stored() else keys.create(GRANTS, created=created)
     application = door(system, keys, on_failure=failure_of(system, tell))
-    children: list[subprocess.Popen[bytes]] = []
-    stopping = threading.Event()
-    retiring = threading.Thread(target=retire, args=(system, stopping, tell), name="retiring", daemon=True)
+    beside = Beside(system, with_follower=with_follower, tell=tell)
 
     def ready(bound_port: int) -> None:
         freeze_memory()
@@ -49,31 +48,60 @@ def run_server(directory: Path, *, host: str, port: int, with_follower: bool, te
         if first_key:
             tell(f"API key, shown once: {first_key}")
             tell(curl_line(url, first_key))
-        if with_follower:
-            children.append(start_follower(system.places))
-        retiring.start()
+        beside.start()
 
     try:
         run_http(application, host=host, port=port, on_ready=ready)
     finally:
-        stopping.set()
         system.places.server.unlink(missing_ok=True)
-        for child in children:
-            child.send_signal(signal.SIGTERM)
-        for child in children:
-            child.wait(timeout=30)
+        beside.stop()
 
 
-def retire(system: System, stopping: threading.Event, tell: Callable[[str], None]) -> None:
-    """Once an hour, beside the answers: what is old and safe in a day file leaves SQLite."""
-    while not stopping.wait(RETIRE_EVERY_S):
+class Beside:
+    """What goes on beside the answers: a follower that runs, and old days that leave SQLite."""
+
+    def __init__(self, system: System, *, with_follower: bool, tell: Callable[[str], None]):
+        self.system, self.with_follower, self.tell = system, with_follower, tell
+        self.follower: subprocess.Popen[bytes] | None = None
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self.run, name="beside", daemon=True)
+
+    def start(self) -> None:
+        self.follow()
+        self.thread.start()
+
+    def stop(self) -> None:
+        self.stopping.set()
+        if self.thread.is_alive():
+            self.thread.join()
+        if self.follower is not None:
+            self.follower.send_signal(signal.SIGTERM)
+            self.follower.wait(timeout=30)
+
+    def run(self) -> None:
+        looks = 0
+        while not self.stopping.wait(LOOK_EVERY_S):
+            looks += 1
+            self.follow()
+            if looks % RETIRE_EVERY_LOOKS == 0:
+                self.retire()
+
+    def follow(self) -> None:
+        """Start the follower, and again where it has ended: without it there are no snapshots, days and parity."""
+        ended = None if self.follower is None else self.follower.poll()
+        if ended is not None:
+            self.tell(f"the follower ended with status {ended}; it is started again")
+        if self.with_follower and (self.follower is None or ended is not None):
+            self.follower = start_follower(self.system.places)
+
+    def retire(self) -> None:
         try:
-            retired = retire_old_days(system)
-        except JournalError as error:  # the journal is closing, or its disk is full: the hot path tells
-            tell(f"nothing retired: {error}")
+            retired = retire_old_days(self.system)
+        except JournalError as error:  # the journal is closing, or its disk is full: the hot path tells it louder
+            self.tell(f"nothing retired: {error}")
             return
         if retired:
-            tell(f"{retired} entries retired into their day files")
+            self.tell(f"{retired} entries retired into their day files")
 
 
 def failure_of(system: System, tell: Callable[[str], None]) -> Callable[[Request, Exception], None]:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from greenlane.errors import InputError
-from greenlane.experiments.ab import adjusted, compare
+from greenlane.experiments.ab import adjusted, compare, lift
 from greenlane.experiments.bootstrap import cluster_bootstrap
 from greenlane.experiments.moments import Moments
 from greenlane.experiments.multiple import benjamini_hochberg, holm
@@ -106,3 +106,19 @@ def test_many_questions_cost_each_of_them_something():
     p = [0.001, 0.008, 0.039, 0.041, 0.9]
     assert holm(p) == pytest.approx([0.005, 0.032, 0.117, 0.117, 0.9])
     assert benjamini_hochberg(p) == pytest.approx([0.005, 0.02, 0.05125, 0.05125, 0.9])
+
+
+def test_a_relative_lift_of_a_rare_event_waits_until_the_control_is_known():
+    rng = np.random.default_rng(8)
+    events = np.cumsum(rng.random((2, 200, 3_000)) < 0.03, axis=-1)
+    a, b = (Moments.of_proportion(arm, np.arange(1, 3_001)) for arm in events)
+    seen = always_valid(lift(a, b, relative=True), planned=6_000)
+    assert float(((seen.low <= 0.0) & (seen.high >= 0.0)).all(axis=-1).mean()) >= 0.93
+    assert np.isinf(seen.low[:, 200]).all()
+    assert np.isfinite(seen.low[:, -1]).mean() > 0.9
+
+
+def test_a_lift_over_nothing_is_the_whole_line():
+    none, some = Moments.of_proportion(0, 100), Moments.of_proportion(5, 100)
+    found = compare(none, some, relative=True)
+    assert (float(found.low), float(found.high), float(found.p_value)) == (-np.inf, np.inf, 1.0)
