@@ -66,6 +66,8 @@ if TYPE_CHECKING:
     from greenlane.adapters.duckdb_engine import DuckdbEngine
 
 Progress = Callable[[int, int], None]
+HORIZON_DAYS = 400
+"""So long a duplicate is recognised and a late outcome finds its payment."""
 MODEL_ID = re.compile(r"mdl_[0-9a-f]{16}")
 SERVER_PID = "GREENLANE_SERVER_PID"
 """How a follower is told which server started it: it ends with that server, however that ends."""
@@ -128,6 +130,8 @@ class System:
     metrics: Metrics
     reporting: Reporting
     models: dict[str, FraudModel] = field(default_factory=dict)
+    forgotten_before: int = 0
+    """Names of entries before this seq are forgotten: they lie beyond the horizon."""
 
     def control(self, record: ControlRecord, *, event_id: str, who: str) -> Entry:
         """Append a change of the running system; the folds have it when this returns. Asked again, it is the same."""
@@ -257,22 +261,40 @@ def warm(lane: Lane) -> None:
 def retire_old_days(system: System) -> int:
     """Drop the payloads of days that are old enough and safe in their Parquet file; how many entries that were.
 
-    Facts, names and control entries stay: late outcomes, duplicates and replay find them as before.
+    Facts, names and control entries stay for the horizon: late outcomes, duplicates and replay find them as before.
     """
+    today = day_of(system.journal.now().ingest_us)
     store = SqliteJournal(system.places.journal, read_only=True)
     try:
-        oldest = day_of(system.journal.now().ingest_us) - system.settings.days_in_sqlite
         first, _ = store.span()
         before = first
         for day in closed_days(store):
-            if day.number >= oldest or not (system.places.days / f"{day.name}.parquet").exists():
+            if day.number >= today - system.settings.days_in_sqlite or not day_path(system.places, day.name).exists():
                 break
             before = day.last_seq + 1
     finally:
         store.close()
-    if before > first:
-        system.store.retire(before)
+    forget_before = beyond_horizon(system.places, today)
+    if before > first or forget_before > system.forgotten_before:
+        system.store.retire(before, forget_before_seq=forget_before)
+        system.forgotten_before = forget_before
     return before - first
+
+
+def beyond_horizon(places: Places, today: int) -> int:
+    """The seq behind the last one of the newest day file older than the horizon; 0 where all are younger."""
+    old = [path for path in sorted(places.days.glob("*.parquet")) if path.stem <= format_day(today - HORIZON_DAYS)]
+    if not old:
+        return 0
+    table = day_table()
+    try:
+        return table.last_seq(old[-1]) + 1
+    finally:
+        table.close()
+
+
+def day_path(places: Places, name: str) -> Path:
+    return places.days / f"{name}.parquet"
 
 
 class Late:

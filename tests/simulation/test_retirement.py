@@ -13,7 +13,15 @@ from greenlane.payments.times import DAY_US
 from greenlane.settings import Settings, make_directory, write_settings
 from greenlane.simulation.consequences import history
 from greenlane.simulation.world import World
-from greenlane.wiring import Importer, open_reader, open_system, retire_old_days
+from greenlane.wiring import (
+    HORIZON_DAYS,
+    Importer,
+    Places,
+    beyond_horizon,
+    open_reader,
+    open_system,
+    retire_old_days,
+)
 
 START_US = 1_767_225_600_000_000
 
@@ -61,3 +69,13 @@ def test_old_days_leave_the_store_and_nothing_is_forgotten(directory: Path) -> N
 def test_both_engines_agree_over_retired_days(directory: Path) -> None:
     found = verify_features(directory, sample=300)
     assert found.rows > 100 and found.mismatches == 0
+
+
+def test_beyond_the_horizon_even_names_are_forgotten(directory: Path) -> None:
+    days = sorted((directory / "days").glob("*.parquet"))
+    oldest = next(iter(open_reader(directory).entries()))
+    places = Places(directory)
+    today = START_US // DAY_US
+    assert beyond_horizon(places, today + HORIZON_DAYS - 1) == 0
+    after_first_day = beyond_horizon(places, today + HORIZON_DAYS)
+    assert oldest.seq < after_first_day < beyond_horizon(places, today + HORIZON_DAYS + len(days))

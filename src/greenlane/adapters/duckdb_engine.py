@@ -118,6 +118,11 @@ class DuckdbEngine:
         while rows := cursor.fetchmany(CHUNK_ROWS):
             yield from map(entry_of, rows)
 
+    def last_seq(self, path: Path) -> int:
+        """Of a day file."""
+        ((last,),) = self._con.execute(f"SELECT MAX(seq) FROM read_parquet({quoted(path)})").fetchall()
+        return int(last)
+
     def close(self) -> None:
         self._con.close()
 
