@@ -20,8 +20,8 @@ Floats = NDArray[np.float64]
 UNITS_MIN: Final = 50
 """Below, the central limit says nothing yet and the interval is the whole line."""
 BASE_ERRORS_MIN: Final = 6.0
-"""A relative lift is the whole line until control is so many standard errors from 0: looked at early, a rare event divides
-by almost nothing."""
+"""A relative lift is the whole line until control is so many standard errors from 0: looked at early, a rare event
+divides by almost nothing."""
 
 
 def mixture_rho(alpha: float, planned: float) -> float:
