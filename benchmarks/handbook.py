@@ -59,6 +59,7 @@ PARAMETERS = {
     **LightGbm.default,
     "rounds": 400,
     "num_leaves": 6,
+    "min_data_in_leaf": 100,
     "feature_fraction": 0.3,
     "lambda_l2": 10.0,
     "max_bin": 4095,
