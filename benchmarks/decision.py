@@ -93,7 +93,7 @@ def staged(doors: Doors, asked: Request, laps: Laps) -> bytes:
     kept = redacted(attempt, facts)
     laps.lap("redact")
     earlier = core.earlier_decisions(attempt.attempt_id, journal)
-    known = core.read(facts, moment, earlier, lane=lane)
+    known = core.read(facts, moment, earlier, mode=kept.mode, lane=lane)
     laps.lap("features read")
     believed = core.believe(known, lane=lane)
     laps.lap("finalise, fraud model, calibration, reasons")
