@@ -119,13 +119,15 @@ def set_free(draft: Draft, facts: Facts | None, names: Names) -> list[Row]:
     if facts is None:
         return []
     found: dict[int, Row] = {}
+    reversible = draft.kind in BITS_OF_KIND  # a reversal that came too early may wait for this very outcome
     rows = names.rows("payment", facts.payment_id)
-    if rows and (draft.kind in BITS_OF_KIND or not _known(rows)):
+    if rows and (reversible or not _known(rows)):
         found.update((row.entry.seq, row) for row in rows if row.waiting)
     rows = names.rows("attempt", facts.attempt_id) if facts.attempt_id else ()
-    if rows and not _known(rows):
+    if rows and (reversible or not _known(rows)):
         found.update((row.entry.seq, row) for row in rows if row.waiting)
-    rows = names.rows("decision", draft.decision_id) if draft.decision_id else ()
+    named = draft.refers_to.decision_id if reversible and draft.refers_to else ""
+    rows = names.rows("decision", draft.decision_id or named) if draft.decision_id or named else ()
     if rows:
         found.update((row.entry.seq, row) for row in rows if row.waiting)
     return [found[seq] for seq in sorted(found)]
