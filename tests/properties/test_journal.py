@@ -234,6 +234,8 @@ class Journal(RuleBasedStateMachine):
         late_us: int, code: str | None,
     ) -> None:  # fmt: skip
         pay, att = f"pay_{payment}", f"att_{payment}_{attempt}"
+        if kind == "reversal" and by in ("attempt", "decision"):
+            by = "both"  # without its payment's id an early reversal is linked only by an outcome of the same name
         reference = {
             "decision": Reference(decision_id=f"dec_{1 + 2 * payment}"),
             "attempt": Reference(attempt_id=att),
