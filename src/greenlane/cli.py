@@ -184,7 +184,9 @@ def replay(
         if refold:
             out.print(f"{found.vectors} feature vectors refolded", markup=False)
         if found.runtime_differs:
-            out.print(f"{len(found.runtime_differs)} were made by another engine or runtime (runtime differs)")
+            otherwise = len({d.decision_id for d in found.differences} & found.runtime_differs)
+            told = f"{len(found.runtime_differs)} were made by another engine or runtime (runtime differs)"
+            out.print(f"{told}: {otherwise} of these come out otherwise, and are not counted above")
         for d in found.differences[:10]:
             out.print(f"  {d.decision_id} {d.what}: logged {d.logged}, recomputed {d.recomputed}", markup=False)
     if found.different:
