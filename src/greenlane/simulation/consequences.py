@@ -55,12 +55,17 @@ def true_value_minor(arrival: Arrival, intervention: Intervention, route: str | 
     >>> true_value_minor(first, "allow", None, Economics()) > true_value_minor(first, "block", None, Economics())
     True
     """
+    return VALUES[intervention](worth_of(arrival, route, economics))
+
+
+def worth_of(arrival: Arrival, route: str | None, economics: Economics) -> "Worth":
+    """The terms of this payment's value over one route."""
     money = stakes(economics, arrival.attempt.payment.amount, "merchant")
     named = _route(arrival, route)
     terms = economics.route_terms.get(named)
     fees = (terms and terms.fees) or economics.fees
     stated = economics.dispute_cost_minor
-    worth = Worth(
+    return Worth(
         truth=arrival.truth,
         route=_index(arrival, named),
         money=money,
@@ -68,7 +73,6 @@ def true_value_minor(arrival: Arrival, intervention: Intervention, route: str | 
         declined=fees.declined_minor,
         dispute=money.margin + money.loss if stated is None else stated,
     )
-    return VALUES[intervention](worth)
 
 
 class Story(NamedTuple):
