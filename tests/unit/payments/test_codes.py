@@ -11,7 +11,7 @@ TABLES = {
     "response_codes": (codes.declines, 110),
     "visa_categories": (codes.visa_categories, 42),
     "mastercard_mac": (codes.mastercard_advice, 21),
-    "network_retry_limits": (codes.retry_limits, 14),
+    "network_retry_limits": (codes.retry_limits, 15),
     "ach_return_codes": (codes.ach_returns, 70),
     "sepa_reason_codes": (codes.sepa_reasons, 31),
     "local_payment_methods": (codes.method_clocks, 12),
