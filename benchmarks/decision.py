@@ -247,7 +247,7 @@ def under_load(server: Server, *, seconds: float) -> list[Bar]:
 
 
 def size_of(directory: Path) -> int:
-    return sum((directory / name).stat().st_size for name in ("journal.sqlite", "subjects.sqlite"))
+    return sum((directory / name).stat().st_size for name in ("journal.sqlite", "journal.names", "subjects.sqlite"))
 
 
 def kept(directory: Path, action: Callable[[], list[Bar]]) -> list[Bar]:

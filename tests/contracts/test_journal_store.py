@@ -224,9 +224,27 @@ def test_two_that_create_at_once_share_one_file(tmp_path: Path) -> None:
     assert [e.seq for e in SqliteJournal(path, read_only=True).read()] == [1]
 
 
+def test_names_that_a_power_cut_took_are_made_again_from_the_entries(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    store = SqliteJournal(path)
+    store.open()
+    store.commit([row(seq) for seq in range(1, 4)])
+    store.close()
+    with sqlite3.connect(path.with_suffix(".names")) as index:
+        index.execute("DELETE FROM names WHERE seq > 1")
+        index.execute("UPDATE indexed SET seq = 1")
+    reader = SqliteJournal(path, read_only=True)
+    assert [e.seq for e in reader.of_payment("pay_3")] == [3]
+    again = SqliteJournal(path)
+    again.open()
+    assert [[e.seq for e in again.of_payment(f"pay_{seq}")] for seq in (1, 2, 3, 4)] == [[1], [2], [3], []]
+    assert len(b"".join(again.names())) == 6 * 16
+
+
 def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
     SqliteJournal(tmp_path / "journal.sqlite").open()
     assert (tmp_path / "journal.sqlite").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "journal.names").stat().st_mode & 0o077 == 0
 
 
 CRASH = """

@@ -3,26 +3,34 @@
 import fcntl
 import os
 import sqlite3
+import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 from greenlane.errors import JournalError
 
 PAGE_BYTES: Final = 8192
+RANDOM_PAGE_BYTES: Final = 2048
+"""Where each row dirties a page of its own, a page is what a row costs."""
 CACHE_KIB: Final = 65_536
-CHECKPOINT_PAGES: Final = 4000
+CHECKPOINT_PAGES: Final = 8000
+"""So long may a WAL get before a commit itself folds it into the file; `Checkpoints` keeps that short."""
+CHECKPOINT_EVERY_S: Final = 0.5
+FOLD_TRIES: Final = 200
+FOLD_PAUSE_S: Final = 0.01
 ROWS_PER_STATEMENT: Final = 256
 """One statement is one release of the interpreter lock: a thread that appends is disturbed once, not once a row."""
 
 
-def create(path: Path, schema: str) -> None:
+def create(path: Path, schema: str, *, page_bytes: int = PAGE_BYTES) -> None:
     """A new file, whole or not at all: made beside its place, then linked into it. One that got there first stays."""
     part = path.with_suffix(f".{os.getpid()}.part")
     part.unlink(missing_ok=True)
     db = sqlite3.connect(part)
-    db.executescript(f"PRAGMA page_size = {PAGE_BYTES}; PRAGMA journal_mode = WAL; {schema}")
+    db.executescript(f"PRAGMA page_size = {page_bytes}; PRAGMA journal_mode = WAL; {schema}")
     db.close()
     part.chmod(0o600)
     with suppress(FileExistsError):
@@ -30,7 +38,8 @@ def create(path: Path, schema: str) -> None:
     part.unlink()
 
 
-def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+def connect(path: Path, *, read_only: bool, synchronous: str = "FULL") -> sqlite3.Connection:
+    """`synchronous` "NORMAL" for what can be made again: never torn, but a power cut may take the last commits."""
     db = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}",
         uri=True,
@@ -38,10 +47,42 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
         check_same_thread=False,
         timeout=10,
     )
-    db.executescript(
-        f"PRAGMA synchronous = FULL; PRAGMA cache_size = -{CACHE_KIB}; PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};"
-    )
+    db.executescript(f"PRAGMA synchronous = {synchronous}; PRAGMA cache_size = -{CACHE_KIB};")
+    db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     return db
+
+
+def fold(db: sqlite3.Connection) -> None:
+    """When this returns, everything committed is in the file itself and the WAL is empty.
+
+    SQLite answers "busy" at once while another checkpoint runs, whatever the timeout.
+    """
+    for _ in range(FOLD_TRIES):
+        (busy, _, _) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if not busy:
+            return
+        time.sleep(FOLD_PAUSE_S)
+    raise JournalError("a WAL could not be folded into its file", hint="is another process reading it for very long?")
+
+
+class Checkpoints:
+    """Folds the WALs of files into them from a thread of its own, so that hardly any commit has to wait for it."""
+
+    def __init__(self, *paths: Path):
+        self._paths, self._closing = paths, threading.Event()
+        self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._closing.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with ExitStack() as open_files:
+            files = [open_files.enter_context(closing(connect(path, read_only=False))) for path in self._paths]
+            while not self._closing.wait(CHECKPOINT_EVERY_S):
+                for file in files:
+                    file.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
 @contextmanager

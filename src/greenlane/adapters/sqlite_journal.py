@@ -1,9 +1,12 @@
-"""The journal in one SQLite file: batches in WAL mode with `synchronous=FULL`, found by name, read in order.
+"""The journal in SQLite: batches in WAL mode with `synchronous=FULL`, found by name, read in order.
 
 entries  what happened, by seq, until its day is a file of its own
 retired  the same without payload: facts and body hashes are kept for late outcomes and duplicates
-names    (16-byte name, seq): dedup keys, payments, attempts, decisions
 about    generation, kind of clock, first seq not retired
+
+A second file is the index: (16-byte name, seq) for dedup keys, payments, attempts, decisions. Names are random, so each
+touches a page of its own: small pages, and no waiting for the disk, because what a power cut takes from the index is
+made again from the entries.
 """
 
 import os
@@ -12,15 +15,17 @@ import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from operator import itemgetter
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from greenlane.adapters.sqlite import connect, create, insert, lock, transaction
+from greenlane.adapters.sqlite import RANDOM_PAGE_BYTES, Checkpoints, connect, create, fold, insert, lock, transaction
 from greenlane.errors import JournalError
 from greenlane.ports.journal import ENCODER, FACTS_DECODER, Entry, JournalStore, Row
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+NAME_BYTES: Final = 16
+INDEXED_AT_ONCE: Final = 50_000
 RETIRE_ROWS: Final = 1000
 """Retired in one transaction, so that commits between two of them wait for a few milliseconds at most."""
 
@@ -31,7 +36,8 @@ SCHEMA: Final = """
 CREATE TABLE about (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE entries (
   seq INTEGER PRIMARY KEY, generation INTEGER, ingest_us INTEGER, kind TEXT, source TEXT, event_id TEXT,
-  occurred_us INTEGER, emits INTEGER, sign INTEGER, body_hash BLOB, facts BLOB, waiting BLOB, payload BLOB
+  occurred_us INTEGER, emits INTEGER, sign INTEGER, body_hash BLOB, facts BLOB, waiting BLOB, payload BLOB,
+  names BLOB
 );
 CREATE TABLE retired (
   seq INTEGER PRIMARY KEY, generation INTEGER, ingest_us INTEGER, kind TEXT, source TEXT, event_id TEXT,
@@ -39,11 +45,16 @@ CREATE TABLE retired (
 );
 CREATE INDEX entries_controls ON entries (seq) WHERE kind = 'control';
 CREATE INDEX retired_controls ON retired (seq) WHERE kind = 'control';
+INSERT INTO about VALUES ('format', 2), ('generation', 0), ('first_seq', 1), ('clock', NULL);
+"""
+INDEX: Final = """
 CREATE TABLE names (name BLOB, seq INTEGER, PRIMARY KEY (name, seq)) WITHOUT ROWID;
-INSERT INTO about VALUES ('format', 1), ('generation', 0), ('first_seq', 1), ('clock', NULL);
+CREATE TABLE indexed (seq INTEGER);
+INSERT INTO indexed VALUES (0);
 """
 READ_ROWS: Final = 1024
 """Fetched at once: a reader that takes its time between two entries holds no snapshot, so the WAL can be folded."""
+READ_NAMES: Final = "SELECT seq, names FROM entries WHERE seq > ? ORDER BY seq LIMIT ?"
 READ: Final = f"SELECT {COLUMNS} FROM entries WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
 RETIRE: Final = f"""
 INSERT INTO retired SELECT {COLUMNS.replace("payload", "CASE kind WHEN 'control' THEN payload END")}
@@ -80,18 +91,26 @@ class SqliteJournal(JournalStore):
     """
 
     def __init__(self, path: Path, *, read_only: bool = False):
-        self._path = path
+        self._path, self._index_path = path, path.with_suffix(".names")
         self._lock_fd: int | None = None
         self._read_only = read_only
         self._seq = 0
         self._writing = threading.Lock()
         self._writer: sqlite3.Connection | None = None
+        self._indexer: sqlite3.Connection | None = None
+        self._checkpoints: Checkpoints | None = None
         if not path.exists():
             if read_only:
                 raise JournalError(f"there is no journal at {path}", code="no_journal", hint="is --data right?")
+            create(self._index_path, INDEX, page_bytes=RANDOM_PAGE_BYTES)
             create(path, SCHEMA)
+        if not self._index_path.exists():
+            raise JournalError(
+                f"{self._index_path} is missing", code="no_index", hint="restore it from the backup of the journal"
+            )
         self._reader = connect(path, read_only=True)
         self._check_format()
+        self._index = connect(self._index_path, read_only=True)
 
     def open(self, *, simulated: bool = False) -> tuple[int, int, int]:
         if self._read_only:
@@ -106,21 +125,23 @@ class SqliteJournal(JournalStore):
                 hint="simulated and live time never mix in one journal: use another data directory",
             )
         self._writer = connect(self._path, read_only=False)
+        self._indexer = connect(self._index_path, read_only=False, synchronous="NORMAL")
+        self._checkpoints = Checkpoints(self._path, self._index_path)
         with self._transaction() as db:
             db.execute("UPDATE about SET value = ? WHERE key = 'clock'", (clock,))
             db.execute("UPDATE about SET value = value + 1 WHERE key = 'generation'")
         self._seq, ingest_us = self._last()
+        self._index_missing()
         return int(self._about("generation")), self._seq, ingest_us
 
     def commit(self, batch: Sequence[Row]) -> None:
         if batch[0].entry.seq != self._seq + 1:
             raise JournalError(f"entry {batch[0].entry.seq} does not follow {self._seq}")
         entries = [value for row in batch for value in _values(row)]
-        names = sorted([(name, row.entry.seq) for row in batch for name in row.names], key=itemgetter(0))
         with self._transaction() as db:
-            insert(db, "entries", entries, columns=13)
-            insert(db, "names", [value for pair in names for value in pair], columns=2)
+            insert(db, "entries", entries, columns=14)
         self._seq = batch[-1].entry.seq
+        self._add_names([(name, row.entry.seq) for row in batch for name in row.names], upto_seq=self._seq)
 
     def span(self) -> tuple[int, int]:
         last, _ = self._last()
@@ -141,15 +162,21 @@ class SqliteJournal(JournalStore):
             yield from [_row(values).entry for values in self._reader.execute(query).fetchall()]
 
     def named(self, name: bytes) -> list[Row]:
-        seqs = self._reader.execute("SELECT seq FROM names WHERE name = ? ORDER BY seq", (name,)).fetchall()
-        return [self._row_at(seq) for (seq,) in seqs]
+        found = self._index.execute("SELECT seq FROM names WHERE name = ? ORDER BY seq", (name,)).fetchall()
+        seqs = [seq for (seq,) in found]
+        if self._read_only:
+            seqs += [seq for one, seq in self._not_indexed() if one == name]
+        return [self._row_at(seq) for seq in dict.fromkeys(seqs)]
 
     def names(self) -> Iterator[bytes]:
-        rows = self._reader.execute("SELECT name FROM names")
+        rows = self._index.execute("SELECT name FROM names")
         while piece := rows.fetchmany(65_536):
             yield b"".join([name for (name,) in piece])
 
     def retire(self, before_seq: int, *, forget_before_seq: int = 0) -> None:
+        """A retired entry's names are in the index only, so the index is made durable first."""
+        if self._indexer is not None:
+            fold(self._indexer)
         for seq in range(self._first(), before_seq, RETIRE_ROWS):
             upto = min(seq + RETIRE_ROWS, before_seq)
             with self._transaction() as db:
@@ -161,18 +188,44 @@ class SqliteJournal(JournalStore):
 
     def close(self) -> None:
         """The writer goes last: the last connection folds the WAL into the file."""
+        if self._checkpoints is not None:
+            self._checkpoints.close()
         self._reader.close()
-        if self._writer is not None:
+        self._index.close()
+        if self._writer is not None and self._indexer is not None:
+            self._indexer.close()
             self._writer.close()
-            self._writer = None
+            self._writer = self._indexer = None
         self._unlock()
+
+    def _add_names(self, names: list[tuple[bytes, int]], *, upto_seq: int) -> None:
+        """In the order of the index, so that names which share a page find it at hand."""
+        with self._index_transaction() as index:
+            insert(index, "names", [value for pair in sorted(names) for value in pair], columns=2)
+            index.execute("UPDATE indexed SET seq = ?", (upto_seq,))
+
+    def _index_missing(self) -> None:
+        missing = self._not_indexed()
+        while names := list(islice(missing, INDEXED_AT_ONCE)):
+            with self._index_transaction() as index:
+                index.executemany("INSERT OR IGNORE INTO names VALUES (?, ?)", names)
+        with self._index_transaction() as index:
+            index.execute("UPDATE indexed SET seq = ?", (self._seq,))
+
+    def _not_indexed(self) -> Iterator[tuple[bytes, int]]:
+        """(name, seq) of the entries behind the last one that the index knows: after a power cut there may be some."""
+        (after_seq,) = self._index.execute("SELECT seq FROM indexed").fetchone()
+        while page := self._reader.execute(READ_NAMES, (after_seq, READ_ROWS)).fetchall():
+            for seq, packed in page:
+                yield from ((packed[at : at + NAME_BYTES], seq) for at in range(0, len(packed), NAME_BYTES))
+            after_seq = page[-1][0]
 
     def _forget(self, before_seq: int) -> None:
         """Names are spread evenly by their first byte, so each step is about 1/256 of the work."""
         for byte in range(256):
-            with self._transaction() as db:
+            with self._index_transaction() as index:
                 upper = bytes([byte + 1]) if byte < 255 else b"\xff" * 17
-                db.execute(
+                index.execute(
                     "DELETE FROM names WHERE name >= ? AND name < ? AND seq < ?", (bytes([byte]), upper, before_seq)
                 )
         with self._transaction() as db:
@@ -211,6 +264,13 @@ class SqliteJournal(JournalStore):
         with self._writing, transaction(self._writer):
             yield self._writer
 
+    @contextmanager
+    def _index_transaction(self) -> Iterator[sqlite3.Connection]:
+        if self._indexer is None:
+            raise JournalError("the journal is not open for writing", code="journal_closed")
+        with self._writing, transaction(self._indexer):
+            yield self._indexer
+
     def _check_format(self) -> None:
         if self._about("format") != FORMAT:
             raise JournalError(
@@ -240,6 +300,7 @@ def _values(row: Row) -> tuple[Any, ...]:
         facts,
         row.waiting or None,
         _pack(entry.payload, facts),
+        b"".join(row.names),
     )
 
 

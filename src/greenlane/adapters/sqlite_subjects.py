@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from greenlane.adapters.sqlite import connect, create, insert, transaction
+from greenlane.adapters.sqlite import RANDOM_PAGE_BYTES, Checkpoints, connect, create, fold, insert, transaction
 from greenlane.errors import SettingsError
 from greenlane.journal.fingerprints import FingerprintSet
 from greenlane.ports.subjects import SubjectMap
@@ -38,9 +38,10 @@ class SqliteSubjects(SubjectMap):
         )
         self._cipher = AESGCM(blake2b(key, person=b"seal", digest_size=32).digest())
         if not path.exists():
-            create(path, SCHEMA)
+            create(path, SCHEMA, page_bytes=RANDOM_PAGE_BYTES)
         self._reader, self._writer = connect(path, read_only=True), connect(path, read_only=False)
         self._writer.execute("PRAGMA secure_delete = ON")
+        self._checkpoints = Checkpoints(path)
         self._lock = threading.Lock()
         self._cache: dict[str, int] = {}
         self._digests: dict[str, str] = {}
@@ -77,7 +78,7 @@ class SqliteSubjects(SubjectMap):
             waited = self._pending.pop(row, None) is not None
             with transaction(self._writer):
                 held = self._writer.execute("DELETE FROM subjects WHERE row = ?", (row,)).rowcount > 0
-            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # the WAL must forget it too
+            fold(self._writer)  # the WAL must forget it too
         return waited or held
 
     def flush(self) -> None:
@@ -93,6 +94,7 @@ class SqliteSubjects(SubjectMap):
 
     def close(self) -> None:
         self.flush()
+        self._checkpoints.close()
         self._reader.close()
         self._writer.close()
 
