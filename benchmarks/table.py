@@ -31,6 +31,7 @@ def bar(
     ratio_max: float | None = None,
     ratio_min: float | None = None,
     value_max: float | None = None,
+    value_min: float | None = None,
 ) -> Bar:
     """A row with at most one limit; without any it only informs.
 
@@ -44,13 +45,19 @@ def bar(
     if ratio is not None and ratio_min is not None:
         limits.append((f">= {ratio_min:g}x", ratio >= ratio_min))
     if value_max is not None:
-        limits.append((f"<= {value_max:,.0f} {unit}", value <= value_max))
+        limits.append((f"<= {limit(value_max)} {unit}", value <= value_max))
+    if value_min is not None:
+        limits.append((f">= {limit(value_min)} {unit}", value >= value_min))
     wanted, passed = limits[0] if limits else ("", None)
     return Bar(name, round(value, 3), unit, _rounded(reference), _rounded(ratio), wanted, passed)
 
 
 def _rounded(number: float | None) -> float | None:
     return None if number is None else round(number, 3)
+
+
+def limit(number: float) -> str:
+    return f"{number:,.0f}" if abs(number) >= 10 else f"{number:g}"
 
 
 def figure(number: float) -> str:

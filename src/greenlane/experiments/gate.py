@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from greenlane.errors import InputError
 from greenlane.experiments.distributions import normal_quantile
-from greenlane.experiments.off_policy import Difference, Overlap, Term, difference, differences
+from greenlane.experiments.off_policy import Difference, Overlap, Term, between, difference, differences
 from greenlane.experiments.weights import effective_size
 
 Floats = NDArray[np.float64]
@@ -181,10 +181,9 @@ def agreement_checks(seen: Overlap, found: Mapping[str, Difference], *, alpha: f
 
 
 def apart(seen: Overlap, one: Difference, other: Difference, *, alpha: float) -> float:
-    gap = abs(one.value - other.value)
-    se = difference(seen, gap, one.influence - other.influence, alpha=alpha).se
-    negligible = 1e-9 * (abs(one.value) + abs(other.value))
-    return gap / se if gap > negligible and se > 0.0 else 0.0
+    found = between(seen, one, other, alpha=alpha)
+    gap, negligible = abs(found.value), 1e-9 * (abs(one.value) + abs(other.value))
+    return gap / found.se if gap > negligible and found.se > 0.0 else 0.0
 
 
 def width_check(found: Difference, claimed: float | None) -> Check:

@@ -184,7 +184,7 @@ def spread(value: Floats | float, seen: Overlap) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Difference:
-    """Target minus logging policy, in money per unit."""
+    """Target minus logging policy, or the target's own value, in money per unit."""
 
     value: float
     low: float
@@ -221,15 +221,42 @@ def mean_difference(seen: Overlap, rows: Floats, *, alpha: float) -> Difference:
 
 
 def self_normalised_difference(seen: Overlap, reward: Floats, *, alpha: float) -> Difference:
-    """Normalised at each step by itself; the error to first order (the delta method)."""
+    target, pulled = self_normalised_sum(seen, reward, seen.weight)
+    logged, kept = self_normalised_sum(seen, reward, np.ones_like(seen.weight))
+    return difference(seen, target - logged, pulled - kept, alpha=alpha)
+
+
+def self_normalised_sum(seen: Overlap, reward: Floats, weight: Floats) -> tuple[float, Floats]:
+    """Normalised at each step by itself; and each row's part in the error, to first order (the delta method)."""
     value, influence = 0.0, np.zeros_like(reward)
     for step in range(int(seen.step.max()) + 1):
         at = seen.step == step
-        w, r = seen.weight[at], reward[at]
-        target = float(w @ r / w.sum()) if w.sum() > 0.0 else 0.0
-        value += target - float(r.mean())
-        influence[at] = w / max(float(w.mean()), 1e-300) * (r - target) - (r - r.mean())
-    return difference(seen, value, influence, alpha=alpha)
+        w, r = weight[at], reward[at]
+        mean = float(w @ r / w.sum()) if w.sum() > 0.0 else 0.0
+        value += mean
+        influence[at] = w / max(float(w.mean()), 1e-300) * (r - mean)
+    return value, influence
+
+
+def values(seen: Overlap, money: Term, *, alpha: float = 0.05) -> Mapping[str, Difference]:
+    """What the target policy itself would have earned: for tables of several policies, compared by `between`.
+
+    >>> always, coin = np.array([[1.0, 0.0]] * 4), np.full((4, 2), 0.5)
+    >>> seen = overlap(always, coin, action=np.array([0, 1, 0, 1]))
+    >>> {name: one.value for name, one in values(seen, term(seen, np.array([3.0, 1.0, 5.0, 1.0]))).items()}
+    {'DR': 4.0, 'SNIPW': 4.0}
+    """
+    robust = doubly_robust(seen.weight, money.reward, predicted=money.predicted, direct=money.under_target)
+    alone, influence = self_normalised_sum(seen, money.reward, seen.weight)
+    return {
+        "DR": mean_difference(seen, robust, alpha=alpha),
+        "SNIPW": difference(seen, alone, influence, alpha=alpha),
+    }
+
+
+def between(seen: Overlap, one: Difference, other: Difference, *, alpha: float = 0.05) -> Difference:
+    """One estimate minus another of the same rows: what both share cancels."""
+    return difference(seen, one.value - other.value, one.influence - other.influence, alpha=alpha)
 
 
 @cache

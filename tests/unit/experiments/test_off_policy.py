@@ -4,7 +4,7 @@ import pytest
 from greenlane.errors import InputError
 from greenlane.experiments.clusters import Groups
 from greenlane.experiments.estimators import ipw
-from greenlane.experiments.off_policy import differences, overlap, overlap_of_sequences, term
+from greenlane.experiments.off_policy import between, differences, overlap, overlap_of_sequences, term, values
 
 
 def log(rng, rows):
@@ -141,3 +141,25 @@ def test_one_step_is_a_ladder_of_one_step():
 def test_what_is_no_policy_is_refused(target, logging, told):
     with pytest.raises(InputError, match=told):
         overlap(np.tile(target, (4, 1)), np.tile(logging, (4, 1)), action=np.ones(4, int))
+
+
+def test_values_of_two_policies_differ_as_their_paired_differences_do():
+    rng = np.random.default_rng(10)
+    logging, target, action, reward, model, _ = log(rng, 2_000)
+    seen, logged = overlap(target, logging, action=action), overlap(logging, logging, action=action)
+    money = term(seen, reward, model=model)
+    own, kept = values(seen, money), values(logged, term(logged, reward))
+    paired = between(seen, own["SNIPW"], kept["SNIPW"])
+    expected = differences(seen, money)["SNIPW"]
+    assert (paired.value, paired.se) == pytest.approx((expected.value, expected.se))
+    assert paired.se < own["SNIPW"].se
+    assert own["DR"].value == pytest.approx(float(reward.mean()) + differences(seen, money)["DR"].value, abs=0.05)
+
+
+def test_an_estimate_does_not_differ_from_itself():
+    rng = np.random.default_rng(11)
+    logging, target, action, reward, *_ = log(rng, 300)
+    seen = overlap(target, logging, action=action)
+    one = values(seen, term(seen, reward))["DR"]
+    same = between(seen, one, one)
+    assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
