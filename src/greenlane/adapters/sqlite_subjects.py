@@ -6,6 +6,7 @@ file, the map and the journal together say nothing about anybody; without its ro
 
 import os
 import threading
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final, TypeVar
@@ -59,6 +60,10 @@ class SqliteSubjects(SubjectMap):
             _remember(self._cache, name, known)
         return known
 
+    def pseudonyms(self, named: Sequence[tuple[str, str]]) -> list[int]:
+        self._recall([name for kind, identifier in named if (name := f"{kind}\0{identifier}") not in self._cache])
+        return [self.pseudonym(kind, identifier) for kind, identifier in named]
+
     def digest(self, kind: str, value: str) -> str:
         name = f"{kind}\0{value}"
         known = self._digests.get(name)
@@ -97,6 +102,15 @@ class SqliteSubjects(SubjectMap):
         self._checkpoints.close()
         self._reader.close()
         self._writer.close()
+
+    def _recall(self, names: list[str]) -> None:
+        """Bring those that are stored into memory, with one question to the file."""
+        rows = {row: name for name in names if (row := self._row(name)) in self._seen and row not in self._pending}
+        if not rows:
+            return
+        asked = f"SELECT row, sealed FROM subjects WHERE row IN ({', '.join('?' * len(rows))})"
+        for row, sealed in self._reader.execute(asked, list(rows)):
+            _remember(self._cache, rows[row], self._opened(row, sealed))
 
     def _row(self, name: str) -> bytes:
         return blake2b(name.encode(), digest_size=16, key=self._row_key).digest()

@@ -72,7 +72,18 @@ def freeze_payment(
     method = payment.payment_method
     card, customer, device = method.card or NO_CARD, payment.customer or NO_CUSTOMER, payment.device or NO_DEVICE
     instrument = method.card or getattr(method, method.type)
-    named = subjects.pseudonym
+    people = {
+        "card": (method.type, instrument.fingerprint if instrument else None),
+        "par": ("par", card.par),
+        "customer": ("customer", customer.id),
+        "email": ("email", customer.email_hash),
+        "phone": ("phone", customer.phone_hash),
+        "device": ("device", device.id),
+        "ip": ("ip", device.ip),
+        "shipping": ("shipping", payment.shipping_hash),
+    }
+    named = {field: (kind, identifier) for field, (kind, identifier) in people.items() if identifier}
+    number = dict(zip(named, subjects.pseudonyms(list(named.values())), strict=True))
     return Facts(
         payment_id=payment.id,
         payment_us=payment_us,
@@ -85,14 +96,14 @@ def freeze_payment(
         channel=payment.channel,
         initiator=payment.initiator,
         method=method.type,
-        card=named(method.type, instrument.fingerprint) if instrument else 0,
-        par=named("par", card.par) if card.par else 0,
-        customer=named("customer", customer.id) if customer.id else 0,
-        email=named("email", customer.email_hash) if customer.email_hash else 0,
-        phone=named("phone", customer.phone_hash) if customer.phone_hash else 0,
-        device=named("device", device.id) if device.id else 0,
-        ip=named("ip", device.ip) if device.ip else 0,
-        shipping=named("shipping", payment.shipping_hash) if payment.shipping_hash else 0,
+        card=number.get("card", 0),
+        par=number.get("par", 0),
+        customer=number.get("customer", 0),
+        email=number.get("email", 0),
+        phone=number.get("phone", 0),
+        device=number.get("device", 0),
+        ip=number.get("ip", 0),
+        shipping=number.get("shipping", 0),
         bin8=card.bin or "",
         network=card.network if method.card else "",
         funding=card.funding if method.card else "",

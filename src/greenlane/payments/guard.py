@@ -53,6 +53,8 @@ _FOLD: Final = bytes(range(256)).translate(
 )
 _BETWEEN_DIGITS: Final = b" -\t\r\n"
 _THIRTEEN_DIGITS: Final = b"0" * 13
+_FRACTION: Final = re.compile(r'([0-9A-Za-z_]":\s?-?[0-9]+)\.[0-9]+(?=[,}\s])')
+"""A JSON number behind its name: no text can hold one, because a quote inside a text is escaped."""
 _SECRET_IN_FOLDED: Final = re.compile(rb'c(?:v[vcn](?!_result")|sc|av0|i[dn]"|inblock|urit|(?<=trac)k)')
 
 
@@ -62,7 +64,7 @@ def _is_clearly_clean(body: bytes) -> bool:
     if not body.isascii():
         body = _in_ascii(body.decode("utf-8", "replace")).encode()
     folded = body.translate(_FOLD, _BETWEEN_DIGITS)
-    if _THIRTEEN_DIGITS in folded and _card_number_in(body.decode()):
+    if _THIRTEEN_DIGITS in folded and _card_number_outside_fractions(body.decode()):
         return False
     return _SECRET_IN_FOLDED.search(folded) is None
 
@@ -142,6 +144,10 @@ _HEX_IDS: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{
 _DIGIT_GROUPS: Final = re.compile(r"[0-9][0-9 \-\t\r\n]{11,}[0-9]")
 _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
 _GROUP: Final = re.compile(r"[0-9]+")
+
+
+def _card_number_outside_fractions(text: str) -> bool:
+    return _card_number_in(text) and _card_number_in(_FRACTION.sub(r"\1", text))
 
 
 def _card_number_in(text: str) -> bool:

@@ -1,5 +1,6 @@
 """People's identifiers enter the journal as random pseudonyms only; the map between them is what can forget."""
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Protocol
 
@@ -10,6 +11,10 @@ class SubjectMap(Protocol):
     def pseudonym(self, kind: str, identifier: str) -> int:
         """A random signed 64-bit number, never 0, made on first sight and kept until the subject is erased."""
         ...
+
+    def pseudonyms(self, named: Sequence[tuple[str, str]]) -> list[int]:
+        """Of several (kind, identifier), as a payment names them: cheaper than one by one."""
+        return [self.pseudonym(kind, identifier) for kind, identifier in named]
 
     def digest(self, kind: str, value: str) -> str:
         """A keyed hash, 16 hex digits, of a derived value that points at no person: the network of an address."""

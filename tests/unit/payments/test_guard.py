@@ -143,6 +143,12 @@ def test_names_that_only_resemble_them_are_not(name: str) -> None:
     refuse_card_data(body_of(attempt(**{name: "M"})))
 
 
+@pytest.mark.parametrize("text", [f":0.{A_NUMBER},", f'a":0.{A_NUMBER},', f"0.{A_NUMBER}"])
+def test_what_looks_like_a_fraction_inside_a_text_is_still_found(text: str) -> None:
+    for body in (body_of(attempt(note=text)), json.dumps(attempt(note=text), separators=(",", ":")).encode()):
+        assert refusal(body).param == "$.payment.metadata.note"
+
+
 def test_hashes_uuids_times_and_scores_pass() -> None:
     draw = random.Random(1)
     for _ in range(3000):
