@@ -320,7 +320,11 @@ class Limits:
                 rule = binding.stopping.get(forbidden.applies_to)
                 if rule is not None and at_us < forbidden.until_us and not _cured(forbidden, asked):
                     worst = _stricter(worst, Held(0, rule.rule_id, forbidden.until_us))
-            open_ = [each for each in ledger.sent if each.state == DECLINED or _reserved(each, attempt)]
+            open_ = [
+                each
+                for each in ledger.sent
+                if each.state != APPROVED and (each.attempt != attempt or each.state == DECLINED)
+            ]
             for rule in binding.counted:
                 worst = _stricter(worst, self._held(rule, open_, asked, at_us=at_us))
         return worst
@@ -398,11 +402,6 @@ def _sent_already(entry: Entry) -> bool:
     if b"post_authorization" not in entry.payload:
         return False
     return DECIDING_DECODER.decode(entry.payload).attempt.stage == "post_authorization"
-
-
-def _reserved(sent: Sent, attempt: int) -> bool:
-    """Not answered, and not the reservation of the very attempt that is asked about."""
-    return sent.state != APPROVED and sent.attempt != attempt
 
 
 def _place(ledger: Ledger, attempt: int) -> int | None:
