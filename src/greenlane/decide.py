@@ -21,8 +21,9 @@ from greenlane.merchants.economics import Economics
 from greenlane.models.fraud_model import FraudModel
 from greenlane.payments.attempt import Attempt
 from greenlane.payments.facts import Facts
-from greenlane.policy.choose import Chosen, choose
+from greenlane.policy.choose import choose
 from greenlane.policy.degrade import Features, rung_of
+from greenlane.policy.given import Given
 from greenlane.policy.parameters import Policy
 from greenlane.ports.journal import Entry
 
@@ -84,15 +85,17 @@ def decide(attempt: Attempt, *, lane: Lane, event_id: str, body_hash: bytes) -> 
     earlier = earlier_decisions(attempt.attempt_id, lane.journal)
     known = read(facts, moment, earlier, lane=lane, mode=attempt.mode)
     believed = believe(known, lane=lane)
-    chosen = chosen_of(kept, facts, believed, lane=lane, known=known, moment=moment, started_ns=started_ns)
+    economics = lane.economics_of(kept.payment.merchant_id, mcc=kept.payment.mcc)
+    given = given_of(kept, facts, believed, known=known, moment=moment, started_ns=started_ns)
+    chosen = choose(kept, given, economics=economics, policy=lane.policy)
     record = DecisionRecord(
         attempt=kept,
         attempt_no=attempt_no(facts, earlier, lane.journal),
         known=b"" if known.vector is None else pack(known.vector),
         vector_of=known.vector_of,
         model=lane.model.id if lane.model is not None else "",
-        fraud_probability_e9=believed.fraud_probability_e9,
         reasons=believed.reasons,
+        given=given,
         chosen=chosen,
         release=lane.release,
         latency_us=(time.perf_counter_ns() - started_ns) // 1000,
@@ -150,18 +153,15 @@ def believed_from(vector: Ints, finaliser: Finaliser, model: FraudModel) -> Beli
     return Believed(belief.fraud_probability_e9, reasons)
 
 
-def chosen_of(
-    kept: Attempt, facts: Facts, believed: Believed, *, lane: Lane, known: Known, moment: Moment, started_ns: int
-) -> Chosen:
+def given_of(
+    kept: Attempt, facts: Facts, believed: Believed, *, known: Known, moment: Moment, started_ns: int
+) -> Given:
     deadline_us = kept.deadline_ms * 1000 if kept.deadline_ms else NO_DEADLINE_US
     left_us = deadline_us - (time.perf_counter_ns() - started_ns) // 1000
     rung = rung_of(features=known.state, model=believed.fraud_probability_e9 is not None, remaining_us=left_us)
-    return choose(
-        kept,
+    return Given(
         amount_minor=facts.amount_reporting_minor,
         fraud_probability_e9=believed.fraud_probability_e9,
-        economics=lane.economics_of(kept.payment.merchant_id, mcc=kept.payment.mcc),
-        policy=lane.policy,
         ingest_us=moment.ingest_us,
         rung=rung,
     )
@@ -171,7 +171,10 @@ def append(
     record: DecisionRecord, facts: Facts, *, lane: Lane, moment: Moment, event_id: str, body_hash: bytes
 ) -> Entry:
     chosen, shadow = record.chosen.action, record.attempt.mode == "shadow"
-    acted = facts if shadow else replace(facts, intervention=chosen.intervention, route_id=chosen.route)
+    acted = facts
+    if not shadow:
+        credential = chosen.credential or facts.credential
+        acted = replace(facts, intervention=chosen.intervention, route_id=chosen.route, credential=credential)
     draft = Draft(
         kind=SOURCE,
         source=SOURCE,

@@ -104,7 +104,9 @@ class Replayer:
         self.compare(entry, "fraud_probability_e9", record.fraud_probability_e9, believed.fraud_probability_e9)
         self.compare(entry, "model", record.model, self.live.aliases.get(CHAMPION, ""))
         self.compare(entry, "reasons", record.reasons, believed.reasons)
-        chosen = self.chosen(entry, record)
+        self.compare(entry, "amount_minor", record.given.amount_minor, amount_of(entry))
+        self.compare(entry, "ingest_us", record.given.ingest_us, entry.ingest_us)
+        chosen = self.chosen(record)
         for part in Chosen.__struct_fields__:
             self.compare(entry, f"chosen.{part}", getattr(record.chosen, part), getattr(chosen, part))
         if self.engine is not None and record.known and not record.vector_of:
@@ -120,23 +122,20 @@ class Replayer:
             self.bound[key] = self.models(record.model).bind(finaliser.names)
         return believed_from(unpack(record.known, width_of(features)), finaliser, self.bound[key])
 
-    def chosen(self, entry: Entry, record: DecisionRecord) -> Chosen:
-        assert entry.facts is not None, "a decision always has facts"
+    def chosen(self, record: DecisionRecord) -> Chosen:
         payment = record.attempt.payment
         return choose(
             record.attempt,
-            amount_minor=entry.facts.amount_reporting_minor,
-            fraud_probability_e9=record.fraud_probability_e9,
+            record.given,
             economics=self.book.economics(payment.merchant_id, mcc=payment.mcc),
             policy=self.live.policies.get(record.chosen.policy_version, self.policy),
-            ingest_us=entry.ingest_us,
-            rung=record.chosen.rung,
-            multipliers=record.chosen.multipliers,
         )
 
     def check_vector(self, entry: Entry, record: DecisionRecord, engine: StreamEngine) -> None:
         assert entry.facts is not None, "a decision always has facts"
-        facts = replace(entry.facts, intervention="", route_id="")
+        card = record.attempt.payment.payment_method.card
+        asked = "" if card is None else card.credential
+        facts = replace(entry.facts, intervention="", route_id="", credential=asked)
         again = engine.read(facts, entry.ingest_us).tolist()
         logged = unpack(record.known, width_of(engine.features)).tolist()
         self.found.vectors += 1
@@ -147,6 +146,11 @@ class Replayer:
     def compare(self, entry: Entry, what: str, logged: object, recomputed: object) -> None:
         if ENCODER.encode(logged) != ENCODER.encode(recomputed):
             self.found.differences.append(Difference(name(entry), what, repr(logged), repr(recomputed)))
+
+
+def amount_of(entry: Entry) -> int:
+    assert entry.facts is not None, "a decision always has facts"
+    return entry.facts.amount_reporting_minor
 
 
 def name(entry: Entry) -> str:

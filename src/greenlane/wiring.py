@@ -55,6 +55,7 @@ from greenlane.payments.facts import Facts
 from greenlane.payments.outcome import Outcome
 from greenlane.payments.times import day_of, format_day
 from greenlane.policy.choose import choose
+from greenlane.policy.given import Given
 from greenlane.policy.parameters import Policy
 from greenlane.ports.clock import Clock, FakeClock, SystemClock
 from greenlane.ports.journal import Entry, JournalStore, Position
@@ -248,14 +249,8 @@ def warm(lane: Lane) -> None:
     unpack(pack(vector), len(vector))
     believed = None if lane.model is None else believed_from(vector, lane.finaliser, lane.model).fraud_probability_e9
     for probability_e9 in (believed, 1_000_000):
-        choose(
-            attempt,
-            amount_minor=1,
-            fraud_probability_e9=probability_e9,
-            economics=lane.economics_of("warm", mcc=None),
-            policy=lane.policy,
-            ingest_us=0,
-        )
+        given = Given(amount_minor=1, fraud_probability_e9=probability_e9)
+        choose(attempt, given, economics=lane.economics_of("warm", mcc=None), policy=lane.policy)
 
 
 def retire_old_days(system: System) -> int:

@@ -10,15 +10,17 @@ from greenlane.merchants.economics import Economics, Fees, RouteTerms
 from greenlane.merchants.stakes import Stakes, stakes
 from greenlane.payments.attempt import Attempt, Card, Payment, PaymentMethod, Route
 from greenlane.policy import value
+from greenlane.policy.actions import INTERVENTIONS
 from greenlane.policy.believe import ONE_E9, given_e9, mixed_e9
 from greenlane.policy.choose import choose
 from greenlane.policy.distribution import TOTAL
+from greenlane.policy.given import Given
 from greenlane.policy.parameters import Multipliers, Policy
-from greenlane.policy.value import INTERVENTIONS, TERMS, VALUE, Authentication, values
+from greenlane.policy.value import TERMS, VALUE, Authentication, Over, values
 
 few = settings(max_examples=60, deadline=None)
 
-ALLOW, CHALLENGE, REVIEW, BLOCK = range(len(INTERVENTIONS))
+ALLOW, EXEMPT, CHALLENGE, REVIEW, BLOCK = range(len(INTERVENTIONS))
 ppm = st.integers(0, 1_000_000)
 cost = st.integers(0, 20_000)
 amounts = st.integers(0, 5_000_000)
@@ -56,7 +58,10 @@ economics = st.builds(
     fines_minor=cost,
 )
 perspectives = st.sampled_from(["merchant", "psp"])
-overs = st.tuples(*[probabilities] * 4, st.floats(0, 5_000), st.floats(0, 100))
+overs = st.tuples(
+    *[probabilities] * 7, st.floats(0, 5_000), st.floats(0, 100), st.floats(-5_000, 5_000), st.floats(-500, 0),
+    st.floats(0, 1), st.floats(0, 10_000), st.floats(0, 0.01),
+).map(lambda told: Over(*told))  # fmt: skip
 
 
 def table_of(p_e9, money, payer, *over):
@@ -74,12 +79,9 @@ def attempt_over(routes, *, amount=10_000, issuer_country="US"):
 def chosen_by(p_e9, merchant, routes=("a", "b", "c"), *, amount=10_000, perspective="merchant", **more):
     return choose(
         attempt_over(routes, amount=amount),
-        amount_minor=amount,
-        fraud_probability_e9=p_e9,
+        Given(amount_minor=amount, fraud_probability_e9=p_e9, **more),
         economics=merchant,
         policy=Policy(perspective=perspective),
-        ingest_us=0,
-        **more,
     )
 
 
@@ -89,7 +91,7 @@ def test_the_compiled_table_is_the_plain_python_table(p, merchant, amount, persp
     money = stakes(merchant, amount, perspective)
     compiled = table_of(p, money, payer, over)
     with pytest.MonkeyPatch.context() as plain:
-        for name in ("auth", "allow", "challenge", "review", "block", "rounded"):
+        for name in ("auth", "allow", "exempt", "challenge", "review", "block", "rounded"):
             plain.setattr(value, name, getattr(value, name).py_func)
         uncompiled = values.py_func(p, money, payer, np.array([over]))
     assert np.array_equal(compiled, uncompiled)
@@ -99,7 +101,7 @@ def test_the_compiled_table_is_the_plain_python_table(p, merchant, amount, persp
 @given(probabilities, economics, amounts, perspectives, overs, st.floats(0, 1), st.floats(0, 1))
 def test_a_free_certain_challenge_that_shifts_nothing_is_an_allow(p, merchant, amount, perspective, over, s_g, s_f):
     merchant = replace(merchant, challenge_minor=0, shifted_ppm=0)
-    same_after = (over[0], over[1], over[0], over[1], *over[4:])
+    same_after = over._replace(good_3ds=over.good, fraud_3ds=over.fraud)
     table = table_of(p, stakes(merchant, amount, perspective), Authentication(1.0, s_g, 1.0, s_f, 0.0), same_after)
     assert np.array_equal(table[CHALLENGE, 0], table[ALLOW, 0])
 
@@ -148,7 +150,7 @@ def test_terms_are_whole_and_sum_to_the_value(p, merchant, amount, perspective, 
 @given(probabilities, payers, overs)
 def test_money_is_conserved_when_nothing_but_the_sale_is_at_stake(p, payer, over):
     """Every term beside margin is a cost or a loss that somebody configured: none configured, none appears."""
-    table = table_of(p, Stakes(100.0, *[0.0] * 18), payer, (*over[:4], 0.0, 0.0))
+    table = table_of(p, Stakes(100.0, *[0.0] * (len(Stakes._fields) - 1)), payer, (*over[:7], *[0.0] * 7))
     other_terms = [at for at, name in enumerate(TERMS) if name != "margin"]
     assert not table[:, :, other_terms].any()
     assert (table[:, :, 0] >= 0).all() and (table[:, :, 0] <= 100 * value.MICRO).all()

@@ -140,7 +140,10 @@ def test_nothing_differs_where_nothing_was_changed(shop: System) -> None:
 @pytest.mark.parametrize(
     ("what", "change"),
     [
-        ("fraud_probability_e9", lambda r: replace(r, fraud_probability_e9=r.fraud_probability_e9 + 1)),
+        (
+            "fraud_probability_e9",
+            lambda r: replace(r, given=replace(r.given, fraud_probability_e9=r.fraud_probability_e9 + 1)),
+        ),
         ("reasons", lambda r: replace(r, reasons=r.reasons[1:])),
         ("chosen.action", lambda r: rechosen(r, action=r.chosen.runner_up)),
         ("chosen.terms_micro", lambda r: rechosen(r, terms_micro=(1, *r.chosen.terms_micro[1:]))),

@@ -13,6 +13,7 @@ import pytest
 from greenlane.merchants.read import read_economics
 from greenlane.payments.attempt import Attempt
 from greenlane.policy.choose import choose
+from greenlane.policy.given import Given
 from greenlane.policy.parameters import Multipliers, Policy
 from greenlane.policy.value import MICRO, TERMS
 
@@ -27,15 +28,16 @@ def chosen_in(case):
     fraud = case["fraud_probability"]
     return choose(
         msgspec.convert({"attempt_id": "att_1", "payment": payment, **told}, Attempt),
-        amount_minor=payment["amount"],
-        fraud_probability_e9=None if fraud is None else round(fraud * 1e9),
+        Given(
+            amount_minor=payment["amount"],
+            fraud_probability_e9=None if fraud is None else round(fraud * 1e9),
+            rung=case.get("rung", "full"),
+            stops=tuple(case.get("stops", ())),
+            review_open=case.get("review_open", True),
+            multipliers=msgspec.convert(case.get("multipliers", {}), Multipliers),
+        ),
         economics=read_economics(json.dumps(case.get("merchant", {})).encode()),
         policy=Policy(perspective=case.get("perspective", "merchant")),
-        ingest_us=0,
-        rung=case.get("rung", "full"),
-        stops=tuple(case.get("stops", ())),
-        review_open=case.get("review_open", True),
-        multipliers=msgspec.convert(case.get("multipliers", {}), Multipliers),
     )
 
 
@@ -48,7 +50,7 @@ def shown(chosen):
         "value_minor": round(chosen.value_micro / MICRO),
         "terms": terms,
         "runner_up": chosen.runner_up.intervention if chosen.runner_up else None,
-        "admissible": list(chosen.interventions),
+        "admissible": list(chosen.may.interventions),
         "stops": list(chosen.stops),
         "degraded": list(chosen.degraded),
     }

@@ -204,7 +204,7 @@ def test_terms_sum_to_the_value_and_shares_to_one(shop: System, number: int) -> 
     chosen = record.chosen
     assert sum(chosen.terms_micro) == max(chosen.values_micro)
     assert sum(chosen.distribution) == 2**32
-    assert chosen.routes == ("north", "south")
+    assert [way.route for way in chosen.may.ways] == ["north", "south"]
     told = answered(shop, msgspec.convert(body | {"attempt_id": f"b{number}"}, Attempt))
     assert set(told.probabilities.approval_probability) == {"north", "south"}
     assert told.exploration.propensity["intervention"] == 1.0

@@ -23,10 +23,12 @@ class ExpectedValue(Frozen, frozen=True):
 
     value_minor: float
     terms: dict[str, float]
+    other_perspective: dict[str, float]
+    """The same terms and their sum, `value`, for whom the policy does not optimise: psp or merchant."""
 
 
 class Probabilities(Frozen, frozen=True):
-    """Each number's event is named. `approval_probability` is by route."""
+    """Each number's event is named. `approval_probability` is by route, or by route/credential where there are two."""
 
     fraud_probability: float
     """P(would be reported as third-party fraud, if approved unauthenticated)."""
@@ -35,6 +37,8 @@ class Probabilities(Frozen, frozen=True):
     dispute_probability: float
     """P(first-party dispute), whatever the authentication."""
     challenge_success_probability: float
+    soft_decline_probability: float
+    """P(1A or 65), if an exemption were asked for over the chosen way."""
     approval_probability: dict[str, float]
 
 

@@ -19,8 +19,12 @@ from greenlane.decisions.answer import (
 )
 from greenlane.payments.attempt import Attempt
 from greenlane.payments.times import format_rfc3339
-from greenlane.policy import choose as policy
+from greenlane.policy import actions
+from greenlane.policy.actions import Way
+from greenlane.policy.choose import Chosen
 from greenlane.policy.distribution import TOTAL
+from greenlane.policy.given import Given
+from greenlane.policy.parameters import Multipliers
 from greenlane.policy.value import TERMS
 from greenlane.ports.journal import Entry
 
@@ -41,14 +45,19 @@ class DecisionRecord(Struct, frozen=True, array_like=True, gc=False):
     """The earlier decision of this attempt whose vector was used again, or ""."""
     model: str
     """The artefact that was believed, or ""."""
-    fraud_probability_e9: int | None
     reasons: tuple[tuple[str, int], ...]
     """(feature group, contribution in 1e-6 log-odds), the largest first."""
-    chosen: policy.Chosen
+    given: Given
+    """Whatever else entered the choice."""
+    chosen: Chosen
     release: str
     """The versions in force, by their digest (`decisions.releases`)."""
     latency_us: int
     degraded: tuple[str, ...]
+
+    @property
+    def fraud_probability_e9(self) -> int | None:
+        return self.given.fraud_probability_e9
 
 
 ENCODER: Final = msgspec.msgpack.Encoder()
@@ -83,11 +92,11 @@ def answer_of(
         stage=record.attempt.stage,
         mode=record.attempt.mode,
         created=format_rfc3339(entry.ingest_us),
-        action=_action(chosen.action, record.attempt),
+        action=_action(chosen.action),
         expected_value=_expected_value(chosen),
         probabilities=_probabilities(chosen),
-        multipliers={"report": chosen.multipliers.report_minor, "review": chosen.multipliers.review_minor},
-        runner_up=_runner_up(chosen, record.attempt),
+        multipliers=_multipliers(record.given.multipliers),
+        runner_up=_runner_up(chosen),
         reasons=tuple(_reason(group, micro) for group, micro in record.reasons),
         rule_hits=chosen.stops,
         exploration=_exploration(chosen),
@@ -101,35 +110,38 @@ def answer_of(
 
 
 def inputs_hash(entry: Entry, record: DecisionRecord) -> str:
-    """Of everything the choice was made from: the redacted attempt, the vector, the probability, time and versions."""
-    inputs = (
-        record.attempt,
-        record.known,
-        record.fraud_probability_e9,
-        entry.ingest_us,
-        record.release,
-        record.chosen.rung,
-    )
+    """Of everything the choice was made from: the redacted attempt, the vector, what was given, time and versions."""
+    inputs = (record.attempt, record.known, record.given, entry.ingest_us, record.release)
     return hashlib.blake2b(ENCODER.encode(inputs), digest_size=16).hexdigest()
 
 
-def _action(action: policy.Action, attempt: Attempt) -> Action:
-    card = attempt.payment.payment_method.card
+def _action(action: actions.Action) -> Action:
     return Action(
         intervention=msgspec.convert(action.intervention, type=Action.__annotations__["intervention"]),
+        exemption=action.exemption or None,
         route=action.route or None,
-        credential=card.credential if card is not None and action.route else None,
+        credential=action.credential or None,
     )
 
 
-def _expected_value(chosen: policy.Chosen) -> ExpectedValue | None:
+def _multipliers(prices: Multipliers) -> dict[str, float]:
+    shared = {"report": prices.report_minor, "dispute": prices.dispute_minor, "review": prices.review_minor}
+    return shared | {f"band:{acquirer}": micro / MICRO for acquirer, micro in prices.band_micro.items()}
+
+
+def _expected_value(chosen: Chosen) -> ExpectedValue | None:
     if not chosen.values_micro:
         return None
-    terms = {name: micro / MICRO for name, micro in zip(TERMS, chosen.terms_micro, strict=True)}
-    return ExpectedValue(value_minor=chosen.value_micro / MICRO, terms=terms)
+    other = chosen.other_terms_micro
+    return ExpectedValue(
+        value_minor=chosen.value_micro / MICRO,
+        terms={name: micro / MICRO for name, micro in zip(TERMS, chosen.terms_micro, strict=True)},
+        other_perspective={name: micro / MICRO for name, micro in zip(TERMS, other, strict=True)}
+        | {"value": sum(other) / MICRO},
+    )
 
 
-def _probabilities(chosen: policy.Chosen) -> Probabilities | None:
+def _probabilities(chosen: Chosen) -> Probabilities | None:
     seen = chosen.probabilities
     if seen is None:
         return None
@@ -139,14 +151,20 @@ def _probabilities(chosen: policy.Chosen) -> Probabilities | None:
         fraud_given_decline_probability=seen.fraud_given_decline_e9 / E9,
         dispute_probability=seen.dispute_e9 / E9,
         challenge_success_probability=seen.challenge_success_e9 / E9,
-        approval_probability={r: e9 / E9 for r, e9 in zip(chosen.routes, seen.approval_e9, strict=True)},
+        soft_decline_probability=seen.soft_decline_e9 / E9,
+        approval_probability=dict(zip(_named(chosen.may.ways), [e9 / E9 for e9 in seen.approval_e9], strict=True)),
     )
 
 
-def _runner_up(chosen: policy.Chosen, attempt: Attempt) -> RunnerUp | None:
+def _named(ways: tuple[Way, ...]) -> list[str]:
+    routes = [way.route for way in ways]
+    return [way.route if routes.count(way.route) == 1 else f"{way.route}/{way.credential}" for way in ways]
+
+
+def _runner_up(chosen: Chosen) -> RunnerUp | None:
     if chosen.runner_up is None:
         return None
-    return RunnerUp(action=_action(chosen.runner_up, attempt), value_gap_minor=chosen.value_gap_micro / MICRO)
+    return RunnerUp(action=_action(chosen.runner_up), value_gap_minor=chosen.value_gap_micro / MICRO)
 
 
 def _reason(group: str, micro: int) -> Reason:
@@ -158,10 +176,12 @@ def _reason(group: str, micro: int) -> Reason:
     )
 
 
-def _exploration(chosen: policy.Chosen) -> Exploration:
+def _exploration(chosen: Chosen) -> Exploration:
     named, mass = dict[str, int](), 0
+    names = dict(zip(chosen.may.ways, _named(chosen.may.ways), strict=True))
     for action, share in zip(chosen.actions, chosen.distribution, strict=True):
-        named[f"{action.intervention}:{action.route}" if action.route else action.intervention] = share
+        way = names.get(action.way, "")
+        named[":".join(part for part in (action.intervention, action.exemption, way) if part)] = share
         mass += share if action.intervention == chosen.action.intervention else 0
     return Exploration(
         explored=False,

@@ -61,6 +61,7 @@ def _method(method: PaymentMethod, facts: Facts) -> PaymentMethod:
             issuer_id=card.issuer_id,
             issuer_country=card.issuer_country,
             credential=card.credential,
+            token=card.token,
             exp_bucket=card.exp_bucket,
         )
         return PaymentMethod(type=method.type, card=kept)

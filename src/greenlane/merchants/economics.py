@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from greenlane.payments.attempt import AmountMinor, Country, Credential, Frozen, Id, Network
+from greenlane.payments.attempt import AmountMinor, Country, Credential, Exemption, Frozen, Id, Network
 
 Ppm = Annotated[int, Meta(ge=0, le=1_000_000, description="a share in parts per million")]
 CostMinor = Annotated[int, Meta(ge=0, le=10**9, description="integer minor units of the reporting currency")]
@@ -39,14 +39,37 @@ class Fees(Frozen, frozen=True, omit_defaults=False):
         return self.pct_ppm * amount_minor / 1_000_000 + self.fixed_minor
 
 
+class TraBand(Frozen, frozen=True, omit_defaults=False):
+    """A band of the transaction risk analysis exemption that an acquirer is in: its reference rate and its amount.
+
+    RTS 2018/389, annex: remote card fraud of the acquirer <= 13 bps of value lets it ask up to EUR 100, <= 6 bps up to
+    250, <= 1 bp up to 500; amounts here are in the tenant's reporting currency.
+
+    >>> TraBand().amount_max_minor
+    10000
+    """
+
+    reference_bps: Annotated[int, Meta(ge=0, le=10_000)] = 13
+    amount_max_minor: AmountMinor = 10_000
+
+
 class RouteTerms(Frozen, frozen=True, omit_defaults=False):
     """A route the merchant has: what it takes, where its acquirer is, what it costs (absent: the merchant's `fees`)."""
 
     id: Id
     network: Network | None = None
     credentials: Annotated[tuple[Credential, ...], Meta(min_length=1, max_length=2)] = ("pan", "network_token")
+    acquirer: Id | None = None
+    """Routes of one acquirer share its exemption band. Absent: the attempt's, else the route is its own."""
     acquirer_country: Country | None = None
     fees: Fees | None = None
+    token_requestors: Annotated[tuple[Id, ...], Meta(max_length=32)] = ()
+    """Whose network tokens it takes; none named: anybody's."""
+    accepts_network_transaction_id: bool = True
+    """Whether a merchant-initiated payment can be chained to a first one made elsewhere."""
+    exemptions: Annotated[tuple[Exemption, ...], Meta(max_length=5)] = ()
+    """Which exemptions of strong authentication its acquirer asks for on request."""
+    tra_band: TraBand = TraBand()
 
 
 class Economics(Frozen, frozen=True, omit_defaults=False, dict=True, gc=True):
@@ -80,6 +103,8 @@ class Economics(Frozen, frozen=True, omit_defaults=False, dict=True, gc=True):
     # first-party disputes: such a payer passes every challenge
     dispute_ppm: Ppm = 2_000
     """d, P(first-party dispute). Assumed."""
+    fraud_disputed_ppm: Ppm = 800_000
+    """P(reported fraud is disputed too, if nobody else bears it). Assumed: both in 65 of 80 reports."""
     dispute_cost_minor: CostMinor | None = None
     """D. Absent: margin and goods are lost, plus fee and handling."""
 
@@ -107,7 +132,11 @@ class Economics(Frozen, frozen=True, omit_defaults=False, dict=True, gc=True):
     shifted_ppm: Ppm = 950_000
     """omega, share of fraud disputes shifted to the issuer. Assumed: .90 to .97."""
     sca_mandated: bool = False
-    """The merchant leaves mandated SCA to Greenlane: unauthenticated approval in scope is then inadmissible."""
+    """The merchant leaves mandated SCA to Greenlane: in scope it is then exemption, challenge or block."""
+    low_value_max_minor: AmountMinor = 3_000
+    """Sourced: RTS 2018/389 art. 16, EUR 30. The issuer counts; a soft decline is the safeguard."""
+    soft_decline_minor: CostMinor = 10
+    """c_soft beyond the fee of a declined attempt: the payer waits. Assumed."""
 
     # review
     review_minor: CostMinor = 300

@@ -36,7 +36,13 @@ class Stakes(NamedTuple):
     shifted_already: float
     """The same share for an approval as things stand now: 0 unless the payment was authenticated before."""
     report_price: float
-    """S: what one reported fraud costs towards the network's programme."""
+    """S_report: what one reported fraud costs towards the network's programme."""
+    dispute_price: float
+    """S_dispute: what one dispute costs towards it."""
+    dispute_share: float
+    """d, of approved good payments."""
+    fraud_disputed: float
+    """Share of reported frauds that are disputed too where the liability is ours."""
     stop: float
     """V_stop of a certainly good payer: rho V_payer_retry - C_lost."""
     false_decline: float
@@ -47,6 +53,10 @@ class Stakes(NamedTuple):
     """C_ab."""
     challenge: float
     """c_3ds."""
+    challengeable: float
+    """1, or 0 where a soft decline cannot be answered."""
+    soft_decline: float
+    """c_soft, beyond the fee of a declined attempt."""
     review: float
     """c_rev."""
     review_price: float
@@ -133,11 +143,16 @@ def _stakes(
         shifted_by_challenge=economics.shifted_ppm / 1e6,
         shifted_already=0.0,
         report_price=0.0,
+        dispute_price=0.0,
+        dispute_share=economics.dispute_ppm / 1e6,
+        fraud_disputed=economics.fraud_disputed_ppm / 1e6,
         stop=_stop(economics, margin, proportion, payer_present=payer_present),
         false_decline=proportion * economics.false_decline_minor,
         other_method=economics.other_method_value_ppm * margin / 1e6,
         abandonment=proportion * economics.abandonment_minor,
         challenge=float(economics.challenge_minor),
+        challengeable=1.0,
+        soft_decline=proportion * economics.soft_decline_minor,
         review=float(economics.review_minor),
         review_price=0.0,
         review_cancel=proportion * economics.review_cancel_minor,

@@ -32,11 +32,22 @@ Network = Literal[
 ]
 Funding = Literal["credit", "debit", "prepaid", "charge", "unknown"]
 Credential = Literal["pan", "network_token"]
+Exemption = Literal["trusted_beneficiary", "secure_corporate", "recurring", "low_value", "transaction_risk_analysis"]
 MethodType = Literal["card", "pix", "ideal", "sepa_debit", "upi", "us_bank_account", "blik"]
 
 
 class Frozen(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """The manner of every word here: immutable, keyword-only, strict."""
+
+
+class NetworkToken(Frozen, frozen=True):
+    """The network token that stands beside a card's number: over each route either may be sent."""
+
+    state: Literal["active", "suspended", "deleted"] = "active"
+    cryptogram_available: bool = True
+    """A payer-initiated payment needs one."""
+    requestor: Id | None = None
+    """Whose token it is: a route may accept those of some requestors only."""
 
 
 class Card(Frozen, frozen=True):
@@ -51,6 +62,9 @@ class Card(Frozen, frozen=True):
     issuer_id: Id | None = None
     issuer_country: Country | None = None
     credential: Credential = "pan"
+    """What the caller has: the number, or only a network token."""
+    token: NetworkToken | None = None
+    """The card's network token where its state is known; with credential "pan" it may be sent instead."""
     exp_bucket: Annotated[str, Meta(max_length=16)] | None = None
 
 
@@ -145,6 +159,8 @@ class Constraints(Frozen, frozen=True):
 
     challenge_allowed: bool = True
     review_allowed: bool = True
+    exemptions: tuple[Exemption, ...] = ()
+    """Those whose conditions only the caller can know to be met: recurring, trusted_beneficiary, secure_corporate."""
 
 
 class Attempt(Frozen, frozen=True):

@@ -1,18 +1,19 @@
 """All probabilities that enter a choice, gathered: the model's, the priors', and what Bayes makes of them."""
 
-from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from msgspec import Struct
 
 from greenlane.merchants.economics import Economics
 from greenlane.payments.attempt import Attempt
+from greenlane.policy.actions import Way
+from greenlane.policy.given import Given
 from greenlane.policy.history import PASSED, SHIFTED, History, fraud_given_history_e9
 from greenlane.policy.priors import Approval, Priors, Situation, approval, authentication
 from greenlane.policy.value import Authentication
 
 ONE_E9: Final = 1_000_000_000
-CERTAIN: Final = Approval(ONE_E9, ONE_E9, ONE_E9, ONE_E9)
+CERTAIN: Final = Approval(ONE_E9, ONE_E9, ONE_E9, ONE_E9, ONE_E9, ONE_E9, soft_decline_e9=0)
 """The issuer has approved already."""
 
 
@@ -24,7 +25,7 @@ class Probabilities(Struct, frozen=True, array_like=True, kw_only=True, gc=False
     fraud_given_history_e9: int
     """p_h, given authentication or approval so far. Equal to p for a payment without a past."""
     fraud_given_approval_e9: int
-    """p_A, over the chosen route (for a block: over the route that was worth most)."""
+    """p_A, over the chosen way (for a block: over the way that was worth most)."""
     fraud_given_decline_e9: int
     """p_D, likewise."""
     dispute_e9: int
@@ -32,7 +33,9 @@ class Probabilities(Struct, frozen=True, array_like=True, kw_only=True, gc=False
     challenge_success_e9: int
     """P(Y), if a challenge were asked now."""
     approval_e9: tuple[int, ...]
-    """q, one for each eligible route."""
+    """q, one for each eligible way."""
+    soft_decline_e9: int
+    """delta, over the chosen way: P(1A or 65 | exemption)."""
 
 
 class Beliefs(NamedTuple):
@@ -42,36 +45,53 @@ class Beliefs(NamedTuple):
     fraud_given_history_e9: int
     payer: Authentication
     approvals: tuple[Approval, ...]
-    """One for each route, as it stands now: after a passed authentication both pairs are the authenticated one."""
+    """One for each way, as it stands now: after a passed authentication the plain pair is the authenticated one."""
 
 
 def believe(
     attempt: Attempt,
-    fraud_e9: int,
-    routes: Sequence[str],
+    given: Given,
+    ways: tuple[Way, ...],
     *,
     economics: Economics,
     priors: Priors,
     history: History,
 ) -> Beliefs:
-    """The beliefs about this attempt over each of `routes`."""
+    """The beliefs about this attempt over each of `ways`: the approvals that are given, else the stated priors."""
+    fraud_e9 = given.fraud_probability_e9
+    assert fraud_e9 is not None, "nothing is believed without a probability"
+    card = attempt.payment.payment_method.card
+    payer = authentication(priors, card.issuer_country if card else None)
+    p_h = fraud_given_history_e9(fraud_e9, history, payer=payer, priors=priors)
+    approvals = given.approvals
+    if approvals is None:
+        approvals = prior_approvals(attempt, ways, economics=economics, priors=priors)
+    assert len(approvals) == len(ways), "one approval for each way"
+    if history.approved or history.status in PASSED | SHIFTED:
+        approvals = tuple([_now(each, history) for each in approvals])
+    return Beliefs(fraud_e9, p_h, payer, approvals)
+
+
+def prior_approvals(
+    attempt: Attempt, ways: tuple[Way, ...], *, economics: Economics, priors: Priors
+) -> tuple[Approval, ...]:
+    """What is believed of each way where no model has learned it, before anything has happened to the payment."""
     situation = _situation(attempt)
-    payer = authentication(priors, situation.issuer_country)
-    p_h = fraud_given_history_e9(fraud_e9, history, payer=payer, fraud_approval_ppm=priors.fraud_approval_ppm)
     route_terms, home = economics.route_terms, economics.country
-    known: dict[str | None, Approval] = {}
+    known: dict[tuple[str | None, str], Approval] = {}
     approvals = []
-    for route in routes:
+    for route, credential in ways:
         terms = route_terms.get(route)
         country = home if terms is None else terms.acquirer_country or home
-        if country not in known:
-            known[country] = _now(approval(priors, situation, acquirer_country=country), history)
-        approvals.append(known[country])
-    return Beliefs(fraud_e9, p_h, payer, tuple(approvals))
+        if (country, credential) not in known:
+            token = situation._replace(token=credential == "network_token")
+            known[country, credential] = approval(priors, token, acquirer_country=country)
+        approvals.append(known[country, credential])
+    return tuple(approvals)
 
 
 def probabilities(beliefs: Beliefs, column: int, *, dispute_e9: int) -> Probabilities:
-    """The probabilities as they are shown, with p_A and p_D over the route of `column`."""
+    """The probabilities as they are shown, with p_A and p_D over the way of `column`."""
     p = beliefs.fraud_given_history_e9
     over = beliefs.approvals[column]
     return Probabilities(
@@ -82,6 +102,7 @@ def probabilities(beliefs: Beliefs, column: int, *, dispute_e9: int) -> Probabil
         dispute_e9=dispute_e9,
         challenge_success_e9=_challenge_success_e9(p, beliefs.payer),
         approval_e9=tuple([mixed_e9(p, good_e9=each.good_e9, fraud_e9=each.fraud_e9) for each in beliefs.approvals]),
+        soft_decline_e9=over.soft_decline_e9,
     )
 
 
@@ -110,19 +131,17 @@ def _situation(attempt: Attempt) -> Situation:
     return Situation(
         payer_present=payment.initiator == "cit",
         chained=payment.network_transaction_id is not None,
-        token=card is not None and card.credential == "network_token",
+        token=False,
         cvv_present=attempt.verification is not None and attempt.verification.cvv_result is not None,
         issuer_country=card.issuer_country if card else None,
     )
 
 
-def _now(prior: Approval, history: History) -> Approval:
+def _now(before: Approval, history: History) -> Approval:
     """Approval as it stands: certain once given, and that of an authenticated payment after authentication."""
     if history.approved:
         return CERTAIN
-    if history.status in PASSED | SHIFTED:
-        return Approval(prior.good_3ds_e9, prior.fraud_3ds_e9, prior.good_3ds_e9, prior.fraud_3ds_e9)
-    return prior
+    return before._replace(good_e9=before.good_3ds_e9, fraud_e9=before.fraud_3ds_e9)
 
 
 def _challenge_success_e9(p_e9: int, payer: Authentication) -> int:

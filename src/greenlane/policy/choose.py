@@ -7,26 +7,22 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from greenlane.merchants.economics import Economics
+from greenlane.merchants.stakes import Perspective
 from greenlane.payments.attempt import Attempt
+from greenlane.policy.actions import INTERVENTIONS, Action, Eligible
 from greenlane.policy.believe import Beliefs, Probabilities, believe, probabilities
 from greenlane.policy.degrade import Rung, without_model
 from greenlane.policy.distribution import greedy, settled
-from greenlane.policy.eligible import Eligible, eligible
-from greenlane.policy.history import history_of
-from greenlane.policy.parameters import Multipliers, Policy, epoch_of
-from greenlane.policy.price import price, route_matrix
-from greenlane.policy.value import INTERVENTIONS, TERMS, VALUE, values
+from greenlane.policy.eligible import eligible
+from greenlane.policy.given import Given
+from greenlane.policy.history import History, history_of
+from greenlane.policy.parameters import Policy, epoch_of
+from greenlane.policy.price import price, ways_matrix
+from greenlane.policy.value import TERMS, VALUE, values
 
-FREE: Final = Multipliers()
 ROW: Final = {intervention: row for row, intervention in enumerate(INTERVENTIONS)}
 UNVALUED: Final = (0,) * len(TERMS)
-
-
-class Action(Struct, frozen=True, array_like=True, gc=False):
-    """`route` is "" for a block."""
-
-    intervention: str
-    route: str
+OTHER: Final[dict[Perspective, Perspective]] = {"merchant": "psp", "psp": "merchant"}
 
 
 class Chosen(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
@@ -34,22 +30,19 @@ class Chosen(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
 
     action: Action
     rung: Rung
-    interventions: tuple[str, ...]
-    """Admissible ones; "block" is always the last."""
-    routes: tuple[str, ...]
-    """Eligible ones, sorted."""
+    may: Eligible
+    """The eligible actions, in the one order that values and distribution have."""
     values_micro: tuple[int, ...]
     """In the order of `actions`; () on the rungs that value nothing."""
     distribution: tuple[int, ...]
     """In the order of `actions`; sums to 2^32."""
     terms_micro: tuple[int, ...]
     """Of the action, in the order of `value.TERMS`; they sum to its value."""
+    other_terms_micro: tuple[int, ...]
+    """The same in the perspective that is not optimised."""
     runner_up: Action | None
     value_gap_micro: int
     probabilities: Probabilities | None
-    multipliers: Multipliers
-    stops: tuple[str, ...]
-    """Names of the hard constraints that took an action away."""
     policy_epoch: int
     policy_version: str
     economics_version: str
@@ -58,7 +51,12 @@ class Chosen(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     @property
     def actions(self) -> list[Action]:
         """Every eligible action, once: the order of `values_micro` and `distribution`."""
-        return [*(Action(i, r) for i in self.interventions[:-1] for r in self.routes), Action("block", "")]
+        return self.may.actions
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Names of the hard constraints that took an action away."""
+        return self.may.stops
 
     @property
     def value_micro(self) -> int:
@@ -67,11 +65,7 @@ class Chosen(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     @property
     def propensity(self) -> int:
         """Of 2^32: how probable the action was."""
-        return self.distribution[self._eligible.place(self.action.intervention, self.action.route)]
-
-    @property
-    def _eligible(self) -> Eligible:
-        return Eligible(self.interventions, self.routes, self.stops)
+        return self.distribution[self.may.place(self.action)]
 
 
 class Seen(Struct, frozen=True, kw_only=True, gc=False):
@@ -81,81 +75,85 @@ class Seen(Struct, frozen=True, kw_only=True, gc=False):
     next_best: int | None = None
     values_micro: tuple[int, ...] = ()
     terms_micro: tuple[int, ...] = UNVALUED
+    other_terms_micro: tuple[int, ...] = UNVALUED
     probabilities: Probabilities | None = None
 
 
 def choose(
-    attempt: Attempt,
-    *,
-    amount_minor: int,
-    fraud_probability_e9: int | None,
-    economics: Economics,
-    policy: Policy,
-    ingest_us: int,
-    rung: Rung = "full",
-    stops: tuple[str, ...] = (),
-    review_open: bool = True,
-    multipliers: Multipliers = FREE,
+    attempt: Attempt, given: Given, *, economics: Economics, policy: Policy, may: Eligible | None = None
 ) -> Chosen:
     """The action of highest expected value among the eligible ones.
 
-    `amount_minor` is in the reporting currency, as `economics` is. `fraud_probability_e9` is the model's P(reported
-    fraud if approved unauthenticated), an integer 1e-9; None, or a rung below the model, leads to the static answers.
-    `stops` are hits of lists and blocking rules: any leaves only the block. Equal values go to the action of less
-    friction, then to the lower route id.
+    Without a fraud probability, or on a rung below the model, the answers are the static ones. Equal values go to the
+    action of less friction, then to the lower way. `may` are the eligible actions where the caller asked already.
 
     >>> from greenlane.payments.attempt import Card, Payment, PaymentMethod
     >>> payment = Payment(id="p", amount=10_000, currency="EUR", merchant_id="m",
     ...                   payment_method=PaymentMethod(card=Card(fingerprint="fp_1", issuer_country="US")))
-    >>> chosen = choose(Attempt(attempt_id="a", payment=payment), amount_minor=10_000, fraud_probability_e9=1_000_000,
-    ...                 economics=Economics(), policy=Policy(perspective="merchant"), ingest_us=0)
+    >>> chosen = choose(Attempt(attempt_id="a", payment=payment), Given(amount_minor=10_000,
+    ...                 fraud_probability_e9=1_000_000), economics=Economics(), policy=Policy(perspective="merchant"))
     >>> chosen.action, round(chosen.value_micro / 1e6)
-    (Action(intervention='allow', route='default'), 2886)
+    (Action(intervention='allow', exemption='', route='default', credential='pan'), 2886)
     """
-    history = history_of(attempt)
-    may = eligible(attempt, economics, amount_minor=amount_minor, history=history, stops=stops, review_open=review_open)
-    if fraud_probability_e9 is None and rung != "merchant_default":
+    history = history_of(attempt) if given.history is None else given.history
+    if may is None:
+        may = eligible(attempt, given, economics=economics, history=history)
+    rung = given.rung
+    if given.fraud_probability_e9 is None and rung != "merchant_default":
         rung = "static"
-    if fraud_probability_e9 is None or rung in ("static", "merchant_default"):
-        picked = without_model(may, attempt, economics, amount_minor=amount_minor, rung=rung)
-        seen = Seen(best=may.place(*picked))
+    if rung in ("static", "merchant_default") or given.fraud_probability_e9 is None:
+        seen = Seen(best=may.place(without_model(may, attempt, economics, amount_minor=given.amount_minor, rung=rung)))
+    elif not may.ways:
+        seen = Seen(best=0)
     else:
-        beliefs = believe(
-            attempt, fraud_probability_e9, may.routes, economics=economics, priors=policy.priors, history=history
-        )
-        money = price(
-            economics,
-            amount_minor,
-            policy.perspective,
-            payer_present=attempt.payment.initiator == "cit",
-            history=history,
-            multipliers=multipliers,
-        )
-        over = route_matrix(beliefs.approvals, economics, may.routes, amount_minor=amount_minor)
-        seen = look(may, beliefs, values(beliefs.fraud_given_history_e9, money, beliefs.payer, over), economics)
-    return _record(may, seen, rung, economics=economics, policy=policy, ingest_us=ingest_us, multipliers=multipliers)
+        seen = look(may, attempt, given, economics=economics, policy=policy, history=history)
+    return _record(may, seen, rung, economics=economics, policy=policy, ingest_us=given.ingest_us)
 
 
-def look(may: Eligible, beliefs: Beliefs, table: NDArray[np.int64], economics: Economics) -> Seen:
-    """The best and the next best of the eligible actions in a value table; ties keep the order of the actions."""
-    if not may.routes:
-        return Seen(best=0)
+def look(
+    may: Eligible, attempt: Attempt, given: Given, *, economics: Economics, policy: Policy, history: History
+) -> Seen:
+    """The best and the next best of the eligible actions; ties keep the order of the actions."""
+    beliefs = believe(attempt, given, may.ways, economics=economics, priors=policy.priors, history=history)
+    table = valued(may, beliefs, attempt, given, perspective=policy.perspective, economics=economics, history=history)
     by_intervention = table[:, :, VALUE].tolist()
     worth: list[int] = []
-    for intervention in may.interventions[:-1]:
-        worth += by_intervention[ROW[intervention]]
+    for intervention, _, ways in may.rows:
+        row = by_intervention[ROW[intervention]]
+        worth += row if ways.bit_count() == len(row) else [v for at, v in enumerate(row) if ways >> at & 1]
     worth.append(by_intervention[-1][0])
     best = worth.index(max(worth))
-    intervention, route = may.action(best)
-    allowed = by_intervention[0]
-    column = may.routes.index(route) if route else allowed.index(max(allowed))
+    cell, allowed = may.cell(best), by_intervention[0]
+    intervention = "block" if cell is None else may.rows[cell[0]].intervention
+    column = allowed.index(max(allowed)) if cell is None else cell[1]
+    other = valued(
+        may, beliefs, attempt, given, perspective=OTHER[policy.perspective], economics=economics, history=history
+    )
     return Seen(
         best=best,
         next_best=_next_best(worth, best),
         values_micro=tuple(worth),
         terms_micro=tuple(table[ROW[intervention], column, :VALUE].tolist()),
+        other_terms_micro=tuple(other[ROW[intervention], column, :VALUE].tolist()),
         probabilities=probabilities(beliefs, column, dispute_e9=economics.dispute_ppm * 1_000),
     )
+
+
+def valued(
+    may: Eligible,
+    beliefs: Beliefs,
+    attempt: Attempt,
+    given: Given,
+    *,
+    perspective: Perspective,
+    economics: Economics,
+    history: History,
+) -> NDArray[np.int64]:
+    """The value table in one perspective."""
+    challengeable = "challenge" in may.interventions
+    money = price(attempt, given, perspective, economics=economics, history=history, challengeable=challengeable)
+    over = ways_matrix(may, beliefs.approvals, attempt, given, economics=economics, money=money)
+    return values(beliefs.fraud_given_history_e9, money, beliefs.payer, over)
 
 
 def _next_best(worth: list[int], best: int) -> int | None:
@@ -166,31 +164,20 @@ def _next_best(worth: list[int], best: int) -> int | None:
     return at + 1 if at >= best else at
 
 
-def _record(
-    may: Eligible,
-    seen: Seen,
-    rung: Rung,
-    *,
-    economics: Economics,
-    policy: Policy,
-    ingest_us: int,
-    multipliers: Multipliers,
-) -> Chosen:
+def _record(may: Eligible, seen: Seen, rung: Rung, *, economics: Economics, policy: Policy, ingest_us: int) -> Chosen:
     distribution, leaked = settled(greedy(may.size, seen.best), best=seen.best)
     worth, runner_up = seen.values_micro, seen.next_best
     return Chosen(
-        action=Action(*may.action(seen.best)),
+        action=may.action(seen.best),
         rung=rung,
-        interventions=may.interventions,
-        routes=may.routes,
+        may=may,
         values_micro=worth,
         distribution=distribution,
         terms_micro=seen.terms_micro,
-        runner_up=None if runner_up is None else Action(*may.action(runner_up)),
+        other_terms_micro=seen.other_terms_micro,
+        runner_up=None if runner_up is None else may.action(runner_up),
         value_gap_micro=0 if runner_up is None else worth[seen.best] - worth[runner_up],
         probabilities=seen.probabilities,
-        multipliers=multipliers,
-        stops=may.stops,
         policy_epoch=epoch_of(ingest_us),
         policy_version=policy.version,
         economics_version=economics.version,

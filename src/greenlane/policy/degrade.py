@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 from greenlane.merchants.economics import Economics
 from greenlane.payments.attempt import Attempt
-from greenlane.policy.eligible import Eligible
+from greenlane.policy.actions import BLOCK, Action, Eligible, Way
 
 Rung = Literal["full", "stale_features", "static", "merchant_default"]
 Features = Literal["fresh", "stale", "missing"]
@@ -54,17 +54,18 @@ def rung_of(*, features: Features, model: bool, remaining_us: int) -> Rung:
     return "static" if remaining_us >= NEEDS_US["static"] else "merchant_default"
 
 
-def without_model(
-    may: Eligible, attempt: Attempt, economics: Economics, *, amount_minor: int, rung: Rung
-) -> tuple[str, str]:
-    """(intervention, route) on the two lower rungs.
+def without_model(may: Eligible, attempt: Attempt, economics: Economics, *, amount_minor: int, rung: Rung) -> Action:
+    """The action on the two lower rungs.
 
     `static` fails open up to the merchant's cap for unscored payments; the declared default is held to the same cap.
+    No exemption is asked for: the law wants a risk analysis for that, and there is none.
     """
     wanted = economics.default_intervention if rung == "merchant_default" else "allow"
     capped = wanted == "allow" and amount_minor > economics.unscored_amount_max_minor
     intervention = _safest(may) if capped or wanted not in may.interventions else wanted
-    return intervention, "" if intervention == "block" else _first_route(may, attempt, economics)
+    if intervention == "block":
+        return BLOCK
+    return Action(intervention, "", *_first_way(may, attempt, economics))
 
 
 def _safest(may: Eligible) -> str:
@@ -72,7 +73,8 @@ def _safest(may: Eligible) -> str:
     return next(intervention for intervention in ("challenge", "review", "block") if intervention in may.interventions)
 
 
-def _first_route(may: Eligible, attempt: Attempt, economics: Economics) -> str:
-    """Static priority: the merchant's order, then the caller's."""
+def _first_way(may: Eligible, attempt: Attempt, economics: Economics) -> Way:
+    """Static priority: the merchant's order of routes, then the caller's."""
     order = [terms.id for terms in economics.routes] + [route.id for route in attempt.eligible_routes]
-    return next((route for route in order if route in may.routes), may.routes[0])
+    by_route = {way.route: way for way in may.ways}
+    return next((by_route[route] for route in order if route in by_route), may.ways[0])

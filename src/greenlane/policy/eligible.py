@@ -1,117 +1,135 @@
 """Which actions are possible at all: hard constraints come before money, on every rung of the ladder."""
 
-from typing import NamedTuple
+from typing import Final
 
 from greenlane.merchants.economics import Economics, RouteTerms
-from greenlane.payments.attempt import Attempt, Route
+from greenlane.payments.attempt import Attempt, Card, Route
+from greenlane.policy.actions import EXEMPTIONS, Eligible, Row, Way
+from greenlane.policy.exemptions import exemption_over
+from greenlane.policy.given import Given
 from greenlane.policy.history import History
 from greenlane.policy.mandate import sca_required
-from greenlane.policy.value import INTERVENTIONS
 
-IMPLIED_ROUTE = Route(id="default")
+IMPLIED_ROUTE: Final = Route(id="default")
 """Where neither the attempt nor the merchant names a route: there is one, and we are not asked which."""
 
 
-class Eligible(NamedTuple):
-    """What may be done. `interventions` in the order of `value.INTERVENTIONS`, always with "block"; `routes` by id."""
+def eligible(attempt: Attempt, given: Given, *, economics: Economics, history: History) -> Eligible:
+    """The eligible actions; `given.stops` are hits of lists and blocking rules, and leave only the block.
 
-    interventions: tuple[str, ...]
-    routes: tuple[str, ...]
-    stops: tuple[str, ...]
-    """The hard constraints that took something away, by name."""
-
-    @property
-    def size(self) -> int:
-        """How many actions: every intervention but the block over every route, and the block over none."""
-        return (len(self.interventions) - 1) * len(self.routes) + 1
-
-    def action(self, at: int) -> tuple[str, str]:
-        """(intervention, route) at a place of the one order that values and distributions have; the block is last.
-
-        >>> may = Eligible(("allow", "block"), ("a", "b"), ())
-        >>> [may.action(at) for at in range(may.size)]
-        [('allow', 'a'), ('allow', 'b'), ('block', '')]
-        """
-        if at == self.size - 1:
-            return "block", ""
-        return self.interventions[at // len(self.routes)], self.routes[at % len(self.routes)]
-
-    def place(self, intervention: str, route: str) -> int:
-        """The place of an action: the inverse of `action`."""
-        if intervention == "block":
-            return self.size - 1
-        return self.interventions.index(intervention) * len(self.routes) + self.routes.index(route)
-
-
-def eligible(
-    attempt: Attempt,
-    economics: Economics,
-    *,
-    amount_minor: int,
-    history: History,
-    stops: tuple[str, ...] = (),
-    review_open: bool = True,
-) -> Eligible:
-    """The eligible actions; `stops` are hits of lists and blocking rules, and leave only the block.
-
-    >>> from greenlane.payments.attempt import Card, Payment, PaymentMethod
+    >>> from greenlane.payments.attempt import Payment, PaymentMethod
     >>> order_by_phone = Attempt(attempt_id="a", payment=Payment(id="p", amount=1, currency="EUR", merchant_id="m",
     ...     channel="moto", payment_method=PaymentMethod(card=Card(fingerprint="fp_1"))))
-    >>> eligible(order_by_phone, Economics(), amount_minor=1, history=History()).interventions
+    >>> given = Given(amount_minor=1, fraud_probability_e9=0)
+    >>> eligible(order_by_phone, given, economics=Economics(), history=History()).interventions
     ('allow', 'review', 'block')
     """
-    routes = eligible_routes(attempt, economics)
-    hard = (*stops, *_hard_stops(economics, amount_minor, history, routes))
+    fitting = eligible_ways(attempt, economics)
+    barred = {Way(route, credential): why for route, credential, why in given.barred}
+    ways = tuple([way for way in fitting if way not in barred]) if barred else fitting
+    taken = {barred[way] for way in fitting if way in barred}
+    hard = (*given.stops, *_hard_stops(given, economics=economics, history=history))
+    if not ways:
+        hard += tuple(sorted(taken)) or ("no_eligible_route",)
     if hard:
-        return Eligible(("block",), routes, hard)
-    barred = _barred(attempt, economics, history, review_open=review_open)
-    interventions = tuple(intervention for intervention in INTERVENTIONS if intervention not in barred)
-    return Eligible(interventions, routes, tuple(sorted(set(barred.values()))))
+        return Eligible((), ways, hard)
+    in_scope = sca_required(attempt, economics.country)
+    refused = _refused(attempt, given, mandated=in_scope and economics.sca_mandated, history=history)
+    everywhere = (1 << len(ways)) - 1
+    rows = [Row("allow", "", everywhere)] if "allow" not in refused else []
+    if in_scope and not (history.answered or history.approved or history.soft_declined):
+        rows += _exempt_rows(attempt, ways, economics=economics, amount_minor=given.amount_minor)
+    rows += [Row(name, "", everywhere) for name in ("challenge", "review") if name not in refused]
+    return Eligible(tuple(rows), ways, tuple(sorted({*refused.values(), *taken})))
 
 
-def eligible_routes(attempt: Attempt, economics: Economics) -> tuple[str, ...]:
-    """Sorted ids of the routes that take this instrument: the attempt's, else the merchant's, else the implied one."""
+def eligible_ways(attempt: Attempt, economics: Economics) -> tuple[Way, ...]:
+    """Sorted ways that take this instrument, over the attempt's routes, else the merchant's, else the implied one.
+
+    A credential fits a route that takes its kind, its network and its token requestor; a chained merchant-initiated
+    payment fits where the network transaction id is accepted.
+    """
     offered: tuple[Route | RouteTerms, ...] = attempt.eligible_routes or economics.routes or (IMPLIED_ROUTE,)
-    card = attempt.payment.payment_method.card
-    if card is None:
-        return tuple(sorted({route.id for route in offered if route.network is None}))
-    networks = (None, card.network)
-    unnamed = card.network == "other"
-    return tuple(
-        sorted(
-            {
-                route.id
-                for route in offered
-                if card.credential in route.credentials and (unnamed or route.network in networks)
-            }
+    terms_of, payment = economics.route_terms, attempt.payment
+    card = payment.payment_method.card
+    if payment.initiator == "mit" and payment.network_transaction_id is not None:
+        offered = tuple(
+            route
+            for route in offered
+            if (terms := terms_of.get(route.id)) is None or terms.accepts_network_transaction_id
         )
-    )
+    if card is None:
+        return tuple(sorted({Way(route.id, "") for route in offered if route.network is None}))
+    networks = None if card.network == "other" else (None, card.network)
+    usable = credentials_of(card, payer_present=payment.initiator == "cit")
+    found = {
+        Way(route.id, credential)
+        for route in offered
+        if networks is None or route.network in networks
+        for credential in usable
+        if credential in route.credentials
+    }
+    requestor = card.token.requestor if card.token is not None else None
+    if requestor is not None:
+        found = {
+            way for way in found if way.credential == "pan" or _takes_tokens_of(requestor, terms_of.get(way.route))
+        }
+    return tuple(sorted(found))
 
 
-def _hard_stops(economics: Economics, amount_minor: int, history: History, routes: tuple[str, ...]) -> tuple[str, ...]:
+def credentials_of(card: Card, *, payer_present: bool) -> tuple[str, ...]:
+    """The credentials that can be sent now.
+
+    >>> from greenlane.payments.attempt import NetworkToken
+    >>> credentials_of(Card(fingerprint="fp_1", token=NetworkToken()), payer_present=True)
+    ('pan', 'network_token')
+    >>> credentials_of(Card(fingerprint="fp_1", token=NetworkToken(state="suspended")), payer_present=True)
+    ('pan',)
+    """
+    token = card.token
+    if token is None:
+        return (card.credential,)
+    usable = token.state == "active" and (token.cryptogram_available or not payer_present)
+    return (("pan",) if card.credential == "pan" else ()) + (("network_token",) if usable else ())
+
+
+def _takes_tokens_of(requestor: str, terms: RouteTerms | None) -> bool:
+    return terms is None or not terms.token_requestors or requestor in terms.token_requestors
+
+
+def _exempt_rows(attempt: Attempt, ways: tuple[Way, ...], *, economics: Economics, amount_minor: int) -> list[Row]:
+    """One exemption for each way at most: whichever is preferred of those that could be asked for."""
+    terms_of, bits = economics.route_terms, dict[str, int]()
+    for at, way in enumerate(ways):
+        exemption = exemption_over(terms_of.get(way.route), attempt, economics, amount_minor=amount_minor)
+        bits[exemption] = bits.get(exemption, 0) | 1 << at
+    return [Row("exempt", exemption, bits[exemption]) for exemption in EXEMPTIONS if exemption in bits]
+
+
+def _hard_stops(given: Given, *, economics: Economics, history: History) -> tuple[str, ...]:
     found = []
-    if economics.amount_max_minor is not None and amount_minor > economics.amount_max_minor:
+    if economics.amount_max_minor is not None and given.amount_minor > economics.amount_max_minor:
         found.append("amount_above_merchant_limit")
     if history.status == "R":
         found.append("authentication_rejected")
-    if not routes:
-        found.append("no_eligible_route")
     return tuple(found)
 
 
-def _barred(attempt: Attempt, economics: Economics, history: History, *, review_open: bool) -> dict[str, str]:
-    """Intervention -> the constraint that bars it."""
-    barred = {}
+def _refused(attempt: Attempt, given: Given, *, mandated: bool, history: History) -> dict[str, str]:
+    """Intervention -> the constraint that takes it away."""
+    refused = {}
     unchallengeable = _unchallengeable(attempt, history)
     if unchallengeable:
-        barred["challenge"] = unchallengeable
+        refused["challenge"] = unchallengeable
     if not attempt.constraints.review_allowed:
-        barred["review"] = "caller_refuses_review"
-    elif not review_open:
-        barred["review"] = "review_capacity"
-    if economics.sca_mandated and not _authentication_settled(history) and sca_required(attempt, economics.country):
-        barred["allow"] = barred["review"] = "sca_mandated"
-    return barred
+        refused["review"] = "caller_refuses_review"
+    elif not given.review_open:
+        refused["review"] = "review_capacity"
+    if history.soft_declined:
+        refused["allow"] = refused["review"] = "soft_declined"
+    elif mandated and not _authentication_settled(history):
+        refused["allow"] = refused["review"] = "sca_mandated"
+    return refused
 
 
 def _unchallengeable(attempt: Attempt, history: History) -> str:

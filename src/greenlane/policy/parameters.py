@@ -1,6 +1,7 @@
 """Everything the policy depends on besides the payment and its merchant, under one content hash."""
 
 import hashlib
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Final
 
@@ -10,7 +11,7 @@ from greenlane.merchants.stakes import Perspective
 from greenlane.payments.attempt import Frozen
 from greenlane.policy.priors import ELSEWHERE, GOOD_PAYERS, Priors
 
-FORMULAS: Final = 1
+FORMULAS: Final = 2
 """Raised when a formula changes, so that the version does even where no parameter did."""
 
 EPOCH_US: Final = 15 * 60 * 1_000_000
@@ -34,17 +35,21 @@ class Policy(Frozen, frozen=True, omit_defaults=False, dict=True, gc=True):
         return hashlib.blake2b(whole, digest_size=8).hexdigest()
 
 
-class Multipliers(Frozen, frozen=True):
-    """Online prices of shared budgets, minor units; zero while a budget is not scarce.
+class Multipliers(Frozen, frozen=True, gc=True):
+    """Online prices of the shared budgets of one merchant, in minor units; zero while a budget is not scarce.
 
     >>> Multipliers() == Multipliers(report_minor=0, review_minor=0)
     True
     """
 
     report_minor: int = 0
-    """S: one more reported fraud, towards the programme of the merchant's networks."""
+    """S_report: one more reported fraud, towards the programmes of the merchant's networks."""
+    dispute_minor: int = 0
+    """S_dispute: one more dispute towards them."""
     review_minor: int = 0
     """lambda_rev: one more payment in the review queue."""
+    band_micro: Mapping[str, int] = {}
+    """lambda_acq x 10^6 by acquirer: the price of a unit of fraud above the reference rate of its exemption band."""
 
 
 def epoch_of(ingest_us: int) -> int:

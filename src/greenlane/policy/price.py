@@ -1,54 +1,102 @@
-"""The money that enters a choice: the payment's stakes as things stand now, and what each route costs."""
+"""The money that enters a choice: the payment's stakes as things stand now, and what each way costs."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from greenlane.merchants.economics import Economics, Fees
 from greenlane.merchants.stakes import Perspective, Stakes, stakes
+from greenlane.payments.attempt import Attempt
+from greenlane.policy.actions import Eligible
+from greenlane.policy.exemptions import BORNE_BY_ISSUER
+from greenlane.policy.given import Given
 from greenlane.policy.history import History
-from greenlane.policy.parameters import Multipliers
+from greenlane.policy.mandate import sca_required
 from greenlane.policy.priors import Approval
+from greenlane.policy.value import Over
 
-NO_MULTIPLIERS = Multipliers()
+WIDTH: Final = len(Over._fields)
+NO_BAND: Final = (0.0, 0.0)
 
 
 def price(
-    economics: Economics,
-    amount_minor: int,
+    attempt: Attempt,
+    given: Given,
     perspective: Perspective,
     *,
-    payer_present: bool,
+    economics: Economics,
     history: History,
-    multipliers: Multipliers,
+    challengeable: bool,
 ) -> Stakes:
     """The stakes, with the prices of scarce budgets, and with the share of fraud losses the issuer bears already."""
-    plain = stakes(economics, amount_minor, perspective, payer_present=payer_present)
-    if multipliers == NO_MULTIPLIERS and not history.liability_shifted:
-        return plain
+    present = attempt.payment.initiator == "cit"
+    plain = stakes(economics, given.amount_minor, perspective, payer_present=present)
+    multipliers = given.multipliers
     return plain._replace(
         shifted_already=plain.shifted_by_challenge if history.liability_shifted else 0.0,
+        challengeable=float(challengeable),
         report_price=float(multipliers.report_minor),
+        dispute_price=float(multipliers.dispute_minor),
         review_price=float(multipliers.review_minor),
     )
 
 
-def route_matrix(
-    approvals: Sequence[Approval], economics: Economics, routes: Sequence[str], *, amount_minor: int
+def ways_matrix(
+    may: Eligible,
+    approvals: Sequence[Approval],
+    attempt: Attempt,
+    given: Given,
+    *,
+    economics: Economics,
+    money: Stakes,
 ) -> NDArray[np.float64]:
-    """float64 [routes, fields of `value.Over`], as `value.values` takes it: probabilities 1e-9, costs in minor units.
+    """float64 [ways, fields of `value.Over`], as `value.values` takes it: probabilities 1e-9, money in minor units.
 
-    >>> route_matrix([Approval(9 * 10**8, 0, 9 * 10**8, 0)], Economics(), ["default"], amount_minor=10_000).tolist()
-    [[900000000.0, 0.0, 900000000.0, 0.0, 230.0, 5.0]]
+    Where no worth of a declined payer is given, it is V_stop for a good one and nothing for a fraudulent one.
     """
-    route_terms, usual = economics.route_terms, _costs(economics.fees, amount_minor)
+    terms_of, amount_minor = economics.route_terms, given.amount_minor
+    usual = _costs(economics.fees, amount_minor)
+    bands = _bands(may, attempt, given, economics=economics)
+    borne = 0
+    for row in may.rows:
+        if row.exemption in BORNE_BY_ISSUER:
+            borne = row.ways
     flat: list[float] = []
-    for route, approval in zip(routes, approvals, strict=True):
-        terms = route_terms.get(route)
-        flat += approval
+    for at, way in enumerate(may.ways):
+        terms = terms_of.get(way.route)
+        flat += approvals[at]
         flat += usual if terms is None or terms.fees is None else _costs(terms.fees, amount_minor)
-    return np.array(flat, dtype=np.float64).reshape(len(routes), 6)
+        if given.declined is None:
+            flat += (money.stop, 0.0)
+        else:
+            flat += (given.declined[at].good_micro / 1e6, given.declined[at].fraud_micro / 1e6)
+        flat.append(money.shifted_by_challenge if borne >> at & 1 else 0.0)
+        flat += bands[at] if bands else NO_BAND
+    return np.array(flat, dtype=np.float64).reshape(len(may.ways), WIDTH)
+
+
+def acquirer_of(route: str, attempt: Attempt, economics: Economics) -> str:
+    """Whose exemption band a route's payments count in; a route of no named acquirer stands for itself."""
+    terms = economics.route_terms.get(route)
+    if terms is not None and terms.acquirer is not None:
+        return terms.acquirer
+    return next((told.acquirer for told in attempt.eligible_routes if told.id == route and told.acquirer), route)
+
+
+def _bands(may: Eligible, attempt: Attempt, given: Given, *, economics: Economics) -> list[tuple[float, float]] | None:
+    """(lambda_acq A, b) of each way; None where no band has a price or the payment does not count."""
+    prices = given.multipliers.band_micro
+    if not prices or not sca_required(attempt, economics.country):
+        return None
+    found = []
+    for way in may.ways:
+        terms = economics.route_terms.get(way.route)
+        micro = prices.get(acquirer_of(way.route, attempt, economics), 0)
+        bps = terms.tra_band.reference_bps if terms is not None else 0
+        found.append((micro * given.amount_minor / 1e6, bps / 1e4))
+    return found
 
 
 def _costs(fees: Fees, amount_minor: int) -> tuple[float, float]:

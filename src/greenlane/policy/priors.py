@@ -19,7 +19,7 @@ FRAUD_APPROVAL_RANGE_PPM: Final = (500_000, 950_000)
 """Where q_f / q_g plausibly lies: choosing with `Priors(fraud_approval_ppm=...)` at both ends shows its weight."""
 
 
-class Priors(Frozen, frozen=True, omit_defaults=False):
+class Priors(Frozen, frozen=True, omit_defaults=False, gc=True):
     """Log-odds (x 1000) of a good payer's approval, and shares (ppm) of authentication.
 
     >>> Priors().approved_millilogit
@@ -39,6 +39,10 @@ class Priors(Frozen, frozen=True, omit_defaults=False):
     three_ds_europe_millilogit: int = 350
     three_ds_us_millilogit: int = -260
     """-3 points near 88 %; by issuer it varies with a standard deviation of 6 points: learn it."""
+    exempt_millilogit: int = 0
+    """Beyond the soft declines, which are counted apart."""
+    soft_decline_ppm: int = 80_000
+    """delta, P(1A or 65 | exemption asked for): they are about 6 % of all declines, most of them of such attempts."""
     fraud_approval_ppm: int = 700_000
     """q_f / q_g."""
     frictionless_fraud_ppm: int = 500_000
@@ -47,6 +51,13 @@ class Priors(Frozen, frozen=True, omit_defaults=False):
     """s_f."""
     unavailable_ppm: int = 15_000
     """u: technical failure of 1 to 2 %."""
+    declined_ratio_e3: tuple[int, int, int, int] = (1_000, 2_000, 4_000, 10_000)
+    """P(code | fraud) / P(code | good) x 1000 by the code's fraud signal, 0 to 3 (`payments/data/response_codes`)."""
+    cvv_match_ratio_e3: int = 800
+    cvv_mismatch_ratio_e3: int = 5_000
+    avs_match_ratio_e3: int = 700
+    avs_mismatch_ratio_e3: int = 2_000
+    """P(result | fraud) / P(result | good) x 1000 of the issuer's answers on security code and address."""
 
 
 class GoodPayer(NamedTuple):
@@ -73,12 +84,16 @@ ELSEWHERE: Final = GoodPayer(500_000, 850_000)
 
 
 class Approval(NamedTuple):
-    """Integers 1e-9: P(approved) of a good and a fraudulent payer, plain and after a passed authentication."""
+    """Over one way, integers 1e-9: P(approved) of a good and a fraudulent payer, plain, after a passed authentication,
+    and with an exemption that was not soft-declined; and P(soft decline | exemption)."""
 
     good_e9: int
     fraud_e9: int
     good_3ds_e9: int
     fraud_3ds_e9: int
+    good_exempt_e9: int
+    fraud_exempt_e9: int
+    soft_decline_e9: int
 
 
 class Situation(NamedTuple):
@@ -102,8 +117,21 @@ def approval(priors: Priors, situation: Situation, *, acquirer_country: str | No
     plain = _log_odds(priors, situation) + (0 if domestic else priors.cross_border_millilogit)
     good_e9 = _probability_e9(plain)
     good_3ds_e9 = _probability_e9(plain + _three_ds_shift(priors, situation.issuer_country))
-    ratio = priors.fraud_approval_ppm
-    return Approval(good_e9, good_e9 * ratio // 1_000_000, good_3ds_e9, good_3ds_e9 * ratio // 1_000_000)
+    good_exempt_e9 = _probability_e9(plain + priors.exempt_millilogit)
+    return Approval(
+        good_e9,
+        fraud_approval_e9(priors, good_e9),
+        good_3ds_e9,
+        fraud_approval_e9(priors, good_3ds_e9),
+        good_exempt_e9,
+        fraud_approval_e9(priors, good_exempt_e9),
+        soft_decline_e9=priors.soft_decline_ppm * 1_000,
+    )
+
+
+def fraud_approval_e9(priors: Priors, good_e9: int) -> int:
+    """q_f from q_g, by the stated ratio: it is never learned from approved traffic."""
+    return good_e9 * priors.fraud_approval_ppm // 1_000_000
 
 
 def authentication(priors: Priors, issuer_country: str | None) -> Authentication:

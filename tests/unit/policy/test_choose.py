@@ -5,8 +5,10 @@ import pytest
 
 from greenlane.merchants.economics import Economics
 from greenlane.payments.attempt import Attempt, Card, Payment, PaymentMethod, Route
-from greenlane.policy.choose import Action, Chosen, choose
+from greenlane.policy.actions import Action
+from greenlane.policy.choose import Chosen, choose
 from greenlane.policy.distribution import TOTAL, settled
+from greenlane.policy.given import Given
 from greenlane.policy.parameters import EPOCH_US, Policy
 from greenlane.policy.priors import FRAUD_APPROVAL_RANGE_PPM, Priors
 
@@ -20,11 +22,9 @@ def chosen(routes=1, *, p=30_000_000, policy=MERCHANT, ingest_us=0, economics=No
     offered = tuple(Route(id=f"route_{at}") for at in range(routes))
     return choose(
         Attempt(attempt_id="a", payment=payment, eligible_routes=offered),
-        amount_minor=10_000,
-        fraud_probability_e9=p,
+        Given(amount_minor=10_000, fraud_probability_e9=p, ingest_us=ingest_us),
         economics=economics or Economics(),
         policy=policy,
-        ingest_us=ingest_us,
     )
 
 
@@ -41,13 +41,17 @@ def test_a_record_comes_back_from_its_bytes():
 
 
 def test_a_record_over_eight_routes_is_small():
-    assert len(msgspec.msgpack.encode(chosen(8))) <= 600
+    assert len(msgspec.msgpack.encode(chosen(8))) <= 700
 
 
 def test_actions_are_in_order_of_friction_then_of_route_and_the_block_is_last():
     actions = chosen(2).actions
-    assert actions[:3] == [Action("allow", "route_0"), Action("allow", "route_1"), Action("challenge", "route_0")]
-    assert actions[-1] == Action("block", "")
+    assert actions[:3] == [
+        Action("allow", "", "route_0", "pan"),
+        Action("allow", "", "route_1", "pan"),
+        Action("challenge", "", "route_0", "pan"),
+    ]
+    assert actions[-1] == Action("block")
 
 
 def test_equal_routes_are_settled_by_their_ids():
@@ -56,7 +60,7 @@ def test_equal_routes_are_settled_by_their_ids():
 
 def test_a_block_shows_the_probabilities_over_the_route_that_was_worth_most():
     blocked = chosen(2, p=999_000_000)
-    assert blocked.action == Action("block", "")
+    assert blocked.action == Action("block")
     assert blocked.probabilities.fraud_given_approval_e9 < 999_000_000 < blocked.probabilities.fraud_given_decline_e9
 
 
@@ -90,6 +94,6 @@ def test_the_assumed_approval_of_fraud_moves_losses_and_not_an_everyday_choice()
         return chosen(p=2_000_000, policy=Policy(perspective="merchant", priors=Priors(fraud_approval_ppm=ppm)))
 
     low, high = (with_ratio(ppm) for ppm in FRAUD_APPROVAL_RANGE_PPM)
-    assert low.action == high.action == Action("allow", "route_0")
+    assert low.action == high.action == Action("allow", "", "route_0", "pan")
     assert low.probabilities.fraud_given_approval_e9 < high.probabilities.fraud_given_approval_e9
     assert low.value_micro > high.value_micro

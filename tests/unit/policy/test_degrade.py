@@ -7,6 +7,7 @@ from greenlane.payments.attempt import Attempt, Card, Constraints, Payment, Paym
 from greenlane.policy.choose import choose
 from greenlane.policy.degrade import FAILS, NEEDS_US, rung_of
 from greenlane.policy.distribution import TOTAL
+from greenlane.policy.given import Given
 from greenlane.policy.parameters import Policy
 
 RUNGS = tuple(NEEDS_US)
@@ -18,14 +19,9 @@ def answered(rung, *, economics=None, p=10_000_000, amount=3_000, stops=(), issu
     payment = Payment(id="p", amount=amount, currency="EUR", merchant_id="m", payment_method=PaymentMethod(card=card))
     return choose(
         Attempt(attempt_id="a", payment=payment, **told),
-        amount_minor=amount,
-        fraud_probability_e9=p,
+        Given(amount_minor=amount, fraud_probability_e9=p, rung=rung, stops=stops, review_open=False),
         economics=economics or Economics(),
         policy=Policy(perspective="merchant"),
-        ingest_us=0,
-        rung=rung,
-        stops=stops,
-        review_open=False,
     )
 
 

@@ -4,7 +4,9 @@ import pytest
 
 from greenlane.merchants.economics import Economics, RouteTerms
 from greenlane.payments.attempt import Attempt, Card, Constraints, LocalMethod, Payment, PaymentMethod, Route
-from greenlane.policy.eligible import IMPLIED_ROUTE, eligible, eligible_routes
+from greenlane.policy.actions import BLOCK, Way
+from greenlane.policy.eligible import IMPLIED_ROUTE, eligible, eligible_ways
+from greenlane.policy.given import Given
 from greenlane.policy.history import History
 
 EVERYTHING = ("allow", "challenge", "review", "block")
@@ -22,11 +24,17 @@ def attempt(*, card=None, method=None, routes=(), constraints=None, **payment):
 
 
 def may(tried, economics=None, *, history=None, **more):
-    return eligible(tried, economics or Economics(), amount_minor=100, history=history or History(), **more)
+    given = Given(amount_minor=100, fraud_probability_e9=0, **more)
+    return eligible(tried, given, economics=economics or Economics(), history=history or History())
+
+
+def routes_of(tried, economics):
+    return tuple(way.route for way in eligible_ways(tried, economics))
 
 
 def test_a_plain_card_payment_may_take_every_way():
-    assert may(attempt()) == (EVERYTHING, (IMPLIED_ROUTE.id,), ())
+    found = may(attempt())
+    assert (found.interventions, found.ways, found.stops) == (EVERYTHING, (Way(IMPLIED_ROUTE.id, "pan"),), ())
 
 
 @pytest.mark.parametrize(
@@ -108,19 +116,19 @@ def test_the_amount_limit_itself_still_passes():
 
 def test_routes_are_the_callers_else_the_merchants_else_the_implied_one():
     merchant = Economics(routes=(RouteTerms(id="theirs"),))
-    assert eligible_routes(attempt(routes=[Route(id="b"), Route(id="a")]), merchant) == ("a", "b")
-    assert eligible_routes(attempt(), merchant) == ("theirs",)
-    assert eligible_routes(attempt(), Economics()) == ("default",)
+    assert routes_of(attempt(routes=[Route(id="b"), Route(id="a")]), merchant) == ("a", "b")
+    assert routes_of(attempt(), merchant) == ("theirs",)
+    assert routes_of(attempt(), Economics()) == ("default",)
 
 
 def test_a_route_must_take_the_network_and_the_credential():
     routes = [Route(id="mc", network="mastercard"), Route(id="token", credentials=("network_token",)), Route(id="any")]
-    assert eligible_routes(attempt(routes=routes), Economics()) == ("any",)
+    assert routes_of(attempt(routes=routes), Economics()) == ("any",)
     unnamed = Card(fingerprint="fp_1")
-    assert eligible_routes(attempt(card=unnamed, routes=routes), Economics()) == ("any", "mc")
+    assert routes_of(attempt(card=unnamed, routes=routes), Economics()) == ("any", "mc")
 
 
 def test_without_a_route_there_is_only_the_block():
     found = may(attempt(routes=[Route(id="mc", network="mastercard")]))
     assert (found.interventions, found.stops) == (("block",), ("no_eligible_route",))
-    assert found.size == 1 and found.action(0) == ("block", "")
+    assert found.size == 1 and found.action(0) == BLOCK

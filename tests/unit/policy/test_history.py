@@ -19,7 +19,7 @@ def told(stage="pre_authorization", **three_ds):
 
 
 def p_h(history):
-    return fraud_given_history_e9(P, history, payer=PAYER, fraud_approval_ppm=700_000)
+    return fraud_given_history_e9(P, history, payer=PAYER, priors=Priors())
 
 
 def test_a_payment_without_a_past_keeps_its_probability():

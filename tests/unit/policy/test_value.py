@@ -7,25 +7,30 @@ import pytest
 
 from greenlane.merchants.economics import Economics, Fees
 from greenlane.merchants.stakes import Stakes, stakes
-from greenlane.policy.value import INTERVENTIONS, MICRO, TERMS, VALUE, Authentication, Over, values
+from greenlane.policy.actions import INTERVENTIONS
+from greenlane.policy.value import MICRO, TERMS, VALUE, Authentication, Over, values
 
 PAYER = Authentication(0.6, 0.9, 0.3, 0.06, 0.015)
-OVER = Over(0.88, 0.6, 0.91, 0.65, 230.0, 5.0)
+OVER = Over(0.88, 0.6, 0.91, 0.65, 0.86, 0.59, 0.08, 230.0, 5.0, -75.0, -3.0, 0.0, 450.0, 0.0013)
 
 
 def table_of(p, money, *, payer=PAYER, over=OVER):
     """In minor units; probabilities of `over` in 0..1."""
-    row = np.array([[*(probability * 1e9 for probability in over[:4]), *over[4:]]])
+    row = np.array([[*(probability * 1e9 for probability in over[:7]), *over[7:]]])
     return values(round(p * 1e9), money, payer, row)[:, 0] / MICRO
 
 
-def auth(p, q_g, q_f, loss, s: Stakes, over: Over):
-    """q [(1-p_A) good_r - p_A (L + S)] + (1-q) [-c_r + V_stop(p_D)]."""
+def auth(p, q_g, q_f, loss, s: Stakes, over: Over, *, shifted=0.0):
+    """q [(1-p_A) good_r - p_A L - S - B] + (1-q) [-c_r + (1-p_D) V_g + p_D V_f]."""
     q = (1 - p) * q_g + p * q_f
     p_a = p * q_f / q if q else 0.0
     p_d = p * (1 - q_f) / (1 - q) if q < 1 else 0.0
     good = s.margin - over.fee - s.dispute
-    return q * ((1 - p_a) * good - p_a * (loss + s.report_price)) + (1 - q) * (-over.declined + (1 - p_d) * s.stop)
+    disputes = (1 - p_a) * s.dispute_share + p_a * (1 - shifted) * s.fraud_disputed
+    programme = p_a * s.report_price + disputes * s.dispute_price
+    band = over.band_price * (p_a - over.band_rate)
+    approved = (1 - p_a) * good - p_a * loss - programme - band
+    return q * approved + (1 - q) * (-over.declined + (1 - p_d) * over.worth_good + p_d * over.worth_fraud)
 
 
 def loss_of(s: Stakes, over: Over) -> float:
@@ -48,18 +53,30 @@ def challenge(p, s, over, payer):
     shifted_loss = (1 - omega) * loss_of(s, over) + omega * s.handling
     return (
         -s.challenge
-        + y * auth(p_y, over.good_3ds, over.fraud_3ds, shifted_loss, s, over)
+        + y * auth(p_y, over.good_3ds, over.fraud_3ds, shifted_loss, s, over, shifted=omega)
         + u * auth(p, over.good, over.fraud, loss_of(s, over), s, over)
         - n * (1 - p_n) * s.abandonment
     )
 
 
+def exempt(p, s, over, payer):
+    loss = (1 - over.shifted_exempt) * loss_of(s, over) + over.shifted_exempt * s.handling
+    heard = auth(p, over.good_exempt, over.fraud_exempt, loss, s, over, shifted=over.shifted_exempt)
+    asked = payer._replace(frictionless_good=0.0, frictionless_fraud=0.0)
+    if s.challengeable:
+        soft = -s.soft_decline - over.declined + challenge(p, s, over, asked)
+    else:
+        soft = auth(p, 0.0, 0.0, 0.0, s, over)
+    return (1 - over.soft_decline) * heard + over.soft_decline * soft
+
+
 def review(p, s, over, payer):
-    good_r = s.margin - over.fee - s.dispute
-    g_r = over.good * good_r + (1 - over.good) * (-over.declined + s.stop)
+    good_r = s.margin - over.fee - s.dispute - s.dispute_share * s.dispute_price + over.band_price * over.band_rate
+    g_r = over.good * good_r + (1 - over.good) * (-over.declined + over.worth_good)
     stayed = (1 - s.cancel_share) * (s.true_negative * g_r - (1 - s.true_negative) * s.false_decline)
     missed = p * (1 - s.true_positive)
-    loss = over.fraud * (loss_of(s, over) + s.report_price) + (1 - over.fraud) * over.declined
+    items = s.report_price + s.fraud_disputed * s.dispute_price + over.band_price * (1 - over.band_rate)
+    loss = over.fraud * (loss_of(s, over) + items) + (1 - over.fraud) * (over.declined - over.worth_fraud)
     return -(s.review + s.review_price) + (1 - p) * (stayed - s.cancel_share * s.review_cancel) - missed * loss
 
 
@@ -67,16 +84,18 @@ def block(p, s, over, payer):
     return -(1 - p) * (s.false_decline - s.other_method)
 
 
-BOOKS = (allow, challenge, review, block)
+BOOKS = (allow, exempt, challenge, review, block)
 
 
 @pytest.mark.parametrize("perspective", ["merchant", "psp"])
 @pytest.mark.parametrize("p", [0.0, 0.001, 0.03, 0.4, 1.0])
 @pytest.mark.parametrize("amount", [0, 500, 25_000])
-def test_values_are_those_of_the_formulas(perspective, p, amount):
-    money = stakes(Economics(), amount, perspective)._replace(report_price=70.0, review_price=40.0)
-    table = table_of(p, money)
-    expected = [formula(p, money, OVER, PAYER) for formula in BOOKS]
+@pytest.mark.parametrize("challengeable", [0.0, 1.0])
+def test_values_are_those_of_the_formulas(perspective, p, amount, challengeable):
+    money = stakes(Economics(), amount, perspective)._replace(report_price=70.0, dispute_price=30.0, review_price=40.0)
+    money, over = money._replace(challengeable=challengeable), OVER._replace(shifted_exempt=0.9)
+    table = table_of(p, money, over=over)
+    expected = [formula(p, money, over, PAYER) for formula in BOOKS]
     assert table[:, VALUE] == pytest.approx(expected, abs=1e-4)
 
 
@@ -84,7 +103,7 @@ def test_extremes_of_approval_and_authentication_divide_by_nothing():
     certain = [0.0, 1.0]
     money = stakes(Economics(), 10_000, "merchant")
     for q_g, q_f, phi, p in itertools.product(certain, repeat=4):
-        over = OVER._replace(good=q_g, fraud=q_f, good_3ds=q_g, fraud_3ds=q_f)
+        over = OVER._replace(good=q_g, fraud=q_f, good_3ds=q_g, fraud_3ds=q_f, good_exempt=q_g, fraud_exempt=q_f)
         payer = Authentication(phi, phi, phi, phi, 0.0)
         expected = [formula(p, money, over, payer) for formula in BOOKS]
         assert table_of(p, money, payer=payer, over=over)[:, VALUE] == pytest.approx(expected, abs=1e-4)
@@ -114,22 +133,21 @@ def test_break_even_fraud_probabilities_of_the_domain_page(amount, margin, kappa
         other_method_value_ppm=0,
     )
     money = stakes(merchant, amount * 100, "merchant")._replace(report_price=report * 100.0)
-    over = Over(1.0, 1.0, 1.0, 1.0, merchant.fees.approved_minor(amount * 100), 5.0)
+    certain = dict.fromkeys(Over._fields[:6], 1.0)
+    over = OVER._replace(**certain, fee=merchant.fees.approved_minor(amount * 100), band_price=0.0)
 
     def gap(p):
         table = table_of(p, money, over=over)
-        return table[0, VALUE] - table[3, VALUE]
+        return table[0, VALUE] - table[-1, VALUE]
 
     at_zero, at_one = gap(0.0), gap(1.0)
     assert round(at_zero / (at_zero - at_one), 2) == break_even
 
 
 def test_rounding_is_half_to_even_in_micro_minor_units():
-    nothing = Stakes(*[0.0] * 19)
-    rounded = [
-        values(0, nothing._replace(margin=micro / MICRO), PAYER, np.array([[1e9, 0, 0, 0, 0.0, 0.0]]))[0, 0, 0]
-        for micro in (0.5, 1.5, 2.5)
-    ]
+    nothing, certain = Stakes(*[0.0] * len(Stakes._fields)), np.zeros((1, len(Over._fields)))
+    certain[0, 0] = 1e9
+    rounded = [values(0, nothing._replace(margin=micro / MICRO), PAYER, certain)[0, 0, 0] for micro in (0.5, 1.5, 2.5)]
     assert rounded == [0, 2, 2]
 
 
@@ -139,5 +157,5 @@ def test_the_table_is_the_same_every_time():
 
 
 def test_a_shape_for_every_intervention_route_and_term():
-    table = values(10**7, stakes(Economics(), 100, "merchant"), PAYER, np.full((8, 6), 0.5))
+    table = values(10**7, stakes(Economics(), 100, "merchant"), PAYER, np.full((8, len(Over._fields)), 0.5))
     assert table.shape == (len(INTERVENTIONS), 8, len(TERMS) + 1)
