@@ -23,6 +23,7 @@ from greenlane.features.stream import StreamEngine
 from greenlane.merchants.book import Book
 from greenlane.models.fraud_model import FraudModel
 from greenlane.policy.choose import Chosen, choose
+from greenlane.policy.explore import recorded_draw
 from greenlane.policy.parameters import Policy
 from greenlane.ports.journal import Entry
 
@@ -129,6 +130,7 @@ class Replayer:
             record.given,
             economics=self.book.economics(payment.merchant_id, mcc=payment.mcc),
             policy=self.live.policies.get(record.chosen.policy_version, self.policy),
+            draw=recorded_draw(record.chosen.explored.draw),
         )
 
     def check_vector(self, entry: Entry, record: DecisionRecord, engine: StreamEngine) -> None:

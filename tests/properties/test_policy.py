@@ -59,8 +59,8 @@ economics = st.builds(
 )
 perspectives = st.sampled_from(["merchant", "psp"])
 overs = st.tuples(
-    *[probabilities] * 7, st.floats(0, 5_000), st.floats(0, 100), st.floats(-5_000, 5_000), st.floats(-500, 0),
-    st.floats(0, 1), st.floats(0, 10_000), st.floats(0, 0.01),
+    *[probabilities] * 7, st.floats(0, 5_000), st.floats(0, 5_000), st.floats(0, 100), st.floats(0, 100),
+    st.floats(-5_000, 5_000), st.floats(-500, 0), st.floats(0, 1), st.floats(0, 10_000), st.floats(0, 0.01),
 ).map(lambda told: Over(*told))  # fmt: skip
 
 
@@ -100,10 +100,48 @@ def test_the_compiled_table_is_the_plain_python_table(p, merchant, amount, persp
 @few
 @given(probabilities, economics, amounts, perspectives, overs, st.floats(0, 1), st.floats(0, 1))
 def test_a_free_certain_challenge_that_shifts_nothing_is_an_allow(p, merchant, amount, perspective, over, s_g, s_f):
-    merchant = replace(merchant, challenge_minor=0, shifted_ppm=0)
-    same_after = over._replace(good_3ds=over.good, fraud_3ds=over.fraud)
+    merchant = replace(merchant, shifted_ppm=0)
+    same_after = over._replace(good_3ds=over.good, fraud_3ds=over.fraud, fee_3ds=over.fee, challenge=0.0)
     table = table_of(p, stakes(merchant, amount, perspective), Authentication(1.0, s_g, 1.0, s_f, 0.0), same_after)
     assert np.array_equal(table[CHALLENGE, 0], table[ALLOW, 0])
+
+
+@few
+@given(probabilities, economics, amounts, perspectives, payers, overs)
+def test_an_exemption_that_nobody_refuses_and_that_changes_nothing_is_an_allow(
+    p, merchant, amount, perspective, payer, over
+):
+    same = over._replace(good_exempt=over.good, fraud_exempt=over.fraud, soft_decline=0.0, shifted_exempt=0.0)
+    table = table_of(p, stakes(merchant, amount, perspective), payer, same)
+    assert np.array_equal(table[EXEMPT, 0], table[ALLOW, 0])
+
+
+@few
+@given(probabilities, economics, amounts, perspectives, payers, overs)
+def test_an_exemption_that_everybody_refuses_is_a_challenge_after_a_decline(
+    p, merchant, amount, perspective, payer, over
+):
+    refused, money = over._replace(soft_decline=ONE_E9), stakes(merchant, amount, perspective)
+    exempt = table_of(p, money, payer, refused)[EXEMPT, 0, VALUE]
+    asked = payer._replace(frictionless_good=0.0, frictionless_fraud=0.0)
+    challenge = table_of(p, money, asked, refused)[CHALLENGE, 0, VALUE]
+    cost = (over.declined + money.soft_decline) * value.MICRO
+    assert exempt == pytest.approx(challenge - cost, abs=2 * len(TERMS))
+
+
+@few
+@given(probabilities, economics, amounts, payers, overs, st.floats(0, 10_000))
+def test_a_band_that_is_priced_pays_for_good_payments_and_charges_for_fraud(p, merchant, amount, payer, over, price):
+    free, priced = (
+        table_of(p, stakes(merchant, amount, "merchant"), payer, over._replace(band_price=band))[:, 0, VALUE]
+        for band in (0.0, price)
+    )
+    change = (priced - free)[[ALLOW, CHALLENGE, REVIEW]]
+    if p == 0:
+        assert (change >= -2 * len(TERMS)).all()
+    if p == ONE_E9:
+        assert (change <= 2 * len(TERMS)).all()
+    assert priced[BLOCK] == free[BLOCK]
 
 
 @few
@@ -150,7 +188,7 @@ def test_terms_are_whole_and_sum_to_the_value(p, merchant, amount, perspective, 
 @given(probabilities, payers, overs)
 def test_money_is_conserved_when_nothing_but_the_sale_is_at_stake(p, payer, over):
     """Every term beside margin is a cost or a loss that somebody configured: none configured, none appears."""
-    table = table_of(p, Stakes(100.0, *[0.0] * (len(Stakes._fields) - 1)), payer, (*over[:7], *[0.0] * 7))
+    table = table_of(p, Stakes(100.0, *[0.0] * (len(Stakes._fields) - 1)), payer, (*over[:7], *[0.0] * 9))
     other_terms = [at for at, name in enumerate(TERMS) if name != "margin"]
     assert not table[:, :, other_terms].any()
     assert (table[:, :, 0] >= 0).all() and (table[:, :, 0] <= 100 * value.MICRO).all()

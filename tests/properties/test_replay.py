@@ -147,7 +147,12 @@ def test_nothing_differs_where_nothing_was_changed(shop: System) -> None:
         ("reasons", lambda r: replace(r, reasons=r.reasons[1:])),
         ("chosen.action", lambda r: rechosen(r, action=r.chosen.runner_up)),
         ("chosen.terms_micro", lambda r: rechosen(r, terms_micro=(1, *r.chosen.terms_micro[1:]))),
-        ("chosen.distribution", lambda r: rechosen(r, distribution=r.chosen.distribution[::-1])),
+        (
+            "chosen.explored",
+            lambda r: rechosen(
+                r, explored=replace(r.chosen.explored, distribution=r.chosen.explored.distribution[::-1])
+            ),
+        ),
         ("chosen.economics_version", lambda r: rechosen(r, economics_version="other")),
         ("minute_of_day", lambda r: replace(r, known=one_minute_later(r.known))),
     ],

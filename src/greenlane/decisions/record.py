@@ -22,7 +22,6 @@ from greenlane.payments.times import format_rfc3339
 from greenlane.policy import actions
 from greenlane.policy.actions import Way
 from greenlane.policy.choose import Chosen
-from greenlane.policy.distribution import TOTAL
 from greenlane.policy.given import Given
 from greenlane.policy.parameters import Multipliers
 from greenlane.policy.value import TERMS
@@ -177,15 +176,15 @@ def _reason(group: str, micro: int) -> Reason:
 
 
 def _exploration(chosen: Chosen) -> Exploration:
-    named, mass = dict[str, int](), 0
+    named = dict[str, int]()
     names = dict(zip(chosen.may.ways, _named(chosen.may.ways), strict=True))
     for action, share in zip(chosen.actions, chosen.distribution, strict=True):
         way = names.get(action.way, "")
         named[":".join(part for part in (action.intervention, action.exemption, way) if part)] = share
-        mass += share if action.intervention == chosen.action.intervention else 0
     return Exploration(
-        explored=False,
-        propensity={"intervention": mass / TOTAL, "route": chosen.propensity / mass if mass else 0.0},
+        explored=chosen.explored.explored,
+        propensity=chosen.explored.propensity,
         distribution=named,
         policy_epoch=chosen.policy_epoch,
+        kind=chosen.explored.kind or None,
     )

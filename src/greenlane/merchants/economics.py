@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from greenlane.merchants.fees import Schedule
 from greenlane.payments.attempt import AmountMinor, Country, Credential, Exemption, Frozen, Id, Network
 
 Ppm = Annotated[int, Meta(ge=0, le=1_000_000, description="a share in parts per million")]
@@ -63,6 +64,8 @@ class RouteTerms(Frozen, frozen=True, omit_defaults=False):
     """Routes of one acquirer share its exemption band. Absent: the attempt's, else the route is its own."""
     acquirer_country: Country | None = None
     fees: Fees | None = None
+    schedule: Schedule | None = None
+    """A price list; what it does not price costs `fees`, and an authentication it does not price `challenge_minor`."""
     token_requestors: Annotated[tuple[Id, ...], Meta(max_length=32)] = ()
     """Whose network tokens it takes; none named: anybody's."""
     accepts_network_transaction_id: bool = True

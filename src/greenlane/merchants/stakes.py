@@ -52,7 +52,7 @@ class Stakes(NamedTuple):
     abandonment: float
     """C_ab."""
     challenge: float
-    """c_3ds."""
+    """c_3ds, where the route's price list states none."""
     challengeable: float
     """1, or 0 where a soft decline cannot be answered."""
     soft_decline: float

@@ -6,10 +6,12 @@ from msgspec import Struct
 
 from greenlane.merchants.economics import Economics
 from greenlane.payments.attempt import Attempt
+from greenlane.payments.codes import decline_of
 from greenlane.policy.actions import Way
 from greenlane.policy.given import Given
-from greenlane.policy.history import PASSED, SHIFTED, History, fraud_given_history_e9
-from greenlane.policy.priors import Approval, Priors, Situation, approval, authentication
+from greenlane.policy.history import NOTHING_YET, PASSED, History, fraud_given_history_e9
+from greenlane.policy.liability import SHIFTED
+from greenlane.policy.priors import Approval, Priors, Situation, after_decline, approval, authentication
 from greenlane.policy.value import Authentication
 
 ONE_E9: Final = 1_000_000_000
@@ -65,7 +67,7 @@ def believe(
     p_h = fraud_given_history_e9(fraud_e9, history, payer=payer, priors=priors)
     approvals = given.approvals
     if approvals is None:
-        approvals = prior_approvals(attempt, ways, economics=economics, priors=priors)
+        approvals = prior_approvals(attempt, ways, economics=economics, priors=priors, history=history)
     assert len(approvals) == len(ways), "one approval for each way"
     if history.approved or history.status in PASSED | SHIFTED:
         approvals = tuple([_now(each, history) for each in approvals])
@@ -73,9 +75,9 @@ def believe(
 
 
 def prior_approvals(
-    attempt: Attempt, ways: tuple[Way, ...], *, economics: Economics, priors: Priors
+    attempt: Attempt, ways: tuple[Way, ...], *, economics: Economics, priors: Priors, history: History = NOTHING_YET
 ) -> tuple[Approval, ...]:
-    """What is believed of each way where no model has learned it, before anything has happened to the payment."""
+    """What is believed of each way where no model has learned it."""
     situation = _situation(attempt)
     route_terms, home = economics.route_terms, economics.country
     known: dict[tuple[str | None, str], Approval] = {}
@@ -87,7 +89,14 @@ def prior_approvals(
             token = situation._replace(token=credential == "network_token")
             known[country, credential] = approval(priors, token, acquirer_country=country)
         approvals.append(known[country, credential])
-    return tuple(approvals)
+    last = history.last_sent
+    if last is None or last.answer != "declined":
+        return tuple(approvals)
+    category = decline_of(last.network, last.code).category
+    return tuple(
+        after_decline(before, category, same_route=route == last.route, priors=priors)
+        for (route, _), before in zip(ways, approvals, strict=True)
+    )
 
 
 def probabilities(beliefs: Beliefs, column: int, *, dispute_e9: int) -> Probabilities:

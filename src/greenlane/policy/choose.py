@@ -1,23 +1,24 @@
 """The choice: value every eligible action, take the best, and say what was seen so that anybody can check it later."""
 
-from typing import Final
+from functools import partial
+from typing import Final, NamedTuple
 
-import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
+from msgspec.structs import replace
 
 from greenlane.merchants.economics import Economics
 from greenlane.merchants.stakes import Perspective
 from greenlane.payments.attempt import Attempt
 from greenlane.policy.actions import INTERVENTIONS, Action, Eligible
-from greenlane.policy.believe import Beliefs, Probabilities, believe, probabilities
+from greenlane.policy.believe import Probabilities, believe, probabilities
 from greenlane.policy.degrade import Rung, without_model
-from greenlane.policy.distribution import greedy, settled
+from greenlane.policy.distribution import greedy
 from greenlane.policy.eligible import eligible
+from greenlane.policy.explore import Draw, Explored, explore
 from greenlane.policy.given import Given
 from greenlane.policy.history import History, history_of
 from greenlane.policy.parameters import Policy, epoch_of
-from greenlane.policy.price import price, ways_matrix
+from greenlane.policy.price import price, seen_otherwise, ways_matrix
 from greenlane.policy.value import TERMS, VALUE, values
 
 ROW: Final = {intervention: row for row, intervention in enumerate(INTERVENTIONS)}
@@ -34,14 +35,16 @@ class Chosen(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     """The eligible actions, in the one order that values and distribution have."""
     values_micro: tuple[int, ...]
     """In the order of `actions`; () on the rungs that value nothing."""
-    distribution: tuple[int, ...]
-    """In the order of `actions`; sums to 2^32."""
+    explored: Explored
+    """The distribution in the order of `actions`, and what was drawn from it."""
     terms_micro: tuple[int, ...]
     """Of the action, in the order of `value.TERMS`; they sum to its value."""
     other_terms_micro: tuple[int, ...]
-    """The same in the perspective that is not optimised."""
+    """The same in the perspective that is not optimised, where a declined payer is worth V_stop."""
     runner_up: Action | None
+    """The best of the actions that were not taken."""
     value_gap_micro: int
+    """How much more the action is worth than the runner-up; negative where exploration took a lesser one."""
     probabilities: Probabilities | None
     policy_epoch: int
     policy_version: str
@@ -59,19 +62,24 @@ class Chosen(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
         return self.may.stops
 
     @property
+    def distribution(self) -> tuple[int, ...]:
+        """In the order of `actions`; sums to 2^32."""
+        return self.explored.distribution
+
+    @property
     def value_micro(self) -> int:
         return sum(self.terms_micro)
 
     @property
     def propensity(self) -> int:
         """Of 2^32: how probable the action was."""
-        return self.distribution[self.may.place(self.action)]
+        return self.explored.distribution[self.explored.place]
 
 
-class Seen(Struct, frozen=True, kw_only=True, gc=False):
+class Seen(NamedTuple):
     """What the choice looked at; values in the order of the actions."""
 
-    best: int
+    explored: Explored
     next_best: int | None = None
     values_micro: tuple[int, ...] = ()
     terms_micro: tuple[int, ...] = UNVALUED
@@ -80,12 +88,19 @@ class Seen(Struct, frozen=True, kw_only=True, gc=False):
 
 
 def choose(
-    attempt: Attempt, given: Given, *, economics: Economics, policy: Policy, may: Eligible | None = None
+    attempt: Attempt,
+    given: Given,
+    *,
+    economics: Economics,
+    policy: Policy,
+    may: Eligible | None = None,
+    draw: Draw | None = None,
 ) -> Chosen:
-    """The action of highest expected value among the eligible ones.
+    """The action of highest expected value among the eligible ones, or now and then another, where exploring is given.
 
     Without a fraud probability, or on a rung below the model, the answers are the static ones. Equal values go to the
-    action of less friction, then to the lower way. `may` are the eligible actions where the caller asked already.
+    action of less friction, then to the lower way. `may` are the eligible actions where the caller asked already;
+    without a `draw` nothing is explored.
 
     >>> from greenlane.payments.attempt import Card, Payment, PaymentMethod
     >>> payment = Payment(id="p", amount=10_000, currency="EUR", merchant_id="m",
@@ -102,84 +117,99 @@ def choose(
     if given.fraud_probability_e9 is None and rung != "merchant_default":
         rung = "static"
     if rung in ("static", "merchant_default") or given.fraud_probability_e9 is None:
-        seen = Seen(best=may.place(without_model(may, attempt, economics, amount_minor=given.amount_minor, rung=rung)))
+        action = without_model(may, attempt, economics, amount_minor=given.amount_minor, rung=rung)
+        seen = Seen(_certain(may, may.place(action)))
     elif not may.ways:
-        seen = Seen(best=0)
+        seen = Seen(_certain(may, 0))
     else:
-        seen = look(may, attempt, given, economics=economics, policy=policy, history=history)
-    return _record(may, seen, rung, economics=economics, policy=policy, ingest_us=given.ingest_us)
+        seen = look(may, attempt, given, economics=economics, policy=policy, history=history, draw=draw)
+    return _record(may, seen, rung, given=given, economics=economics, policy=policy)
 
 
 def look(
-    may: Eligible, attempt: Attempt, given: Given, *, economics: Economics, policy: Policy, history: History
+    may: Eligible,
+    attempt: Attempt,
+    given: Given,
+    *,
+    economics: Economics,
+    policy: Policy,
+    history: History,
+    draw: Draw | None = None,
 ) -> Seen:
-    """The best and the next best of the eligible actions; ties keep the order of the actions."""
+    """The value of every eligible action in both perspectives, and what is taken of them."""
     beliefs = believe(attempt, given, may.ways, economics=economics, priors=policy.priors, history=history)
-    table = valued(may, beliefs, attempt, given, perspective=policy.perspective, economics=economics, history=history)
+    p_h_e9, perspective = beliefs.fraud_given_history_e9, policy.perspective
+    priced = partial(
+        price, attempt, given, economics=economics, history=history, challengeable="challenge" in may.interventions
+    )
+    money, other = priced(perspective), priced(OTHER[perspective])
+    over = ways_matrix(may, beliefs.approvals, attempt, given, economics=economics, money=money)
+    table = values(p_h_e9, money, beliefs.payer, over)
     by_intervention = table[:, :, VALUE].tolist()
+    worth = in_order(may, by_intervention)
+    explored = taken(may, worth, given, policy=policy, fraud_e9=p_h_e9, draw=draw)
+    cell, allowed = may.cell(explored.place), by_intervention[0]
+    intervention = "block" if cell is None else may.rows[cell[0]].intervention
+    column = allowed.index(max(allowed)) if cell is None else cell[1]
+    others = values(p_h_e9, other, beliefs.payer, seen_otherwise(over, column, other))
+    return Seen(
+        explored,
+        _next_best(worth, explored.place),
+        tuple(worth),
+        tuple(table[ROW[intervention], column, :VALUE].tolist()),
+        tuple(others[ROW[intervention], 0, :VALUE].tolist()),
+        probabilities(beliefs, column, dispute_e9=economics.dispute_ppm * 1_000),
+    )
+
+
+def in_order(may: Eligible, by_intervention: list[list[int]]) -> list[int]:
+    """Values in the order of the actions, from lists by intervention and way."""
     worth: list[int] = []
     for intervention, _, ways in may.rows:
         row = by_intervention[ROW[intervention]]
         worth += row if ways.bit_count() == len(row) else [v for at, v in enumerate(row) if ways >> at & 1]
     worth.append(by_intervention[-1][0])
-    best = worth.index(max(worth))
-    cell, allowed = may.cell(best), by_intervention[0]
-    intervention = "block" if cell is None else may.rows[cell[0]].intervention
-    column = allowed.index(max(allowed)) if cell is None else cell[1]
-    other = valued(
-        may, beliefs, attempt, given, perspective=OTHER[policy.perspective], economics=economics, history=history
-    )
-    return Seen(
-        best=best,
-        next_best=_next_best(worth, best),
-        values_micro=tuple(worth),
-        terms_micro=tuple(table[ROW[intervention], column, :VALUE].tolist()),
-        other_terms_micro=tuple(other[ROW[intervention], column, :VALUE].tolist()),
-        probabilities=probabilities(beliefs, column, dispute_e9=economics.dispute_ppm * 1_000),
-    )
+    return worth
 
 
-def valued(
-    may: Eligible,
-    beliefs: Beliefs,
-    attempt: Attempt,
-    given: Given,
-    *,
-    perspective: Perspective,
-    economics: Economics,
-    history: History,
-) -> NDArray[np.int64]:
-    """The value table in one perspective."""
-    challengeable = "challenge" in may.interventions
-    money = price(attempt, given, perspective, economics=economics, history=history, challengeable=challengeable)
-    over = ways_matrix(may, beliefs.approvals, attempt, given, economics=economics, money=money)
-    return values(beliefs.fraud_given_history_e9, money, beliefs.payer, over)
+def taken(
+    may: Eligible, worth: list[int], given: Given, *, policy: Policy, fraud_e9: int, draw: Draw | None
+) -> Explored:
+    """The best action, where there is nothing to explore with; ties keep the order of the actions."""
+    if given.context is None or draw is None:
+        return _certain(may, worth.index(max(worth)))
+    context = replace(given.context, fraud_e9=fraud_e9)
+    return explore(worth, may, context=context, exploring=policy.exploring, draw=draw)
 
 
-def _next_best(worth: list[int], best: int) -> int | None:
-    rest = worth[:best] + worth[best + 1 :]
+def _certain(may: Eligible, place: int) -> Explored:
+    return Explored(distribution=greedy(may.size, place), place=place)
+
+
+def _next_best(worth: list[int], taken: int) -> int | None:
+    rest = worth[:taken] + worth[taken + 1 :]
     if not rest:
         return None
     at = rest.index(max(rest))
-    return at + 1 if at >= best else at
+    return at + 1 if at >= taken else at
 
 
-def _record(may: Eligible, seen: Seen, rung: Rung, *, economics: Economics, policy: Policy, ingest_us: int) -> Chosen:
-    distribution, leaked = settled(greedy(may.size, seen.best), best=seen.best)
-    worth, runner_up = seen.values_micro, seen.next_best
+def _record(may: Eligible, seen: Seen, rung: Rung, *, given: Given, economics: Economics, policy: Policy) -> Chosen:
+    worth, explored, runner_up = seen.values_micro, seen.explored, seen.next_best
+    rungs = () if rung == "full" else (rung,)
     return Chosen(
-        action=may.action(seen.best),
+        action=may.action(explored.place),
         rung=rung,
         may=may,
         values_micro=worth,
-        distribution=distribution,
+        explored=explored,
         terms_micro=seen.terms_micro,
         other_terms_micro=seen.other_terms_micro,
         runner_up=None if runner_up is None else may.action(runner_up),
-        value_gap_micro=0 if runner_up is None else worth[seen.best] - worth[runner_up],
+        value_gap_micro=0 if runner_up is None else worth[explored.place] - worth[runner_up],
         probabilities=seen.probabilities,
-        policy_epoch=epoch_of(ingest_us),
+        policy_epoch=epoch_of(given.ingest_us),
         policy_version=policy.version,
         economics_version=economics.version,
-        degraded=(() if rung == "full" else (rung,)) + (("distribution",) if leaked else ()),
+        degraded=(*rungs, *given.degraded, *(("distribution",) if explored.degraded else ())),
     )

@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 from msgspec import Struct
 
 from greenlane.policy.degrade import Rung
+from greenlane.policy.explore import Context
 from greenlane.policy.history import History
 from greenlane.policy.parameters import Multipliers
 from greenlane.policy.priors import Approval
@@ -50,4 +51,8 @@ class Given(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     approvals: tuple[Approval, ...] | None = None
     """One for each eligible way; None: the stated priors."""
     declined: tuple[Worth, ...] | None = None
-    """One for each eligible way; None: a declined payer is worth V_stop."""
+    """One for each eligible way, in the perspective that is optimised; None: a declined payer is worth V_stop."""
+    context: Context | None = None
+    """What exploration looks at; None: there is none."""
+    degraded: tuple[str, ...] = ()
+    """Parts that failed, so that something more modest was given in their place."""

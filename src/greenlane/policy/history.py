@@ -4,13 +4,13 @@ from typing import Final, Literal, NamedTuple
 
 from msgspec import Struct
 
-from greenlane.payments.attempt import Attempt, ThreeDS
+from greenlane.payments.attempt import Attempt
 from greenlane.payments.codes import decline_of
+from greenlane.policy.liability import SHIFTED, liability
 from greenlane.policy.priors import Priors
 from greenlane.policy.value import Authentication
 
 PASSED: Final = frozenset("Y")
-SHIFTED: Final = frozenset("YA")
 FAILED: Final = frozenset("NR")
 PENDING: Final = frozenset("CD")
 AVS_MATCH: Final = frozenset("YXDFMV")
@@ -66,10 +66,15 @@ class History(NamedTuple):
         return self.status != ""
 
     @property
+    def last_sent(self) -> Tried | None:
+        """The last attempt that may have reached the issuer."""
+        return next((tried for tried in reversed(self.tried) if tried.answer != "not_sent"), None)
+
+    @property
     def soft_declined(self) -> bool:
         """The issuer asked for authentication, and has not had it yet."""
-        sent = [tried for tried in self.tried if tried.answer != "not_sent"]
-        asked = bool(sent) and sent[-1].answer == "declined" and sent[-1].decline_class == "sca"
+        last = self.last_sent
+        asked = last is not None and last.answer == "declined" and last.decline_class == "sca"
         return asked and self.status not in SHIFTED
 
 
@@ -80,10 +85,11 @@ def history_of(attempt: Attempt) -> History:
     if verification is None:
         return History(approved=approved) if approved else NOTHING_YET
     three_ds, avs, cvv = verification.three_ds, verification.avs_result or "", verification.cvv_result or ""
-    status = three_ds.trans_status if three_ds else None
-    if three_ds is None or status is None or status in PENDING:
+    if three_ds is None or three_ds.trans_status in PENDING:
         return History(approved=approved, avs=avs, cvv=cvv)
-    return History(status, three_ds.flow or "", _liability_shifted(three_ds), approved, avs, cvv)
+    card = attempt.payment.payment_method.card
+    liable = liability(three_ds, network=card.network if card else "")
+    return History(liable.status, three_ds.flow or "", liable.shifted, approved, avs, cvv)
 
 
 NOTHING_YET: Final = History()
@@ -144,9 +150,3 @@ def _passes(flow: str, frictionless: float, success: float) -> float:
     if flow == "frictionless":
         return frictionless
     return challenged if flow == "challenge" else frictionless + challenged
-
-
-def _liability_shifted(three_ds: ThreeDS) -> bool:
-    if three_ds.liability_shift is not None:
-        return three_ds.liability_shift
-    return three_ds.trans_status in SHIFTED

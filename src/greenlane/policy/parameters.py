@@ -9,7 +9,8 @@ import msgspec
 
 from greenlane.merchants.stakes import Perspective
 from greenlane.payments.attempt import Frozen
-from greenlane.policy.priors import ELSEWHERE, GOOD_PAYERS, Priors
+from greenlane.policy.explore import Exploring
+from greenlane.policy.priors import ELSEWHERE, GOOD_PAYERS, RECOVERIES, SELDOM, Priors
 
 FORMULAS: Final = 2
 """Raised when a formula changes, so that the version does even where no parameter did."""
@@ -27,11 +28,13 @@ class Policy(Frozen, frozen=True, omit_defaults=False, dict=True, gc=True):
 
     perspective: Perspective
     priors: Priors = Priors()
+    exploring: Exploring = Exploring()
 
     @cached_property
     def version(self) -> str:
         """Content hash of all parameters and of the formulas' number."""
-        whole = msgspec.msgpack.encode((FORMULAS, EPOCH_US, self, sorted(GOOD_PAYERS.items()), ELSEWHERE))
+        tables = sorted(GOOD_PAYERS.items()), ELSEWHERE, sorted(RECOVERIES.items()), SELDOM
+        whole = msgspec.msgpack.encode((FORMULAS, EPOCH_US, self, tables))
         return hashlib.blake2b(whole, digest_size=8).hexdigest()
 
 

@@ -6,10 +6,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from greenlane.merchants.economics import Economics, Fees
+from greenlane.merchants.economics import Economics, Fees, RouteTerms
+from greenlane.merchants.fees import authentication_minor, costs, situation_of
 from greenlane.merchants.stakes import Perspective, Stakes, stakes
 from greenlane.payments.attempt import Attempt
-from greenlane.policy.actions import Eligible
+from greenlane.policy.actions import Eligible, Way
 from greenlane.policy.exemptions import BORNE_BY_ISSUER
 from greenlane.policy.given import Given
 from greenlane.policy.history import History
@@ -18,7 +19,12 @@ from greenlane.policy.priors import Approval
 from greenlane.policy.value import Over
 
 WIDTH: Final = len(Over._fields)
+WORTH_GOOD: Final = Over._fields.index("worth_good")
+WORTH_FRAUD: Final = Over._fields.index("worth_fraud")
 NO_BAND: Final = (0.0, 0.0)
+
+Costs = tuple[float, float, float, float]
+"""f_r, f_r of an authenticated payment, c_r, c_3ds."""
 
 
 def price(
@@ -57,7 +63,7 @@ def ways_matrix(
     Where no worth of a declined payer is given, it is V_stop for a good one and nothing for a fraudulent one.
     """
     terms_of, amount_minor = economics.route_terms, given.amount_minor
-    usual = _costs(economics.fees, amount_minor)
+    usual = _blended(economics.fees, economics, amount_minor)
     bands = _bands(may, attempt, given, economics=economics)
     borne = 0
     for row in may.rows:
@@ -67,7 +73,7 @@ def ways_matrix(
     for at, way in enumerate(may.ways):
         terms = terms_of.get(way.route)
         flat += approvals[at]
-        flat += usual if terms is None or terms.fees is None else _costs(terms.fees, amount_minor)
+        flat += usual if terms is None else _costs(terms, way, attempt, given, economics=economics, usual=usual)
         if given.declined is None:
             flat += (money.stop, 0.0)
         else:
@@ -75,6 +81,13 @@ def ways_matrix(
         flat.append(money.shifted_by_challenge if borne >> at & 1 else 0.0)
         flat += bands[at] if bands else NO_BAND
     return np.array(flat, dtype=np.float64).reshape(len(may.ways), WIDTH)
+
+
+def seen_otherwise(over: NDArray[np.float64], column: int, money: Stakes) -> NDArray[np.float64]:
+    """One way of the matrix as the other perspective sees it, whose worth of a declined payer is V_stop."""
+    row = over[column : column + 1].copy()
+    row[0, WORTH_GOOD], row[0, WORTH_FRAUD] = money.stop, 0.0
+    return row
 
 
 def acquirer_of(route: str, attempt: Attempt, economics: Economics) -> str:
@@ -99,6 +112,23 @@ def _bands(may: Eligible, attempt: Attempt, given: Given, *, economics: Economic
     return found
 
 
-def _costs(fees: Fees, amount_minor: int) -> tuple[float, float]:
-    """f_r and c_r."""
-    return fees.approved_minor(amount_minor), fees.declined_minor
+def _costs(terms: RouteTerms, way: Way, attempt: Attempt, given: Given, *, economics: Economics, usual: Costs) -> Costs:
+    """By the route's schedule where it prices such a payment, else by its fees, else as usual."""
+    amount_minor = given.amount_minor
+    if terms.schedule is not None:
+        country = terms.acquirer_country or economics.country
+        situation = situation_of(
+            attempt, credential=way.credential, acquirer_country=country, account=terms.schedule.account
+        )
+        authenticated = situation._replace(authenticated=True)
+        plain = costs(terms.schedule, situation, amount_minor)
+        after = costs(terms.schedule, authenticated, amount_minor)
+        if plain is not None:
+            asked = authentication_minor(terms.schedule, authenticated, amount_minor)
+            return plain[0], plain[0] if after is None else after[0], plain[1], asked or economics.challenge_minor
+    return usual if terms.fees is None else _blended(terms.fees, economics, amount_minor)
+
+
+def _blended(fees: Fees, economics: Economics, amount_minor: int) -> Costs:
+    approved = fees.approved_minor(amount_minor)
+    return approved, approved, fees.declined_minor, economics.challenge_minor

@@ -84,8 +84,12 @@ class Over(NamedTuple):
     """delta."""
     fee: float
     """f_r."""
+    fee_3ds: float
+    """f_r of an authenticated payment."""
     declined: float
     """c_r."""
+    challenge: float
+    """c_3ds."""
     worth_good: float
     """V_g."""
     worth_fraud: float
@@ -100,20 +104,20 @@ class Over(NamedTuple):
 
 @njit(cache=True, error_model="numpy")
 def auth(
-    row: Row, good: float, fraud: float, approval_good: float, approval_fraud: float, shifted: float, stakes: Stakes,
-    over: Over,
+    row: Row, good: float, fraud: float, approval_good: float, approval_fraud: float, fee: float, shifted: float,
+    stakes: Stakes, over: Over,
 ) -> None:  # fmt: skip
     """Adds to `row` what it is worth to send these payers to the issuer, who bears the share `shifted` of losses."""
     approved_good = good * approval_good
     approved_fraud = fraud * approval_fraud
     declined_good = good - approved_good
     declined_fraud = fraud - approved_fraud
-    own = stakes.loss + stakes.unrefunded * over.fee
+    own = stakes.loss + stakes.unrefunded * fee
     loss = (1.0 - shifted) * own + shifted * stakes.handling
     disputes = approved_good * stakes.dispute_share + approved_fraud * (1.0 - shifted) * stakes.fraud_disputed
     excess = approved_fraud - over.band_rate * (approved_good + approved_fraud)
     row[MARGIN] += approved_good * stakes.margin
-    row[FEES] -= approved_good * over.fee + (declined_good + declined_fraud) * over.declined
+    row[FEES] -= approved_good * fee + (declined_good + declined_fraud) * over.declined
     row[FRAUD_LOSS] -= approved_fraud * loss
     row[DISPUTE] -= approved_good * stakes.dispute
     row[RETRY_VALUE] += declined_good * over.worth_good + declined_fraud * over.worth_fraud
@@ -123,7 +127,7 @@ def auth(
 
 @njit(cache=True, error_model="numpy")
 def allow(row: Row, p: float, stakes: Stakes, over: Over) -> None:
-    auth(row, 1.0 - p, p, over.good, over.fraud, stakes.shifted_already, stakes, over)
+    auth(row, 1.0 - p, p, over.good, over.fraud, over.fee, stakes.shifted_already, stakes, over)
 
 
 @njit(cache=True, error_model="numpy")
@@ -132,11 +136,13 @@ def challenge(row: Row, good: float, fraud: float, stakes: Stakes, over: Over, p
     answered = 1.0 - payer.unavailable
     passed_good = answered * (payer.frictionless_good + (1.0 - payer.frictionless_good) * payer.success_good)
     passed_fraud = answered * (payer.frictionless_fraud + (1.0 - payer.frictionless_fraud) * payer.success_fraud)
+    absent_good, absent_fraud = good * payer.unavailable, fraud * payer.unavailable
+    passed_good, passed_fraud = good * passed_good, fraud * passed_fraud
     shifted, unshifted = stakes.shifted_by_challenge, stakes.shifted_already
-    auth(row, good * passed_good, fraud * passed_fraud, over.good_3ds, over.fraud_3ds, shifted, stakes, over)
-    auth(row, good * payer.unavailable, fraud * payer.unavailable, over.good, over.fraud, unshifted, stakes, over)
-    row[AUTHENTICATION] -= (good + fraud) * stakes.challenge
-    row[FRICTION] -= good * (answered - passed_good) * stakes.abandonment
+    auth(row, passed_good, passed_fraud, over.good_3ds, over.fraud_3ds, over.fee_3ds, shifted, stakes, over)
+    auth(row, absent_good, absent_fraud, over.good, over.fraud, over.fee, unshifted, stakes, over)
+    row[AUTHENTICATION] -= (good + fraud) * over.challenge
+    row[FRICTION] -= (good * answered - passed_good) * stakes.abandonment
 
 
 @njit(cache=True, error_model="numpy")
@@ -145,14 +151,15 @@ def exempt(row: Row, p: float, stakes: Stakes, over: Over, payer: Authentication
     soft_fraud = over.soft_decline * p
     heard_good = 1.0 - p - soft_good
     heard_fraud = p - soft_fraud
-    auth(row, heard_good, heard_fraud, over.good_exempt, over.fraud_exempt, over.shifted_exempt, stakes, over)
+    shifted = over.shifted_exempt
+    auth(row, heard_good, heard_fraud, over.good_exempt, over.fraud_exempt, over.fee, shifted, stakes, over)
     if stakes.challengeable:
         asked = Authentication(0.0, payer.success_good, 0.0, payer.success_fraud, payer.unavailable)
         row[FEES] -= over.soft_decline * over.declined
         row[FRICTION] -= over.soft_decline * stakes.soft_decline
         challenge(row, soft_good, soft_fraud, stakes, over, asked)
     else:
-        auth(row, soft_good, soft_fraud, 0.0, 0.0, 0.0, stakes, over)
+        auth(row, soft_good, soft_fraud, 0.0, 0.0, over.fee, 0.0, stakes, over)
 
 
 @njit(cache=True, error_model="numpy")
@@ -162,7 +169,8 @@ def review(row: Row, p: float, stakes: Stakes, over: Over) -> None:
     stayed = good - cancelled
     passed_good = stayed * stakes.true_negative
     passed_fraud = fraud * (1.0 - stakes.true_positive)
-    auth(row, passed_good, passed_fraud, over.good, over.fraud, stakes.shifted_already, stakes, over)
+    shifted = stakes.shifted_already
+    auth(row, passed_good, passed_fraud, over.good, over.fraud, over.fee, shifted, stakes, over)
     row[FRICTION] -= (stayed - passed_good) * stakes.false_decline + cancelled * stakes.review_cancel
     row[REVIEW] -= stakes.review
     row[CONSTRAINT_PRICE] -= stakes.review_price
@@ -200,6 +208,7 @@ def values(p_e9: int, stakes: Stakes, payer: Authentication, ways: NDArray[np.fl
         over = Over(
             ways[w, 0] / 1e9, ways[w, 1] / 1e9, ways[w, 2] / 1e9, ways[w, 3] / 1e9, ways[w, 4] / 1e9, ways[w, 5] / 1e9,
             ways[w, 6] / 1e9, ways[w, 7], ways[w, 8], ways[w, 9], ways[w, 10], ways[w, 11], ways[w, 12], ways[w, 13],
+            ways[w, 14], ways[w, 15],
         )  # fmt: skip
         allow(terms[0, w], p, stakes, over)
         exempt(terms[1, w], p, stakes, over, payer)

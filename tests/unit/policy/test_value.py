@@ -11,7 +11,7 @@ from greenlane.policy.actions import INTERVENTIONS
 from greenlane.policy.value import MICRO, TERMS, VALUE, Authentication, Over, values
 
 PAYER = Authentication(0.6, 0.9, 0.3, 0.06, 0.015)
-OVER = Over(0.88, 0.6, 0.91, 0.65, 0.86, 0.59, 0.08, 230.0, 5.0, -75.0, -3.0, 0.0, 450.0, 0.0013)
+OVER = Over(0.88, 0.6, 0.91, 0.65, 0.86, 0.59, 0.08, 230.0, 210.0, 5.0, 7.0, -75.0, -3.0, 0.0, 450.0, 0.0013)
 
 
 def table_of(p, money, *, payer=PAYER, over=OVER):
@@ -20,12 +20,12 @@ def table_of(p, money, *, payer=PAYER, over=OVER):
     return values(round(p * 1e9), money, payer, row)[:, 0] / MICRO
 
 
-def auth(p, q_g, q_f, loss, s: Stakes, over: Over, *, shifted=0.0):
+def auth(p, q_g, q_f, loss, s: Stakes, over: Over, *, shifted=0.0, fee=None):
     """q [(1-p_A) good_r - p_A L - S - B] + (1-q) [-c_r + (1-p_D) V_g + p_D V_f]."""
     q = (1 - p) * q_g + p * q_f
     p_a = p * q_f / q if q else 0.0
     p_d = p * (1 - q_f) / (1 - q) if q < 1 else 0.0
-    good = s.margin - over.fee - s.dispute
+    good = s.margin - (over.fee if fee is None else fee) - s.dispute
     disputes = (1 - p_a) * s.dispute_share + p_a * (1 - shifted) * s.fraud_disputed
     programme = p_a * s.report_price + disputes * s.dispute_price
     band = over.band_price * (p_a - over.band_rate)
@@ -33,12 +33,12 @@ def auth(p, q_g, q_f, loss, s: Stakes, over: Over, *, shifted=0.0):
     return q * approved + (1 - q) * (-over.declined + (1 - p_d) * over.worth_good + p_d * over.worth_fraud)
 
 
-def loss_of(s: Stakes, over: Over) -> float:
-    return s.loss + s.unrefunded * over.fee
+def loss_of(s: Stakes, fee: float) -> float:
+    return s.loss + s.unrefunded * fee
 
 
 def allow(p, s, over, payer):
-    return auth(p, over.good, over.fraud, loss_of(s, over), s, over)
+    return auth(p, over.good, over.fraud, loss_of(s, over.fee), s, over)
 
 
 def challenge(p, s, over, payer):
@@ -50,17 +50,17 @@ def challenge(p, s, over, payer):
     n = 1 - u - y
     p_y = p * y_fraud / y if y else 0.0
     p_n = p * (1 - u - y_fraud) / n if n > 1e-15 else 0.0
-    shifted_loss = (1 - omega) * loss_of(s, over) + omega * s.handling
+    shifted_loss = (1 - omega) * loss_of(s, over.fee_3ds) + omega * s.handling
     return (
-        -s.challenge
-        + y * auth(p_y, over.good_3ds, over.fraud_3ds, shifted_loss, s, over, shifted=omega)
-        + u * auth(p, over.good, over.fraud, loss_of(s, over), s, over)
+        -over.challenge
+        + y * auth(p_y, over.good_3ds, over.fraud_3ds, shifted_loss, s, over, shifted=omega, fee=over.fee_3ds)
+        + u * auth(p, over.good, over.fraud, loss_of(s, over.fee), s, over)
         - n * (1 - p_n) * s.abandonment
     )
 
 
 def exempt(p, s, over, payer):
-    loss = (1 - over.shifted_exempt) * loss_of(s, over) + over.shifted_exempt * s.handling
+    loss = (1 - over.shifted_exempt) * loss_of(s, over.fee) + over.shifted_exempt * s.handling
     heard = auth(p, over.good_exempt, over.fraud_exempt, loss, s, over, shifted=over.shifted_exempt)
     asked = payer._replace(frictionless_good=0.0, frictionless_fraud=0.0)
     if s.challengeable:
@@ -76,7 +76,7 @@ def review(p, s, over, payer):
     stayed = (1 - s.cancel_share) * (s.true_negative * g_r - (1 - s.true_negative) * s.false_decline)
     missed = p * (1 - s.true_positive)
     items = s.report_price + s.fraud_disputed * s.dispute_price + over.band_price * (1 - over.band_rate)
-    loss = over.fraud * (loss_of(s, over) + items) + (1 - over.fraud) * (over.declined - over.worth_fraud)
+    loss = over.fraud * (loss_of(s, over.fee) + items) + (1 - over.fraud) * (over.declined - over.worth_fraud)
     return -(s.review + s.review_price) + (1 - p) * (stayed - s.cancel_share * s.review_cancel) - missed * loss
 
 
