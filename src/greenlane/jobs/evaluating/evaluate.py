@@ -1,0 +1,89 @@
+"""All policies over all seeds of one world, on as many processes as there are cores."""
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from greenlane.errors import InputError
+from greenlane.jobs.evaluating import field
+from greenlane.jobs.evaluating.contest import Contest
+from greenlane.jobs.evaluating.models import Kept, Tell, TreeScorer, models_of
+from greenlane.jobs.evaluating.results import Course, Evaluated, evaluated
+from greenlane.simulation.living import Living
+from greenlane.simulation.world import World
+
+ORACLES: Final = frozenset({"informed_oracle"})
+SEED_MAX: Final = 100_000
+"""Seeds beyond are the warm-up logs'."""
+
+
+def evaluate(
+    world: str,
+    *,
+    seeds: int,
+    payments: int,
+    cache: Path,
+    full: bool = False,
+    processes: int | None = None,
+    tell: Tell = lambda _: None,
+) -> Evaluated:
+    """The whole comparison; `world` is a name or the path of a file, `cache` a directory for the fitted models.
+
+    `tell` hears in words what has been done.
+    """
+    if not 1 <= seeds < SEED_MAX or payments < 1:
+        raise InputError(
+            "an evaluation needs seeds and payments", param="seeds", hint="such as --seeds 20 --payments 20000"
+        )
+    loaded = World.load(world)
+    models_of(loaded, cache, tell)
+    names = tuple(field.FULL if full else field.DEFAULT)
+    courses: list[Course] = []
+    for done, found in enumerate(all_courses(world, seeds, payments, names, cache, processes or cores()), start=1):
+        courses += found
+        tell(f"{loaded.parameters.name}: {done} of {seeds} seeds")
+    return evaluated(
+        courses,
+        world=loaded.parameters.name,
+        world_hash=loaded.digest,
+        currency=loaded.parameters.currency,
+        payments=payments,
+    )
+
+
+def cores() -> int:
+    return multiprocessing.cpu_count()
+
+
+def all_courses(
+    world: str, seeds: int, payments: int, names: Sequence[str], cache: Path, processes: int
+) -> Iterator[list[Course]]:
+    """Seed by seed, as they are finished."""
+    if processes == 1 or seeds == 1:
+        yield from (courses_of(world, seed, payments, names, cache) for seed in range(1, seeds + 1))
+        return
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        pending = [pool.submit(courses_of, world, seed, payments, names, cache) for seed in range(1, seeds + 1)]
+        for future in as_completed(pending):
+            yield future.result()
+
+
+def courses_of(world: str, seed: int, payments: int, names: Sequence[str], cache: Path) -> list[Course]:
+    """Every policy through one seed: the same people and the same luck."""
+    loaded, kept = prepared(world, cache)
+    found = []
+    for name in names:
+        living = Living(loaded, seed)
+        contestant = field.FULL[name](field.Start(living, kept))
+        trees = kept.oracle_fraud if name in ORACLES else kept.fraud
+        found.append(Contest(living, contestant, TreeScorer(trees, kept.vocabulary)).run(name, payments))
+    return found
+
+
+@lru_cache(maxsize=2)
+def prepared(world: str, cache: Path) -> tuple[World, Kept]:
+    loaded = World.load(world)
+    return loaded, models_of(loaded, cache, lambda _: None)

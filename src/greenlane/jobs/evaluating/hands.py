@@ -1,0 +1,173 @@
+"""What every contestant decides with: the same eligibility, value formulas, models and online layer.
+
+A contestant is a way of using these hands. Only the informed oracle's belief is another one.
+"""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Final, NamedTuple, Protocol
+
+import numpy as np
+from msgspec import structs
+from numpy.typing import NDArray
+
+from greenlane.jobs.evaluating.contest import Case, attempt_id
+from greenlane.payments.facts import Facts
+from greenlane.policy.actions import INTERVENTIONS, Action, Eligible, Way
+from greenlane.policy.believe import given_e9, prior_approvals
+from greenlane.policy.breaker import CLOSED
+from greenlane.policy.eligible import eligible
+from greenlane.policy.given import Barred, Given, Worth
+from greenlane.policy.heard import issuer_of
+from greenlane.policy.history import PASSED, SHIFTED, History, fraud_given_history_e9
+from greenlane.policy.online import Expected, Online
+from greenlane.policy.parameters import Policy
+from greenlane.policy.price import price, ways_matrix
+from greenlane.policy.priors import Approval, authentication
+from greenlane.policy.value import VALUE, Authentication, values
+from greenlane.simulation.answers import Answer, Sent
+
+POLICY: Final = Policy(perspective="merchant")
+ROW: Final = {intervention: row for row, intervention in enumerate(INTERVENTIONS)}
+WHOLE: Final = 2**32
+
+
+class Belief(Protocol):
+    """Approval over each way now."""
+
+    def approvals(self, case: Case, ways: Sequence[Way], now_us: int) -> tuple[Approval, ...]: ...
+
+    def payer(self, case: Case) -> Authentication: ...
+
+
+class PriorBelief(Belief):
+    """Stated priors, where nothing was learned."""
+
+    def approvals(self, case: Case, ways: Sequence[Way], now_us: int) -> tuple[Approval, ...]:  # noqa: ARG002 - priors know no time
+        return prior_approvals(case.arrival.attempt, tuple(ways), economics=case.economics, priors=POLICY.priors)
+
+    def payer(self, case: Case) -> Authentication:
+        return authentication(POLICY.priors, case.facts.issuer_country or None)
+
+
+class Table(NamedTuple):
+    """Every eligible action's value; `worth` is float64[interventions, ways] in micro-minor units."""
+
+    may: Eligible
+    approvals: tuple[Approval, ...]
+    worth: NDArray[np.int64]
+    fraud_e9: int
+    """p_h."""
+
+    def best(self, ways: int = -1) -> Action:
+        """The best action over the ways of a bit mask; equal values go to less friction, then to the lower way."""
+        found, most = Action("block"), -(2**63)
+        for intervention, exemption, bits in self.may.rows:
+            values_of = self.worth[ROW[intervention]]
+            for at, way in enumerate(self.may.ways):
+                if bits & ways & (1 << at) and values_of[at] > most:
+                    found, most = Action(intervention, exemption, *way), int(values_of[at])
+        return found if not self.may.ways or most >= self.worth[ROW["block"], 0] else Action("block")
+
+
+class Hands:
+    """One contestant's; the online layer learns only from its own world, and from the common warm-up log."""
+
+    def __init__(self, belief: Belief, *, pooled: bool = True):
+        self.belief = belief
+        self.online = Online(lambda _: None)
+        self.pooled = pooled
+
+    def history(self, case: Case) -> History:
+        shifted = case.authenticated in SHIFTED
+        return History(case.authenticated, "", shifted, tried=case.tried)
+
+    def barred(self, case: Case, ways: Sequence[Way], now_us: int) -> tuple[Barred, ...]:
+        """Ways over broken routes, but for the probes; none where nothing else would be left."""
+        routes = list(dict.fromkeys(way.route for way in ways))
+        gates = self.online.breaker.gates(issuer_of(case.facts), routes, now_us)
+        if all(gate is CLOSED for gate in gates):
+            return ()
+        point = drawn(f"probe {case.facts.payment_id} {len(case.tried)}") * 1_000_000 // WHOLE
+        shut = {route for route, gate in zip(routes, gates, strict=True) if point >= gate.share_ppm}
+        if len(shut) == len(routes):
+            return ()
+        return tuple(Barred(way.route, way.credential, "breaker") for way in ways if way.route in shut)
+
+    def may(self, case: Case, now_us: int) -> tuple[Given, Eligible]:
+        self.online.advance(now_us)
+        given = Given(
+            amount_minor=case.facts.amount_reporting_minor,
+            fraud_probability_e9=case.fraud_e9,
+            ingest_us=now_us,
+            history=self.history(case),
+        )
+        attempt, economics = case.arrival.attempt, case.economics
+        assert given.history is not None
+        may = eligible(attempt, given, economics=economics, history=given.history)
+        barred = self.barred(case, may.ways, now_us)
+        if barred:
+            given = structs.replace(given, barred=barred)
+            may = eligible(attempt, given, economics=economics, history=self.history(case))
+        return given, may
+
+    def table(self, case: Case, now_us: int, *, declined: tuple[Worth, ...] | None = None) -> Table:
+        """The value of everything that may be done now."""
+        given, may = self.may(case, now_us)
+        history = self.history(case)
+        payer = self.belief.payer(case)
+        p_h = fraud_given_history_e9(case.fraud_e9, history, payer=payer, priors=POLICY.priors)
+        approvals = self.belief.approvals(case, may.ways, now_us)
+        if history.status in PASSED | SHIFTED:
+            approvals = tuple(a._replace(good_e9=a.good_3ds_e9, fraud_e9=a.fraud_3ds_e9) for a in approvals)
+        given = structs.replace(given, declined=declined)
+        attempt, economics = case.arrival.attempt, case.economics
+        challengeable = "challenge" in may.interventions
+        money = price(attempt, given, "merchant", economics=economics, history=history, challengeable=challengeable)
+        over = ways_matrix(may, approvals, attempt, given, economics=economics, money=money)
+        return Table(may, approvals, values(p_h, money, payer, over)[:, :, VALUE], p_h)
+
+    def sent(self, case: Case, table: Table, action: Action, now_us: int) -> None:
+        """Remember what was expected of it."""
+        facts = structs.replace(case.facts, intervention=action.intervention, route_id=action.route)
+        if not case.tried:
+            self.online.attacked.attempt(facts, now_us)
+        if action.intervention == "block":
+            return
+        over = table.approvals[table.may.ways.index(action.way)]
+        good, fraud = in_mode(over, action.intervention)
+        expected = Expected(
+            attempt_id(case, len(case.tried) + 1),
+            action.route,
+            good,
+            given_e9(table.fraud_e9, good_e9=good, fraud_e9=fraud),
+            given_e9(table.fraud_e9, good_e9=10**9 - good, fraud_e9=10**9 - fraud),
+        )
+        self.online.decided(expected, issuer=issuer_of(facts), bin8=facts.bin8)
+
+    def hear(self, case: Case, sent: Sent, answer: Answer) -> None:
+        if answer.result in ("approved", "declined", "unknown", "not_sent"):
+            self.online.hear(answered(case, sent, answer), answer.at_us)
+
+
+def answered(case: Case, sent: Sent, answer: Answer) -> Facts:
+    last = case.tried[-1]
+    decline_class = {"approved": "approved", "declined": last.decline_class}.get(answer.result, "unknown")
+    return structs.replace(
+        case.facts, attempt_id=attempt_id(case, sent.attempt_no), route_id=sent.route, code=answer.code,
+        decline_class=decline_class,
+    )  # fmt: skip
+
+
+def in_mode(over: Approval, intervention: str) -> tuple[int, int]:
+    """q_g and q_f of the mode that an intervention asks the issuer in."""
+    if intervention == "challenge":
+        return over.good_3ds_e9, over.fraud_3ds_e9
+    if intervention == "exempt":
+        return over.good_exempt_e9, over.fraud_exempt_e9
+    return over.good_e9, over.fraud_e9
+
+
+def drawn(unit: str) -> int:
+    """In [0, 2^32), the same in every run."""
+    return int.from_bytes(blake2b(unit.encode(), digest_size=4).digest(), "little")

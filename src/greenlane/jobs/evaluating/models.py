@@ -1,0 +1,238 @@
+"""The models that all policies share, fitted once for each world on a warm-up log, and kept by the world's hash.
+
+The warm-up log is what a new tenant's past would be: people of another seed, in the days just before, decided by a
+logging policy that picks among the admissible actions at random. Fraud is learned from its approved unauthenticated
+payments only (p_A; the stated q_f / q_g turns it into p), with labels that have matured. The informed oracle's p comes
+from a larger log in which everybody's label is known, whatever was decided.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from greenlane.adapters.lightgbm_trainer import LightGbm
+from greenlane.jobs.evaluating.contest import Case, Contest, Move
+from greenlane.jobs.evaluating.hands import POLICY, Hands, PriorBelief, drawn
+from greenlane.jobs.evaluating.observables import NAMES, Observer, Vocabulary
+from greenlane.journal.freeze import Reporting, freeze
+from greenlane.learning.calibrate import calibrate
+from greenlane.learning.examples import Examples
+from greenlane.learning.fit import fit
+from greenlane.models.calibration import E9, AnyCalibrator
+from greenlane.models.flat_trees import NODE, FlatTrees
+from greenlane.payments.facts import Facts
+from greenlane.payments.times import DAY_US
+from greenlane.policy.actions import Action
+from greenlane.ports.subjects import MemorySubjects
+from greenlane.simulation.answers import Answer, Sent
+from greenlane.simulation.living import START_US, Living
+from greenlane.simulation.world import Arrival, World
+
+LOGGED: Final = 100_000
+"""Payments in the warm-up log."""
+UNCENSORED: Final = 400_000
+"""Payments behind the oracle's fraud probability."""
+WARM_SEED: Final = 1_000_003
+"""People of the warm-up log; no evaluation seed comes near."""
+CHALLENGED: Final = 0.15
+EXEMPTED: Final = 0.15
+"""Of the logging policy, where admissible; the rest is allowed."""
+VERSION: Final = 1
+"""Raised when anything here changes what is kept."""
+
+Floats = NDArray[np.float64]
+Tell = Callable[[str], None]
+
+
+class FraudTrees(Struct, frozen=True):
+    """A fraud model as it is kept."""
+
+    nodes: bytes
+    roots: bytes
+    calibrator: AnyCalibrator
+    shift: float
+    """Added to the log-odds: from p_A to p."""
+
+
+class Kept(Struct, frozen=True):
+    """What is kept of one world."""
+
+    vocabulary: Vocabulary
+    fraud: FraudTrees
+    oracle_fraud: FraudTrees
+    warm: list["Logged"]
+    """The last quarter of the log."""
+    best_key: str = "issuer"
+
+
+class Logged(Struct, frozen=True, array_like=True):
+    """One attempt of the warm-up log, as online learners hear of it."""
+
+    facts: Facts
+    sent: Sent
+    code: str
+    answer: str
+    at_us: int
+
+
+class TreeScorer:
+    """Fraud probabilities of one course; it remembers who came before."""
+
+    def __init__(self, kept: FraudTrees, vocabulary: Vocabulary):
+        nodes, roots = np.frombuffer(kept.nodes, NODE), np.frombuffer(kept.roots, np.int32)
+        self._trees = FlatTrees(nodes, roots, features=len(NAMES))
+        self._calibrator, self._shift = kept.calibrator, kept.shift
+        self._observer = Observer(vocabulary)
+
+    def score(self, facts: Sequence[Facts]) -> list[int]:
+        margins = self._trees.margins(np.ascontiguousarray(self._observer.observe(facts)))
+        p = self._calibrator.probabilities(margins)
+        odds = p / (1.0 - p) * np.exp(self._shift)
+        return [int(each) for each in np.rint(E9 * odds / (1.0 + odds))]
+
+
+class Unscored:
+    """While nothing is learned yet."""
+
+    def score(self, facts: Sequence[Facts]) -> list[int]:
+        return [1_000_000] * len(facts)
+
+
+class Logger:
+    """The logging policy: any admissible action but a review, at random, and what came of it."""
+
+    def __init__(self) -> None:
+        self.hands = Hands(PriorBelief())
+        self.rows: list[tuple[Case, Sent, Answer]] = []
+
+    def first(self, case: Case) -> Move:
+        return self.random(case, case.arrival.at_us)
+
+    def random(self, case: Case, now_us: int) -> Move:
+        _, may = self.hands.may(case, now_us)
+        unit = f"warm {case.facts.payment_id} {len(case.tried)}"
+        point, place = drawn(f"{unit} intervention") / 2**32, drawn(f"{unit} way")
+        wanted = "challenge" if point < CHALLENGED else "exempt" if point < CHALLENGED + EXEMPTED else "allow"
+        rows = [row for row in may.rows if row.intervention == wanted] or [
+            row for row in may.rows if row.intervention in ("allow", "exempt", "challenge")
+        ]
+        if not rows:
+            return Move(Action("block"), now_us)
+        row = rows[place % len(rows)]
+        ways = [way for at, way in enumerate(may.ways) if row.ways >> at & 1]
+        return Move(Action(row.intervention, row.exemption, *ways[place // 7 % len(ways)]), now_us)
+
+    def next(self, case: Case, now_us: int) -> Move | None:
+        """Half of the declined are tried again, the payer's at once, the others after one to seven days."""
+        unit = f"warm {case.facts.payment_id} {len(case.tried)} again"
+        if drawn(unit) % 2:
+            return None
+        days = 1 + drawn(f"{unit} days") % 7
+        later_us = now_us + (days * DAY_US if case.facts.initiator == "mit" else 2_000_000)
+        move = self.random(case, later_us)
+        return None if move.action.intervention == "block" else move
+
+    def hear(self, case: Case, sent: Sent, answer: Answer) -> None:
+        self.rows.append((case, sent, answer))
+
+
+def models_of(world: World, cache: Path, tell: Tell) -> Kept:
+    """From the cache, or fitted now (minutes)."""
+    path = cache / f"{world.digest[:16]}-{VERSION}-{LOGGED}-{UNCENSORED}.msgpack"
+    if path.exists():
+        return msgspec.msgpack.decode(path.read_bytes(), type=Kept)
+    kept = learned(world, tell)
+    cache.mkdir(parents=True, exist_ok=True)
+    unready = path.with_suffix(".part")
+    unready.write_bytes(msgspec.msgpack.encode(kept))
+    unready.rename(path)
+    return kept
+
+
+def learned(world: World, tell: Tell) -> Kept:
+    tell(f"{world.parameters.name}: a warm-up log of {LOGGED:,} payments")
+    logger = Logger()
+    Contest(Living(world, WARM_SEED, start_us=START_US - warm_us(world)), logger, Unscored()).run("logging", LOGGED)
+    first: dict[int, tuple[Case, Sent, Answer]] = {}
+    for case, sent, answer in logger.rows:
+        first.setdefault(case.place, (case, sent, answer))
+    cases = [first[place][0] for place in sorted(first)]
+    facts = [case.facts for case in cases]
+    vocabulary = Vocabulary.learned(facts)
+    seen = Observer(vocabulary).observe(facts)
+    tell(f"{world.parameters.name}: fraud from {len(cases):,} logged payments")
+    labelled = [place for place, case in enumerate(cases) if approved_plainly(first[case.place])]
+    reported = np.array([is_reported(first[cases[place].place][2]) for place in labelled])
+    shift = -float(np.log(POLICY.priors.fraud_approval_ppm / 1e6))
+    fraud = fitted(seen[labelled], reported, [facts[place] for place in labelled], shift)
+    warm = [logged(*row) for row in logger.rows[-len(logger.rows) // 4 :]]
+    oracle = uncensored(world, vocabulary, tell)
+    return Kept(vocabulary, fraud, oracle, warm)
+
+
+def warm_us(world: World) -> int:
+    """How long the log lasts, so that it ends when the evaluation begins."""
+    few = list(Living(world, WARM_SEED).arrivals(2_000))
+    return int((few[-1].at_us - few[0].at_us) / 2_000 * LOGGED) // DAY_US * DAY_US
+
+
+def approved_plainly(row: tuple[Case, Sent, Answer]) -> bool:
+    _, sent, answer = row
+    return answer.approved and sent.intervention in ("allow", "exempt")
+
+
+def is_reported(answer: Answer) -> bool:
+    return any(o.type == "fraud_report" or (o.type == "dispute" and o.reason == "fraud") for _, o in answer.outcomes)
+
+
+def fitted(seen: NDArray[np.float32], reported: NDArray[np.bool_], facts: Sequence[Facts], shift: float) -> FraudTrees:
+    """Trees and a calibrator chosen on held-out time, by the product's own recipe."""
+    examples = Examples(
+        names=NAMES,
+        X=np.ascontiguousarray(seen),
+        y=reported.astype(np.int8),
+        weight=np.ones(len(reported)),
+        at_us=np.array([each.payment_us for each in facts], np.int64),
+        amount_minor=np.array([each.amount_minor for each in facts], np.int64),
+        card=np.array([each.card for each in facts], np.int64),
+    )
+    found = fit(LightGbm(threads=1), examples)
+    rows = found.held_out.rows
+    calibration = calibrate(found.held_out.margins, examples.y[rows], examples.weight[rows], at_us=examples.at_us[rows])
+    trees = found.fitted.trees()
+    return FraudTrees(trees.nodes.tobytes(), trees.roots.tobytes(), calibration.calibrator, shift)
+
+
+def uncensored(world: World, vocabulary: Vocabulary, tell: Tell) -> FraudTrees:
+    """Everybody's label: what would be reported if approved, whether anybody would have approved it or not."""
+    tell(f"{world.parameters.name}: the oracle's fraud probability from {UNCENSORED:,} payments")
+    observer, subjects = Observer(vocabulary), MemorySubjects()
+    reporting = Reporting(world.parameters.currency)
+    facts: list[Facts] = []
+    seen: list[NDArray[np.float32]] = []
+    reported: list[bool] = []
+    chunk: list[Arrival] = []
+
+    def take() -> None:
+        known = [freeze(a.attempt, subjects=subjects, reporting=reporting, ingest_us=a.at_us) for a in chunk]
+        facts.extend(known)
+        seen.append(observer.observe(known))
+        reported.extend(a.truth.would_be_reported for a in chunk)
+        chunk.clear()
+
+    for arrival in Living(world, WARM_SEED + 1).arrivals(UNCENSORED):
+        chunk.append(arrival)
+        if len(chunk) == 10_000:
+            take()
+    if chunk:
+        take()
+    return fitted(np.concatenate(seen), np.array(reported), facts, 0.0)
+
+
+def logged(case: Case, sent: Sent, answer: Answer) -> Logged:
+    return Logged(case.facts, sent, answer.code, answer.result, answer.at_us)
