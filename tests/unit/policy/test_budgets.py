@@ -1,4 +1,4 @@
-"""The exploration ledger: charged at the draw, reconciled at maturity, paced over the day, refolded to the same bytes."""
+"""The exploration ledger: charged at the draw, reconciled at maturity, paced over the day, the same if refolded."""
 
 import random
 
