@@ -7,7 +7,7 @@ attempts, so that retries succeed less often than first attempts; who is decline
 """
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -43,22 +43,22 @@ class Payers:
 
 @dataclass(frozen=True, eq=False)
 class LikeLog:
-    """Columns of the log, oldest first, and of each payment's first attempt the true probabilities."""
+    """Columns of the log, oldest first, which attempts are a payment's first, and the true probabilities."""
 
     columns: dict[str, NDArray]
     first: NDArray[np.bool_]
     probability: Floats
-    """float64[first attempts, PSPS]"""
+    """float64[attempts, PSPS]"""
 
-    def true_net(self, action: Ints, *, margin: float) -> float:
-        """What sending each first attempt to PSPS[action] earns on average."""
-        p = self.probability[np.arange(len(action)), action]
-        success, failure = np.array([FEES[name] for name in PSPS])[action].T
-        return float((p * (margin * self.columns["amount"][self.first] - success) - (1.0 - p) * failure).mean())
+    def true_net(self, rows: Ints, sent_to: Ints, *, margin: float) -> float:
+        """What sending these attempts to PSPS[sent_to] earns on average."""
+        p = self.probability[rows, sent_to]
+        success, failure = np.array([FEES[name] for name in PSPS])[sent_to].T
+        return float((p * (margin * self.columns["amount"][rows] - success) - (1.0 - p) * failure).mean())
 
     def where(self, rows: NDArray[np.bool_]) -> "LikeLog":
         columns = {name: column[rows] for name, column in self.columns.items()}
-        return replace(self, columns=columns, first=self.first[rows], probability=self.probability[rows[self.first]])
+        return LikeLog(columns, self.first[rows], self.probability[rows])
 
     def write(self, file: Path) -> None:
         table = duckdb.connect()
@@ -94,7 +94,7 @@ def simulate(*, attempts: int = 50_000, days: int = 59, seed: int = 0, interacti
         "three_ds": payers.three_ds[rows],
         "card": np.array(CARDS)[payers.card[rows]],
     }
-    return LikeLog(columns, first, chance[rows[first]])
+    return LikeLog(columns, first, chance[rows])
 
 
 def drawn(rng: np.random.Generator, payments: int, days: int) -> Payers:

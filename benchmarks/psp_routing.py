@@ -55,7 +55,7 @@ COMMON: Final = {**LightGbm.default, "min_data_in_leaf": 100, "lambda_l2": 20.0,
 TRIALS: Final = (
     {**COMMON, "rounds": 150, "num_leaves": 15},
     {**COMMON, "rounds": 300, "num_leaves": 6},
-    {**COMMON, "rounds": 150, "num_leaves": 31},
+    {**COMMON, "rounds": 400, "num_leaves": 4},
 )
 """Judged by log loss on held-out training time."""
 FOLDS, HELD_OUT_SHARE, SEEDS = 4, 0.7, 3
@@ -262,7 +262,7 @@ def held_out_loss(train: Examples, parameters: Mapping[str, float], folds: list[
 
 @dataclass(frozen=True, eq=False)
 class Offers:
-    """What each provider is expected to bring, float64[rows, psps]; unknown providers are never the best."""
+    """What each provider is expected to bring, float64[rows, psps]; `open_to` bool[psps] says which may be chosen."""
 
     take: Floats
     fee: Floats
@@ -318,7 +318,8 @@ class Slice:
     def value(self, target: Ints | None) -> Mapping[str, Difference]:
         seen = self.seen(target)
         terms = self.terms(seen)
-        return values(seen, terms["take"] + terms["fees"])
+        found = values(seen, terms["take"] + terms["fees"])
+        return found if target is not None else {"mean": found["SNIPW"]}
 
 
 def sliced(log: Log, past: Past, rows: Ints, *, logging: Floats, offers: Offers, fees: Floats, margin: float) -> Slice:
@@ -367,7 +368,7 @@ def dependence(psp: Ints, context: Rows) -> Dependence:
     statistic, dof = float(((counts - due) ** 2 / due).sum()), (counts.shape[0] - 1) * (counts.shape[1] - 1)
     if dof == 0:
         return Dependence(0.0, 1.0)
-    beyond_chance = max(statistic - dof, 0.0) / counts.sum()
+    beyond_chance = max(statistic - dof, 0.0) / len(psp)
     return Dependence((beyond_chance / (min(counts.shape) - 1)) ** 0.5, chi_square_above(statistic, dof))
 
 
@@ -466,7 +467,7 @@ def routing(log: Log, fees: Floats, *, margin: float) -> Found:
         values=found,
         paired={
             "greenlane_minus_cheapest": between(seen, found["greenlane"]["DR"], found["cheapest"]["DR"]),
-            "greenlane_minus_logged": between(seen, found["greenlane"]["DR"], found["logged"]["SNIPW"]),
+            "greenlane_minus_logged": between(seen, found["greenlane"]["DR"], found["logged"]["mean"]),
         },
         sizes={name: effective_size(later.seen(action).weight) for name, action in actions.items()}
         | {"logged": float(len(later.rows))},
@@ -509,7 +510,7 @@ def as_json(log: Log, found: Found, *, margin: float) -> dict[str, Any]:
 
     return {
         "greenlane": {**policy("greenlane", "DR"), "gain_min": found.gain_min if np.isfinite(found.gain_min) else None},
-        "logged": policy("logged", "SNIPW"),
+        "logged": policy("logged", "mean"),
         "cheapest": policy("cheapest", "DR"),
         "success_model": found.success,
         "paired": {name: plain(one) for name, one in found.paired.items()},
@@ -530,7 +531,7 @@ def sent_shares(log: Log, action: Ints) -> dict[str, float]:
 
 def bars(found: Found) -> list[Bar]:
     one = "per payment"
-    logged, paired = found.values["logged"]["SNIPW"].value, found.paired["greenlane_minus_cheapest"]
+    logged, paired = found.values["logged"]["mean"].value, found.paired["greenlane_minus_cheapest"]
     net = {f"{name}, {kind}": value for name, kinds in found.values.items() for kind, value in kinds.items()}
     return [
         *(
