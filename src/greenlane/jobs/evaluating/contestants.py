@@ -11,17 +11,18 @@ from collections.abc import Sequence
 from typing import Final
 
 from greenlane.jobs.evaluating.contest import Case, Contestant, Move, sent_of
-from greenlane.jobs.evaluating.hands import ROW, Belief, Hands, PriorBelief, Table, drawn, in_mode
+from greenlane.jobs.evaluating.hands import DRAW, ROW, Belief, Hands, PriorBelief, Table, in_mode, unit_of
 from greenlane.payments.codes import decline_of
 from greenlane.payments.times import DAY_US, HOUR_US, SECOND_US
-from greenlane.policy.actions import Action, Row, Way
+from greenlane.policy.actions import BLOCK, Action, Row, Way
 from greenlane.policy.baselines import Occasion, Router
 from greenlane.policy.priors import Approval
-from greenlane.policy.value import Authentication
+from greenlane.policy.value import Authentication, Over
 from greenlane.simulation.answers import AUTHENTICATED, EXEMPT, PLAIN, Answer, Sent
 from greenlane.simulation.living import Living
 
 AT_ONCE_US: Final = SECOND_US
+FEE, DECLINED = Over._fields.index("fee"), Over._fields.index("declined")
 SCHEDULE_DAYS: Final = (1, 3, 5, 7)
 """Of merchant-initiated payments after soft declines: the four tries of the handbook."""
 
@@ -43,12 +44,15 @@ class Staged(Contestant):
     def choose(self, case: Case, now_us: int, avoided: Sequence[Way]) -> Move:
         table = self.hands.table(case, now_us)
         may = table.may
-        action = table.best(1 << self.first_way(case, table)) if may.ways else Action("block")
+        action = table.best(1 << self.first_way(case, table)) if may.ways else BLOCK
         if action.intervention != "block":
             row = next(r for r in may.rows if (r.intervention, r.exemption) == (action.intervention, action.exemption))
             action = self.routed(case, table, row, avoided)
-        self.hands.sent(case, table, action, now_us)
+        self.remember(case, table, action, now_us)
         return Move(action, now_us)
+
+    def remember(self, case: Case, table: Table, action: Action, now_us: int) -> None:
+        self.hands.sent(case, action, now_us, may=table.may, approvals=table.approvals, fraud_e9=table.fraud_e9)
 
     @staticmethod
     def first_way(case: Case, table: Table) -> int:
@@ -93,7 +97,7 @@ class Staged(Contestant):
         if row is None:
             return None
         action = self.routed(case, table, row, ())
-        self.hands.sent(case, table, action, at_us)
+        self.remember(case, table, action, at_us)
         return Move(action, at_us)
 
     @staticmethod
@@ -111,12 +115,12 @@ class Joint(Staged):
         table = self.hands.table(case, now_us)
         mask = sum(1 << at for at, way in enumerate(table.may.ways) if way not in avoided)
         action = table.best(mask or -1)
-        self.hands.sent(case, table, action, now_us)
+        self.remember(case, table, action, now_us)
         return Move(action, now_us)
 
     def routed(self, case: Case, table: Table, row: Row, avoided: Sequence[Way]) -> Action:  # noqa: ARG002 - the table knows the case
         ways = [at for at in range(len(table.may.ways)) if row.ways >> at & 1]
-        best = max(ways, key=lambda at: table.worth[ROW[row.intervention], at])
+        best = max(ways, key=lambda at: table.worth[ROW[row.intervention]][at])
         return Action(row.intervention, row.exemption, *table.may.ways[best])
 
     def hear(self, case: Case, sent: Sent, answer: Answer) -> None:
@@ -170,26 +174,19 @@ class Clairvoyant(Contestant):
 
 def occasion_of(case: Case, table: Table, row: Row, ways: Sequence[int]) -> Occasion:
     facts, economics = case.facts, case.economics
-    fees = [fees_of(case, table.may.ways[at]) for at in ways]
-    margin = economics.margin_ppm * facts.amount_minor / 1e6
+    margin = economics.margin_ppm * facts.amount_reporting_minor / 1e6
     p = table.fraud_e9 / 1e9
     modes = [in_mode(table.approvals[at], row.intervention) for at in ways]
+    fees, declined = (table.over[list(ways), column].tolist() for column in (FEE, DECLINED))
     return Occasion(
         merchant_id=facts.merchant_id,
         network=facts.network,
         issuer_id=facts.issuer_id,
         issuer_country=facts.issuer_country,
         bin8=facts.bin8,
-        earned_minor=tuple(margin - fee for fee, _ in fees),
-        fees_minor=tuple(fee for fee, _ in fees),
-        declined_minor=tuple(declined + economics.lost_sale_minor for _, declined in fees),
+        earned_minor=tuple(margin - fee for fee in fees),
+        fees_minor=tuple(fees),
+        declined_minor=tuple(each + economics.lost_sale_minor for each in declined),
         approvals=tuple(((1 - p) * good + p * fraud) / 1e9 for good, fraud in modes),
-        draw=drawn(f"route {facts.payment_id} {len(case.tried)}"),
+        draw=DRAW("route", unit_of(case)),
     )
-
-
-def fees_of(case: Case, way: Way) -> tuple[float, float]:
-    """f_r and c_r."""
-    terms = case.economics.route_terms.get(way.route)
-    fees = (terms and terms.fees) or case.economics.fees
-    return fees.approved_minor(case.facts.amount_minor), float(fees.declined_minor)

@@ -4,7 +4,6 @@ A contestant is a way of using these hands. Only the informed oracle's belief is
 """
 
 from collections.abc import Sequence
-from hashlib import blake2b
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
@@ -13,13 +12,16 @@ from numpy.typing import NDArray
 
 from greenlane.jobs.evaluating.contest import Case, attempt_id
 from greenlane.payments.facts import Facts
-from greenlane.policy.actions import INTERVENTIONS, Action, Eligible, Way
+from greenlane.policy.actions import BLOCK, INTERVENTIONS, Action, Eligible, Way
 from greenlane.policy.believe import given_e9, prior_approvals
 from greenlane.policy.breaker import CLOSED
+from greenlane.policy.distribution import TOTAL
 from greenlane.policy.eligible import eligible
+from greenlane.policy.explore import secret_draw
 from greenlane.policy.given import Barred, Given, Worth
 from greenlane.policy.heard import issuer_of
-from greenlane.policy.history import PASSED, SHIFTED, History, fraud_given_history_e9
+from greenlane.policy.history import NOTHING_YET, PASSED, History, fraud_given_history_e9
+from greenlane.policy.liability import SHIFTED
 from greenlane.policy.online import Expected, Online
 from greenlane.policy.parameters import Policy
 from greenlane.policy.price import price, ways_matrix
@@ -29,7 +31,8 @@ from greenlane.simulation.answers import Answer, Sent
 
 POLICY: Final = Policy(perspective="merchant")
 ROW: Final = {intervention: row for row, intervention in enumerate(INTERVENTIONS)}
-WHOLE: Final = 2**32
+DRAW: Final = secret_draw(b"evaluation")
+"""Equal for all policies, so that equal choices have equal luck."""
 
 
 class Belief(Protocol):
@@ -44,43 +47,49 @@ class PriorBelief(Belief):
     """Stated priors, where nothing was learned."""
 
     def approvals(self, case: Case, ways: Sequence[Way], now_us: int) -> tuple[Approval, ...]:  # noqa: ARG002 - priors know no time
-        return prior_approvals(case.arrival.attempt, tuple(ways), economics=case.economics, priors=POLICY.priors)
+        return prior_approvals(
+            case.arrival.attempt, tuple(ways), economics=case.economics, priors=POLICY.priors,
+            history=History(tried=case.tried),
+        )  # fmt: skip
 
     def payer(self, case: Case) -> Authentication:
         return authentication(POLICY.priors, case.facts.issuer_country or None)
 
 
 class Table(NamedTuple):
-    """Every eligible action's value; `worth` is float64[interventions, ways] in micro-minor units."""
+    """Every eligible action's value."""
 
     may: Eligible
     approvals: tuple[Approval, ...]
-    worth: NDArray[np.int64]
+    over: NDArray[np.float64]
+    """float64[ways, fields of `value.Over`]."""
+    worth: list[list[int]]
+    """By intervention and way, in micro-minor units."""
     fraud_e9: int
     """p_h."""
 
     def best(self, ways: int = -1) -> Action:
         """The best action over the ways of a bit mask; equal values go to less friction, then to the lower way."""
-        found, most = Action("block"), -(2**63)
+        found, most = BLOCK, -(2**63)
         for intervention, exemption, bits in self.may.rows:
             values_of = self.worth[ROW[intervention]]
             for at, way in enumerate(self.may.ways):
                 if bits & ways & (1 << at) and values_of[at] > most:
-                    found, most = Action(intervention, exemption, *way), int(values_of[at])
-        return found if not self.may.ways or most >= self.worth[ROW["block"], 0] else Action("block")
+                    found, most = Action(intervention, exemption, *way), values_of[at]
+        return found if not self.may.ways or most >= self.worth[ROW["block"]][0] else BLOCK
 
 
 class Hands:
     """One contestant's; the online layer learns only from its own world, and from the common warm-up log."""
 
-    def __init__(self, belief: Belief, *, pooled: bool = True):
+    def __init__(self, belief: Belief):
         self.belief = belief
         self.online = Online(lambda _: None)
-        self.pooled = pooled
 
     def history(self, case: Case) -> History:
-        shifted = case.authenticated in SHIFTED
-        return History(case.authenticated, "", shifted, tried=case.tried)
+        if not case.tried:
+            return NOTHING_YET
+        return History(case.authenticated, "", case.authenticated in SHIFTED, tried=case.tried)
 
     def barred(self, case: Case, ways: Sequence[Way], now_us: int) -> tuple[Barred, ...]:
         """Ways over broken routes, but for the probes; none where nothing else would be left."""
@@ -88,27 +97,28 @@ class Hands:
         gates = self.online.breaker.gates(issuer_of(case.facts), routes, now_us)
         if all(gate is CLOSED for gate in gates):
             return ()
-        point = drawn(f"probe {case.facts.payment_id} {len(case.tried)}") * 1_000_000 // WHOLE
+        point = DRAW("probe", unit_of(case)) * 1_000_000 // TOTAL
         shut = {route for route, gate in zip(routes, gates, strict=True) if point >= gate.share_ppm}
         if len(shut) == len(routes):
             return ()
         return tuple(Barred(way.route, way.credential, "breaker") for way in ways if way.route in shut)
 
     def may(self, case: Case, now_us: int) -> tuple[Given, Eligible]:
+        """What may be done now, and all that a choice is given but the approvals."""
         self.online.advance(now_us)
+        history = self.history(case)
         given = Given(
             amount_minor=case.facts.amount_reporting_minor,
             fraud_probability_e9=case.fraud_e9,
             ingest_us=now_us,
-            history=self.history(case),
+            history=history,
         )
         attempt, economics = case.arrival.attempt, case.economics
-        assert given.history is not None
-        may = eligible(attempt, given, economics=economics, history=given.history)
+        may = eligible(attempt, given, economics=economics, history=history)
         barred = self.barred(case, may.ways, now_us)
         if barred:
             given = structs.replace(given, barred=barred)
-            may = eligible(attempt, given, economics=economics, history=self.history(case))
+            may = eligible(attempt, given, economics=economics, history=history)
         return given, may
 
     def table(self, case: Case, now_us: int, *, declined: tuple[Worth, ...] | None = None) -> Table:
@@ -125,23 +135,25 @@ class Hands:
         challengeable = "challenge" in may.interventions
         money = price(attempt, given, "merchant", economics=economics, history=history, challengeable=challengeable)
         over = ways_matrix(may, approvals, attempt, given, economics=economics, money=money)
-        return Table(may, approvals, values(p_h, money, payer, over)[:, :, VALUE], p_h)
+        return Table(may, approvals, over, values(p_h, money, payer, over)[:, :, VALUE].tolist(), p_h)
 
-    def sent(self, case: Case, table: Table, action: Action, now_us: int) -> None:
-        """Remember what was expected of it."""
+    def sent(
+        self, case: Case, action: Action, now_us: int, *, may: Eligible, approvals: Sequence[Approval], fraud_e9: int
+    ) -> None:
+        """Remember what was expected of it; `fraud_e9` is p_h."""
         facts = structs.replace(case.facts, intervention=action.intervention, route_id=action.route)
         if not case.tried:
             self.online.attacked.attempt(facts, now_us)
         if action.intervention == "block":
             return
-        over = table.approvals[table.may.ways.index(action.way)]
+        over = approvals[may.ways.index(action.way)]
         good, fraud = in_mode(over, action.intervention)
         expected = Expected(
             attempt_id(case, len(case.tried) + 1),
             action.route,
             good,
-            given_e9(table.fraud_e9, good_e9=good, fraud_e9=fraud),
-            given_e9(table.fraud_e9, good_e9=10**9 - good, fraud_e9=10**9 - fraud),
+            given_e9(fraud_e9, good_e9=good, fraud_e9=fraud),
+            given_e9(fraud_e9, good_e9=10**9 - good, fraud_e9=10**9 - fraud),
         )
         self.online.decided(expected, issuer=issuer_of(facts), bin8=facts.bin8)
 
@@ -168,6 +180,5 @@ def in_mode(over: Approval, intervention: str) -> tuple[int, int]:
     return over.good_e9, over.fraud_e9
 
 
-def drawn(unit: str) -> int:
-    """In [0, 2^32), the same in every run."""
-    return int.from_bytes(blake2b(unit.encode(), digest_size=4).digest(), "little")
+def unit_of(case: Case) -> str:
+    return f"{case.facts.payment_id}/{len(case.tried) + 1}"

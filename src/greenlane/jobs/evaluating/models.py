@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from greenlane.adapters.lightgbm_trainer import LightGbm
 from greenlane.jobs.evaluating.contest import Case, Contest, Move
-from greenlane.jobs.evaluating.hands import POLICY, Hands, PriorBelief, drawn
+from greenlane.jobs.evaluating.hands import DRAW, POLICY, Hands, PriorBelief, unit_of
 from greenlane.jobs.evaluating.observables import NAMES, Observer, Vocabulary
 from greenlane.journal.freeze import Reporting, freeze
 from greenlane.learning.calibrate import calibrate
@@ -27,7 +27,8 @@ from greenlane.models.calibration import E9, AnyCalibrator
 from greenlane.models.flat_trees import NODE, FlatTrees
 from greenlane.payments.facts import Facts
 from greenlane.payments.times import DAY_US
-from greenlane.policy.actions import Action
+from greenlane.policy.actions import BLOCK, Action
+from greenlane.policy.distribution import TOTAL
 from greenlane.ports.subjects import MemorySubjects
 from greenlane.simulation.answers import Answer, Sent
 from greenlane.simulation.living import START_US, Living
@@ -115,24 +116,22 @@ class Logger:
 
     def random(self, case: Case, now_us: int) -> Move:
         _, may = self.hands.may(case, now_us)
-        unit = f"warm {case.facts.payment_id} {len(case.tried)}"
-        point, place = drawn(f"{unit} intervention") / 2**32, drawn(f"{unit} way")
+        point, place = DRAW("warm intervention", unit_of(case)) / TOTAL, DRAW("warm way", unit_of(case))
         wanted = "challenge" if point < CHALLENGED else "exempt" if point < CHALLENGED + EXEMPTED else "allow"
         rows = [row for row in may.rows if row.intervention == wanted] or [
             row for row in may.rows if row.intervention in ("allow", "exempt", "challenge")
         ]
         if not rows:
-            return Move(Action("block"), now_us)
+            return Move(BLOCK, now_us)
         row = rows[place % len(rows)]
         ways = [way for at, way in enumerate(may.ways) if row.ways >> at & 1]
         return Move(Action(row.intervention, row.exemption, *ways[place // 7 % len(ways)]), now_us)
 
     def next(self, case: Case, now_us: int) -> Move | None:
         """Half of the declined are tried again, the payer's at once, the others after one to seven days."""
-        unit = f"warm {case.facts.payment_id} {len(case.tried)} again"
-        if drawn(unit) % 2:
+        if DRAW("warm again", unit_of(case)) % 2:
             return None
-        days = 1 + drawn(f"{unit} days") % 7
+        days = 1 + DRAW("warm days", unit_of(case)) % 7
         later_us = now_us + (days * DAY_US if case.facts.initiator == "mit" else 2_000_000)
         move = self.random(case, later_us)
         return None if move.action.intervention == "block" else move
