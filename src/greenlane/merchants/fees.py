@@ -9,7 +9,7 @@ them, so that a cheaper interchange is the provider's gain: the two are never mi
 
     component        due
     authorization    for each attempt, declined ones too
-    authentication   for each 3-D Secure request (`authentication_minor`)
+    authentication   for each 3-D Secure request (`c_3ds`)
     all others       once, when the attempt is approved
 """
 
@@ -152,11 +152,28 @@ class Part(NamedTuple):
 
 
 class Quote(NamedTuple):
-    """What holds for one segment and amount band."""
+    """The parts that hold for one segment and amount band."""
 
-    once: tuple[Part, ...]
-    each: tuple[Part, ...]
-    authentication: tuple[Part, ...]
+    approved: tuple[Part, ...]
+    authenticated: tuple[Part, ...]
+    """Of an approved attempt that has passed authentication."""
+    declined: tuple[Part, ...]
+    challenge: tuple[Part, ...]
+    priced: bool
+    """Some rule prices an approved attempt."""
+
+
+class Charges(NamedTuple):
+    """Of one attempt over one route, in minor units."""
+
+    approved: float
+    """f_r."""
+    authenticated: float
+    """f_r of a payment that has passed authentication."""
+    declined: float
+    """c_r."""
+    challenge: float
+    """c_3ds, one 3-D Secure request; 0 where the schedule states none."""
 
 
 class Schedule(Frozen, frozen=True, omit_defaults=False, dict=True, gc=True):
@@ -210,12 +227,19 @@ class Schedule(Frozen, frozen=True, omit_defaults=False, dict=True, gc=True):
         return known
 
     def _made(self, situation: Situation, amount_minor: int) -> Quote:
-        held = {component: self.in_force(component, situation, amount_minor) for component in COMPONENTS}
+        held = self._held(situation, amount_minor)
+        passed = self._held(situation._replace(authenticated=True), amount_minor)
+        due = (*ONCE, "authorization")
         return Quote(
-            once=_parts([held[component] for component in ONCE], self.overlap),
-            each=_parts([held["authorization"]], self.overlap),
-            authentication=_parts([held["authentication"]], self.overlap),
+            approved=_parts([held[component] for component in due], self.overlap),
+            authenticated=_parts([passed[component] for component in due], self.overlap),
+            declined=_parts([held["authorization"]], self.overlap),
+            challenge=_parts([held["authentication"]], self.overlap),
+            priced=any(held[component] for component in ONCE),
         )
+
+    def _held(self, situation: Situation, amount_minor: int) -> dict[str, list[FeeRule]]:
+        return {component: self.in_force(component, situation, amount_minor) for component in COMPONENTS}
 
     def in_force(self, component: str, situation: Situation, amount_minor: int) -> list[FeeRule]:
         """The rules of a component that count for a payment."""
@@ -225,6 +249,25 @@ class Schedule(Frozen, frozen=True, omit_defaults=False, dict=True, gc=True):
         return found
 
 
+def charges(schedule: Schedule, situation: Situation, amount_minor: int) -> Charges | None:
+    """All that an attempt may cost; None where no rule prices an approved one.
+
+    >>> safer = FeeRule(id="safe", component="scheme", when=When(authenticated=True), rate_ppm=100)
+    >>> rules = (FeeRule(id="any", component="scheme", rate_ppm=300), safer)
+    >>> charges(Schedule(pricing_model="interchange_plus_plus", rules=rules), Situation(authenticated=False), 10_000)
+    Charges(approved=3.0, authenticated=1.0, declined=0.0, challenge=0.0)
+    """
+    approved, authenticated, declined, challenge, priced = schedule.quote(situation, amount_minor)
+    if not priced:
+        return None
+    return Charges(
+        _minor(approved, amount_minor),
+        _minor(authenticated, amount_minor),
+        _minor(declined, amount_minor),
+        _minor(challenge, amount_minor),
+    )
+
+
 def costs(schedule: Schedule, situation: Situation, amount_minor: int) -> tuple[float, float] | None:
     """What an approved and what a declined attempt cost, in minor units; None where no rule prices an approved one.
 
@@ -232,22 +275,13 @@ def costs(schedule: Schedule, situation: Situation, amount_minor: int) -> tuple[
     >>> costs(blended, Situation(), 10_000)
     (165.0, 0.0)
     """
-    once, each, _ = schedule.quote(situation, amount_minor)
-    if not once:
-        return None
-    declined = 0
-    for part in each:
-        declined += part.price_micro(amount_minor)
-    approved = declined
-    for part in once:
-        approved += part.price_micro(amount_minor)
-    return approved / MICRO, declined / MICRO
+    found = charges(schedule, situation, amount_minor)
+    return None if found is None else (found.approved, found.declined)
 
 
 def authentication_minor(schedule: Schedule, situation: Situation, amount_minor: int) -> float:
-    """c_3ds, the price of one 3-D Secure request; 0 where the schedule states none."""
-    parts = schedule.quote(situation, amount_minor).authentication
-    return sum(part.price_micro(amount_minor) for part in parts) / MICRO
+    """c_3ds alone."""
+    return _minor(schedule.quote(situation, amount_minor).challenge, amount_minor)
 
 
 def breakdown_micro(schedule: Schedule, situation: Situation, amount_minor: int) -> dict[str, int]:
@@ -336,6 +370,13 @@ def _parts(groups: list[list[FeeRule]], overlap: Overlap) -> tuple[Part, ...]:
     if overlap != "average":
         groups = [[rule for group in groups for rule in group]]
     return tuple(_part(group, len(group) if overlap == "average" else 1) for group in groups if group)
+
+
+def _minor(parts: tuple[Part, ...], amount_minor: int) -> float:
+    micro = 0
+    for part in parts:
+        micro += part.price_micro(amount_minor)
+    return micro / MICRO
 
 
 def _part(rules: list[FeeRule], among: int) -> Part:
