@@ -26,6 +26,7 @@ BITS = {
     "refund": SOURCE_BIT["refunds"],
 }
 TOLD = ("code", "amount_reporting_minor")
+AFTER_APPROVAL = ("capture", "fraud_report", "refund")
 
 
 class Naive:
@@ -96,7 +97,7 @@ class Naive:
         return standing[-1] if standing else None
 
     def _facts(self, draft: Draft, ingest_us: int) -> Facts | None:
-        facts = self._referred(draft.refers_to or Reference())
+        facts = self._referred(draft.refers_to or Reference(), draft.kind)
         attempt_id = (draft.refers_to or Reference()).attempt_id
         if draft.facts and (facts is None or (attempt_id and attempt_id != facts.attempt_id)):
             known = self._of_payment(draft.facts.payment_id)
@@ -111,11 +112,11 @@ class Naive:
                 facts = replace(facts, **{name: getattr(draft, name)})
         return facts
 
-    def _referred(self, reference: Reference) -> Facts | None:
+    def _referred(self, reference: Reference, kind: str) -> Facts | None:
         for draft, entry in zip(self.drafts, self.entries, strict=True):
             if draft.decision_id and draft.decision_id == reference.decision_id:
                 return entry.facts
-        return self._of_attempt(reference.attempt_id) or self._of_reference(reference)
+        return self._of_attempt(reference.attempt_id) or self._of_reference(reference, kind)
 
     def _of_attempt(self, attempt_id: str) -> Facts | None:
         mine = [
@@ -134,15 +135,25 @@ class Naive:
     def _of_payment(self, payment_id: str) -> list[Facts]:
         return [e.facts for e in self.entries if e.facts and e.facts.payment_id == payment_id]
 
-    def _of_reference(self, reference: Reference) -> Facts | None:
+    def _of_reference(self, reference: Reference, kind: str) -> Facts | None:
         known = self._of_payment(reference.payment_id)
         if not known:
             return None
         attempts = list(dict.fromkeys(f.attempt_id for f in known if f.attempt_id))
         number = reference.attempt_no or len(attempts)
-        if not reference.attempt_id and attempts and number <= len(attempts):
-            return self._of_attempt(attempts[number - 1])
-        return replace(known[-1], attempt_id="", code="")
+        if reference.attempt_id or not attempts or number > len(attempts):
+            return replace(known[-1], attempt_id="", code="")
+        approved = [
+            e.facts.attempt_id
+            for e in self.entries
+            if e.facts
+            and e.facts.payment_id == reference.payment_id
+            and e.emits & SOURCE_BIT["approvals"]
+            and e.sign > 0
+        ]
+        if kind in AFTER_APPROVAL and not reference.attempt_no and approved:
+            return self._of_attempt(approved[-1])
+        return self._of_attempt(attempts[number - 1])
 
 
 class Unplugged(MemoryJournal):

@@ -11,7 +11,8 @@ from greenlane.payments.facts import Facts
 class Reference(Struct, frozen=True, array_like=True, gc=False):
     """Which payment an outcome speaks of. The first that is given and known counts, in this order:
 
-    the decision, the attempt, the `attempt_no`-th attempt of the payment, the payment's latest attempt.
+    the decision, the attempt, the `attempt_no`-th attempt of the payment, its latest attempt. Where only an approved
+    attempt can be meant (`past.AFTER_APPROVAL`) and there is one, that one comes before the latest.
     """
 
     decision_id: str = ""

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from greenlane.errors import InputError, LimitExceeded
 from greenlane.journal.draft import Draft, Reference
-from greenlane.journal.emits import ATTEMPTS, BITS_OF_KIND
+from greenlane.journal.emits import APPROVALS, ATTEMPTS, BITS_OF_KIND
 from greenlane.journal.names import Names
 from greenlane.payments.facts import Facts
 from greenlane.ports.journal import Entry, Row
@@ -17,6 +17,9 @@ ABOUT_MAX: Final = 500
 
 TOLD: Final = ("code", "decline_class", "route_id", "intervention", "amount_reporting_minor")
 """What an outcome says itself, over what the payment's facts say."""
+
+AFTER_APPROVAL: Final = ("capture", "settlement", "refund", "fraud_report", "alert", "dispute", "return")
+"""What can only be said of an attempt that went through: a later one, declined, is not meant."""
 
 
 def refuse_contradiction(draft: Draft, names: Names) -> None:
@@ -38,7 +41,7 @@ def refuse_contradiction(draft: Draft, names: Names) -> None:
 def refuse_endless(draft: Draft, names: Names) -> None:
     """LimitExceeded where the draft would be one too many of its payment, attempt or decision."""
     reference = draft.refers_to or Reference()
-    facts = draft.facts or _referred(reference, names)
+    facts = draft.facts or _referred(reference, names, kind=draft.kind)
     payment_id = facts.payment_id if facts else reference.payment_id
     keys = ("payment", payment_id), ("attempt", reference.attempt_id), ("decision", reference.decision_id)
     for space, name in keys:
@@ -55,7 +58,7 @@ def frozen_facts(draft: Draft, names: Names, *, ingest_us: int) -> Facts | None:
     if draft.kind == "decision":
         return draft.facts and _with_payment_time(draft.facts, names, default_us=draft.facts.payment_us)
     reference = draft.refers_to or Reference()
-    facts = _referred(reference, names)
+    facts = _referred(reference, names, kind=draft.kind)
     if facts is None or (draft.facts and not _same_attempt(reference, facts)):
         facts = draft.facts and _with_payment_time(draft.facts, names, default_us=ingest_us)
     if facts is None:
@@ -133,7 +136,7 @@ def set_free(draft: Draft, facts: Facts | None, names: Names) -> list[Row]:
     return [found[seq] for seq in sorted(found)]
 
 
-def _referred(reference: Reference, names: Names) -> Facts | None:
+def _referred(reference: Reference, names: Names, *, kind: str) -> Facts | None:
     if reference.decision_id:
         known = _known(names.rows("decision", reference.decision_id))
         if known:
@@ -142,7 +145,7 @@ def _referred(reference: Reference, names: Names) -> Facts | None:
         facts = _of_attempt(reference.attempt_id, names)
         if facts is not None:
             return facts
-    return _of_payment(reference, names) if reference.payment_id else None
+    return _of_payment(reference, names, kind=kind) if reference.payment_id else None
 
 
 def _of_attempt(attempt_id: str, names: Names) -> Facts | None:
@@ -152,16 +155,23 @@ def _of_attempt(attempt_id: str, names: Names) -> Facts | None:
     return decided[-1] if decided else known[0][1] if known else None
 
 
-def _of_payment(reference: Reference, names: Names) -> Facts | None:
+def _of_payment(reference: Reference, names: Names, *, kind: str) -> Facts | None:
     known = _known(names.rows("payment", reference.payment_id))
     if not known:
         return None
     latest = known[-1][1]
     attempts = list(dict.fromkeys(facts.attempt_id for _, facts in known if facts.attempt_id))
-    number = reference.attempt_no or len(attempts)
-    if reference.attempt_id or number > len(attempts) or not attempts:
+    if reference.attempt_id or not attempts or (reference.attempt_no or 0) > len(attempts):
         return replace(latest, attempt_id="", route_id="", intervention="", code="", decline_class="")
-    return _of_attempt(attempts[number - 1], names) or latest
+    went_through = _approved(known) if kind in AFTER_APPROVAL else ""
+    meant = attempts[reference.attempt_no - 1] if reference.attempt_no else went_through or attempts[-1]
+    return _of_attempt(meant, names) or latest
+
+
+def _approved(known: Sequence[tuple[Entry, Facts]]) -> str:
+    """The attempt approved last; none where none was."""
+    approved = (facts.attempt_id for entry, facts in known if entry.emits & APPROVALS and entry.sign > 0)
+    return next(reversed(list(approved)), "")
 
 
 def _known(rows: Sequence[Row]) -> list[tuple[Entry, Facts]]:

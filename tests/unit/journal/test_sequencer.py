@@ -228,6 +228,21 @@ def test_early_outcomes_are_linked_after_a_restart_too(clock: FakeClock, fold: R
     assert fold.seen[0].generation == 2
 
 
+def test_what_only_happens_to_an_approved_attempt_is_not_laid_on_a_later_declined_one(journal: Sequencer) -> None:
+    for name, approved in (("att_1", False), ("att_2", True), ("att_3", False)):
+        journal.append(decision(f"d_{name}", facts=facts(attempt=name)))
+        journal.append(outcome("authorization", name, approved=approved, refers_to=Reference(attempt_id=name)))
+    told = {
+        kind: journal.append(outcome(kind, kind, refers_to=Reference(payment_id="pay_1")))
+        for kind in ("fraud_report", "refund", "dispute", "authentication")
+    }
+    assert {kind: entry.facts and entry.facts.attempt_id for kind, entry in told.items()} == {
+        "fraud_report": "att_2", "refund": "att_2", "dispute": "att_2", "authentication": "att_3",
+    }  # fmt: skip
+    numbered = journal.append(outcome("fraud_report", "f1", refers_to=Reference(payment_id="pay_1", attempt_no=1)))
+    assert numbered.facts and numbered.facts.attempt_id == "att_1"
+
+
 def test_a_reversal_takes_back_the_latest_of_its_kind_once(journal: Sequencer) -> None:
     journal.append(decision())
     journal.append(outcome("refund", "r1", amount_reporting_minor=100))
