@@ -31,6 +31,8 @@ class Sent(NamedTuple):
     at_us: int = 0
     """0: at the arrival's own time."""
     attempt_no: int = 1
+    corrected: bool = False
+    """The payer was asked and typed the card data again."""
 
 
 class Past(Protocol):
@@ -65,7 +67,7 @@ History = Sequence[Past]
 class Authenticated(NamedTuple):
     """The answer of 3-D Secure."""
 
-    status: Literal["Y", "A", "N", "U"]
+    status: Literal["Y", "N", "U"]
     flow: Literal["frictionless", "challenge", ""]
     shifted: bool
     """The issuer bears a fraud dispute."""

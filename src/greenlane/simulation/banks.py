@@ -1,20 +1,23 @@
-"""Issuers, their card ranges and their behaviour: who approves what, over which route, with how many log-odds."""
+"""Issuers, their card ranges and their behaviour over every route, drawn once from the seed of the world."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from greenlane.merchants.regions import EEA, SCA_REGIONS
 from greenlane.simulation.crowd import Crowd
 from greenlane.simulation.parameters import Funding, Parameters
 from greenlane.simulation.randomness import Draws, Indexes, Reals
+from greenlane.simulation.response import CASE, ISSUER, OVER, respond_all
 
 FUNDING: Final[tuple[Funding, ...]] = ("debit", "credit", "prepaid")
-EUROPE = ("GB", "DE", "FR", "NL", "ES", "IT", "IE", "BE", "AT", "PT", "FI", "PL", "SE", "DK")
 
 
 class Banks:
-    """Drawn once from the seed of the world, so that every run of a world meets the same banks.
+    """Every run of a world meets the same banks.
 
     An issuer is numbered within its country, a card range (eight digits) within its issuer.
     """
@@ -25,8 +28,14 @@ class Banks:
         self.issuer_country = np.repeat(np.arange(len(world.countries)), per_country)
         self.range_issuer = np.repeat(np.arange(len(self.issuer_country)), ranges)
         self.range_country = self.issuer_country[self.range_issuer]
+        self.issuers = self._draw_issuers(Draws(world.seed, "issuer", np.arange(len(self.issuer_country))))
+        self.overs = self._draw_overs(Draws(world.seed, "issuer", np.arange(len(self.issuer_country))))
         self._draw_ranges(Draws(world.seed, "card range", np.arange(len(self.range_issuer))))
-        self._draw_effects(Draws(world.seed, "issuer", np.arange(len(self.issuer_country))))
+        shops = Draws(world.seed, "merchant", np.arange(len(world.merchants)))
+        self._merchant = world.approval.merchant_sd * shops.normal("approval")
+        codes = [c.code for c in world.countries]
+        self._region = np.array([_region(code) for code in codes])
+        self._shop_region = np.array([_region(m.country) for m in world.merchants])
 
     def _draw_ranges(self, draws: Draws) -> None:
         weights = [self._world.issuers.funding[kind] for kind in FUNDING]
@@ -34,18 +43,56 @@ class Banks:
         self.range_visa = draws.chance("network", self._world.issuers.visa)
         digits = 10_000_000 * np.where(self.range_visa, 4, 5) + 1_000_000 * draws.integer("second", 6)
         self.range_bin = [f"{n:08d}" for n in digits + draws.integer("rest", 1_000_000)]
-
-    def _draw_effects(self, draws: Draws) -> None:
-        effects, routes = self._world.approval, self._world.routes
-        self._issuer = effects.base + effects.issuer_sd * draws.normal("approval")
-        self._issuer_route = np.column_stack(
-            [r.log_odds + effects.issuer_route_sd * draws.of(r.id).normal("approval") for r in routes]
+        effects = self._world.approval
+        issuer = Draws(self._world.seed, "issuer", self.range_issuer)
+        self._range = (
+            effects.base + effects.issuer_sd * issuer.normal("approval") + effects.bin_sd * draws.normal("bin")
         )
-        european = np.array([self._world.countries[c].code in EUROPE for c in self.issuer_country])
+        self._range += effects.prepaid * (self.range_funding == FUNDING.index("prepaid"))
+
+    def _draw_issuers(self, draws: Draws) -> Reals:
+        """[issuers, ISSUER]."""
+        effects, soft = self._world.approval, self._world.soft
+        european = np.array([self._world.countries[c].code in EEA | {"GB"} for c in self.issuer_country])
         abroad = effects.three_ds_elsewhere_mean + effects.three_ds_elsewhere_sd * draws.normal("3ds")
-        self._three_ds = np.where(european, effects.three_ds, abroad)
-        shops = Draws(self._world.seed, "merchant", np.arange(len(self._world.merchants)))
-        self._merchant = effects.merchant_sd * shops.normal("approval")
+        columns = {
+            "ceiling": effects.ceiling_low + (1 - effects.ceiling_low) * draws.uniform("ceiling"),
+            "mix": draws.uniform("mix"),
+            "three_ds": np.where(european, effects.three_ds + 0.2 * draws.normal("3ds at home"), abroad),
+            "exempt": effects.exempt + 0.15 * draws.normal("exempt"),
+            "token": effects.token + 0.10 * draws.normal("token"),
+            "limit": np.log(effects.limit_median_minor) + effects.limit_sigma * draws.normal("limit"),
+            "limit_drop": effects.limit_drop * 2 * draws.uniform("limit drop"),
+            "strict_from": 24 * draws.uniform("strict from"),
+            "strict_hours": effects.strict_hours * 2 * draws.uniform("strict hours"),
+            "strict_drop": effects.strict_drop * 2 * draws.uniform("strict drop"),
+            "soft_plain": soft.plain + soft.issuer_sd * draws.normal("soft"),
+            "soft_exempt": soft.exempt + soft.issuer_sd * draws.normal("soft exempt"),
+            "fraud": effects.fraud_skill_sd * draws.normal("fraud"),
+        }
+        return np.column_stack([columns[name] for name in ISSUER])
+
+    def _draw_overs(self, draws: Draws) -> Reals:
+        """[issuers, routes, OVER]; all but the first column grow with the world's interaction."""
+        world, each = self._world, self._world.interactions
+        sds = (each.three_ds_sd, each.exempt_sd, each.token_sd, each.soft_decline_sd, each.retry_sd)
+        overs = np.zeros((len(self.issuer_country), len(world.routes), len(OVER)))
+        for r, route in enumerate(world.routes):
+            here = draws.of(route.id)
+            overs[:, r, 0] = route.log_odds + world.approval.issuer_route_sd * here.normal("approval")
+            home = np.array([world.countries[c].code == route.country for c in self.issuer_country])
+            overs[:, r, 0] += world.approval.domestic * home
+            for column, sd in enumerate(sds, start=1):
+                overs[:, r, column] = world.interaction * sd * here.normal(OVER[column])
+        return overs
+
+    @lru_cache(maxsize=4096)  # noqa: B019 - a world lives as long as its run
+    def drift(self, issuer: int, seed: int, day: int) -> Reals:
+        """What the issuer's approval has drifted by, on each route: constant for some weeks, issuers out of step."""
+        effects = self._world.approval
+        epoch = (day + 5 * issuer) // effects.drift_days
+        draws = [Draws(seed, "drift", issuer, r.id, epoch).normal("drift")[0] for r in self._world.routes]
+        return effects.drift_sd * np.array(draws)
 
     def range_of(self, card: Draws, country: Indexes) -> Indexes:
         """The card range of each card of a country."""
@@ -53,15 +100,29 @@ class Banks:
         within = card.choice("issuer", issuers.shares[: issuers.per_country])
         return (country * issuers.per_country + within) * issuers.bins + card.integer("range", issuers.bins)
 
-    def approval_log_odds(self, crowd: Crowd) -> tuple[Reals, Reals]:
-        """Of a good payer by route (rows, routes), and what an authentication adds (rows)."""
-        effects = self._world.approval
-        issuer = self.range_issuer[crowd["card_range"]]
-        common = self._issuer[issuer] + self._merchant[crowd["merchant"]] + effects.verification_value
-        common += effects.token * crowd["token"] + effects.night * crowd["night"]
-        common += effects.prepaid * (self.range_funding[crowd["card_range"]] == FUNDING.index("prepaid"))
+    def cases(self, crowd: Crowd, fraud_shift: Reals) -> Reals:
+        """[payments, CASE]."""
+        effects, ranges, merchant = self._world.approval, crowd["card_range"], crowd["merchant"]
+        absent, country = crowd["absent"], self.range_country[crowd["card_range"]]
+        common = self._range[ranges] + self._merchant[merchant] + effects.night * crowd["night"]
+        chain = np.where(crowd["chained"], effects.chained, effects.unchained)
+        common += np.where(absent, effects.mit + chain, effects.verification_value)
         common += effects.amount_z * self._amount_z(crowd)
-        return common[:, None] + self._issuer_route[issuer] + self._domestic(issuer), self._three_ds[issuer]
+        same = (self._region[country] == self._shop_region[merchant]) & (self._region[country] != "")
+        columns = {
+            "common": common,
+            "log_amount": np.log(crowd["amount_minor"]),
+            "hour": crowd["at_us"] / 3.6e9 % 24,
+            "in_scope": (same & ~absent).astype(float),
+            "fraud": fraud_shift,
+            "number_works": np.where(crowd["expired"], self._world.payers.updater, 1.0),
+            "token_works": np.where(crowd["token"] & ~crowd["suspended"], 1.0, 0.0),
+        }
+        return np.column_stack([columns[name] for name in CASE])
+
+    def first_answers(self, crowd: Crowd, cases: Reals) -> NDArray[np.float64]:
+        """[payments, routes, credentials, modes, (good, fraud, soft)] in a world at rest."""
+        return respond_all(cases, self.range_issuer[crowd["card_range"]], self.issuers, self.overs)
 
     def _amount_z(self, crowd: Crowd) -> Reals:
         """How many deviations the amount lies from the merchant's median, in logs."""
@@ -70,12 +131,6 @@ class Banks:
         z = np.log(crowd["amount_minor"] / medians[crowd["merchant"]]) / sigmas[crowd["merchant"]]
         clipped: Reals = np.clip(z, -3, 3)
         return clipped
-
-    def _domestic(self, issuer: Indexes) -> Reals:
-        codes = [c.code for c in self._world.countries]
-        home = np.array([codes.index(r.country) if r.country in codes else -1 for r in self._world.routes])
-        same: Reals = self._world.approval.domestic * (self.issuer_country[issuer][:, None] == home)
-        return same
 
     def decline_shares(self, mixes: Sequence[dict[str, float]]) -> list[Reals]:
         """For each mix of codes, the shares by issuer, scattered around the mix.
@@ -91,3 +146,7 @@ class Banks:
         gamma = shape * np.maximum(1 - 1 / (9 * shape) + z / (3 * np.sqrt(shape)), 0.05) ** 3
         scattered: Reals = gamma / gamma.sum(axis=1, keepdims=True)
         return scattered
+
+
+def _region(country: str) -> str:
+    return SCA_REGIONS.get(country, "")

@@ -3,7 +3,17 @@
 from functools import lru_cache
 from typing import Final
 
-from greenlane.payments.attempt import Attempt, Card, Customer, Device, Network, Payment, PaymentMethod, Route
+from greenlane.payments.attempt import (
+    Attempt,
+    Card,
+    Customer,
+    Device,
+    Network,
+    NetworkToken,
+    Payment,
+    PaymentMethod,
+    Route,
+)
 from greenlane.payments.times import format_rfc3339
 from greenlane.simulation.banks import FUNDING, Banks
 from greenlane.simulation.crowd import MAIL_DOMAINS, Row
@@ -11,6 +21,8 @@ from greenlane.simulation.parameters import Parameters
 
 PRIVATE_ASN: Final = 64_512
 HOSTING_ASN: Final = 65_000
+ACTIVE: Final = NetworkToken()
+SUSPENDED: Final = NetworkToken(state="suspended")
 
 
 class Callers:
@@ -19,7 +31,7 @@ class Callers:
     def __init__(self, world: Parameters, banks: Banks):
         self._world, self._banks = world, banks
         self._country = [c.code for c in world.countries]
-        self._routes = tuple(Route(id=r.id, acquirer=r.acquirer) for r in world.routes)
+        self._routes = tuple(Route(id=r.id, acquirer=r.acquirer, credentials=r.credentials) for r in world.routes)
         self._issuer = [
             f"iss_{self._country[country].lower()}_{i % world.issuers.per_country + 1}"
             for i, country in enumerate(banks.issuer_country)
@@ -43,8 +55,11 @@ class Callers:
             merchant_id=shop.id,
             mcc=shop.mcc,
             payment_method=PaymentMethod(card=self._card(row)),
+            initiator="mit" if row.absent else "cit",
+            mit_reason="recurring" if row.absent else None,
+            network_transaction_id=f"nt_{row.card:010x}" if row.chained else None,
             customer=self._customer(row),
-            device=self._device(row),
+            device=None if row.absent else self._device(row),
             billing_country=self._country[row.billing],
             shipping_hash=f"ship_{row.shipping:010x}",
         )
@@ -61,7 +76,8 @@ class Callers:
             funding=FUNDING[banks.range_funding[row.card_range]],
             issuer_id=self._issuer[issuer],
             issuer_country=self._country[banks.issuer_country[issuer]],
-            credential="network_token" if row.token else "pan",
+            token=(SUSPENDED if row.suspended else ACTIVE) if row.token else None,
+            exp_bucket="expired" if row.expired else "valid",
         )
 
     def _customer(self, row: Row) -> Customer:

@@ -1,7 +1,7 @@
-"""What a decision leads to in a world: the outcomes that arrive, and the money it was truly worth on average.
+"""What an action leads to: the answer, and every outcome that arrives later. One draw, given chances and luck.
 
-Outcomes are one draw; `true_value_minor` is the mean over all draws, with the world's own probabilities in the formulas
-of the policy. Policies are compared by the mean, so that a lucky coin cannot win.
+`settle` is the one story of a payment; a living world calls it with the chances of the moment. `consequences` and
+`true_value_minor` are the same for a single decision in a world at rest, as demonstrations need it.
 """
 
 from collections.abc import Callable
@@ -11,18 +11,32 @@ from msgspec import structs
 
 from greenlane.errors import InputError
 from greenlane.merchants.economics import Economics
-from greenlane.merchants.stakes import Stakes, stakes
 from greenlane.payments.attempt import Attempt, Network
 from greenlane.payments.outcome import Executed, Outcome, OutcomeType
 from greenlane.payments.times import SECOND_US, format_rfc3339
-from greenlane.simulation.truth import Truth
+from greenlane.simulation.answers import Answer, Authenticated, Happened, Result, Sent
+from greenlane.simulation.response import TOKEN_WORKS
+from greenlane.simulation.truth import Luck, Truth
 from greenlane.simulation.world import Arrival
+from greenlane.simulation.worth import VALUES, Chances, money_of
 
 Intervention = Literal["allow", "challenge", "review", "block"]
-Happened = list[tuple[int, Outcome]]
 
 AUTHORIZATION_US: Final = SECOND_US
 FRICTIONLESS_US: Final = 2 * SECOND_US
+TIMEOUT_US: Final = 30 * SECOND_US
+LATE_APPROVALS: Final = 0.3
+"""Of time-outs: the issuer had approved."""
+NOT_SENT: Final = 0.4
+"""Of what an acquirer that is wholly down loses: provably never sent."""
+ADVICE: Final = {
+    "51": ("24", "25", "26", "27", "28", "29", "30"),
+    "54": ("01",),
+    "79": ("01",),
+    "59": ("02",),
+    **dict.fromkeys(("14", "41", "43", "46"), ("03",)),
+}
+"""Merchant advice codes of Mastercard, by response code."""
 
 
 def consequences(arrival: Arrival, intervention: Intervention, route: str | None, economics: Economics) -> Happened:
@@ -35,131 +49,231 @@ def consequences(arrival: Arrival, intervention: Intervention, route: str | None
     >>> [outcome.type for at_us, outcome in consequences(first, "allow", None, Economics())]
     ['authorization']
     """
-    story = Story(arrival, intervention, _route(arrival, route), economics)
-    return sorted(STORIES[intervention](story), key=lambda event: event[0])
+    named = _route(arrival, route)
+    credential = "network_token" if arrival.truth.case.row[TOKEN_WORKS] else "pan"
+    story = Story(
+        arrival,
+        Sent(named, credential, intervention, at_us=arrival.at_us),
+        at_rest(arrival, named),
+        luck=arrival.truth.luck,
+        draw=arrival.truth.luck.authorization[_index(arrival, named)],
+        code=arrival.truth.decline_code,
+        shifted=economics.shifted_ppm / 1e6,
+    )
+    return settle(story).outcomes
 
 
 def history(arrival: Arrival, intervention: Intervention = "allow", *, route: str | None = None) -> Happened:
     """The same for a payment that was made before Greenlane came: its first outcome brings the whole payment."""
-    happened = consequences(arrival, intervention, route, Economics())
-    return [_bringing(arrival, event) if i == 0 else event for i, event in enumerate(happened)]
+    return bringing(arrival, consequences(arrival, intervention, route, Economics()))
+
+
+def bringing(arrival: Arrival, happened: Happened) -> Happened:
+    """The first outcome brings the whole payment."""
+    return [
+        (at_us, structs.replace(outcome, payment=arrival.attempt.payment) if i == 0 else outcome)
+        for i, (at_us, outcome) in enumerate(happened)
+    ]
 
 
 def true_value_minor(arrival: Arrival, intervention: Intervention, route: str | None, economics: Economics) -> float:
     """Expected money of the action for the merchant in minor units, given who the payer really is.
-
-    Terms and formulas as in the policy, with p = 0 or 1. A fraud that nobody would report costs nothing: it is a sale.
 
     >>> from greenlane.simulation.world import World
     >>> first = next(World.load("shop").payments(start_us=0, n=1, seed=1))
     >>> true_value_minor(first, "allow", None, Economics()) > true_value_minor(first, "block", None, Economics())
     True
     """
-    return VALUES[intervention](worth_of(arrival, route, economics))
-
-
-def worth_of(arrival: Arrival, route: str | None, economics: Economics) -> "Worth":
-    """The terms of this payment's value over one route."""
-    money = stakes(economics, arrival.attempt.payment.amount, "merchant")
     named = _route(arrival, route)
-    terms = economics.route_terms.get(named)
-    fees = (terms and terms.fees) or economics.fees
-    stated = economics.dispute_cost_minor
-    return Worth(
-        truth=arrival.truth,
-        route=_index(arrival, named),
-        money=money,
-        fee=fees.approved_minor(arrival.attempt.payment.amount),
-        declined=fees.declined_minor,
-        dispute=money.margin + money.loss if stated is None else stated,
+    money = money_of(arrival.attempt, arrival.truth, at_rest(arrival, named), economics, route=named)
+    terms = VALUES[intervention](money)
+    return terms.value + terms.declined * terms.stop
+
+
+def at_rest(arrival: Arrival, route: str) -> Chances:
+    """Chances of a first attempt over a route where nothing is remembered and nothing is down."""
+    truth, place = arrival.truth, _index(arrival, route)
+    odds = truth.odds
+    return Chances(
+        plain=odds.approval[place],
+        authenticated=odds.approval_authenticated[place],
+        exempt=odds.approval[place],
+        soft_plain=0.0,
+        soft_exempt=0.0,
+        unavailable=truth.unavailable,
+        frictionless=odds.frictionless,
+        challenge_success=odds.challenge_success,
+        review_cancel=odds.review_cancel,
+        review_release=odds.review_release,
     )
 
 
 class Story(NamedTuple):
-    """One payment under one decision; each method is a chapter that may lead to the next."""
+    """One action under the chances of the moment; each method is a chapter that may lead to the next."""
 
     arrival: Arrival
-    intervention: Intervention
-    route: str
-    economics: Economics
+    sent: Sent
+    chances: Chances
+    luck: Luck
+    draw: float
+    """Of the authorisation."""
+    code: str
+    """Of a decline."""
+    shifted: float
+    """omega: share of fraud disputes that an authentication keeps away from the merchant."""
+    passed: bool = False
+    """It was authenticated before."""
+    timeouts: float = 0.0
+    """Share of what an outage breaks that nobody hears of."""
 
-    def allowed(self) -> Happened:
-        return self.authorization(self.arrival.at_us, authenticated=False)
+    def allowed(self) -> Answer:
+        return self._authorized(self.sent.at_us, None, [])
 
-    def challenged(self) -> Happened:
-        truth, luck = self.truth, self.truth.luck
-        if luck.unavailable < truth.unavailable:
-            return self._authenticated(FRICTIONLESS_US, result="unknown", status="U")
-        if luck.frictionless < truth.odds.frictionless:
-            return self._authenticated(FRICTIONLESS_US, result="succeeded", status="Y")
-        if luck.challenge < truth.odds.challenge_success:
-            return self._authenticated(truth.challenge_us, result="succeeded", status="Y")
-        return self._authenticated(truth.challenge_us, result="failed", status="N")
+    def challenged(self) -> Answer:
+        shown = self.authenticated()
+        told = [self._authentication(shown)]
+        if shown.status == "N":
+            return self._ended("failed", shown.at_us, told, shown=shown)
+        return self._authorized(shown.at_us, shown, told)
 
-    def reviewed(self) -> Happened:
-        truth, luck = self.truth, self.truth.luck
-        at_us = self.arrival.at_us + truth.review_us
-        if luck.cancel < truth.odds.review_cancel:
-            return [self._event(at_us, "abandoned", "shop")]
-        if luck.release < truth.odds.review_release:
+    def reviewed(self) -> Answer:
+        at_us = self.sent.at_us + self.truth.review_us
+        if self.luck.cancel < self.chances.review_cancel:
+            return self._ended("cancelled", at_us, [self._event(at_us, "abandoned", "shop")])
+        if self.luck.release < self.chances.review_release:
             released = self._event(at_us, "review", "reviewer", result="succeeded")
-            return [released, *self.authorization(at_us, authenticated=False)]
-        return [self._event(at_us, "review", "reviewer", result="failed")]
+            return self._authorized(at_us, None, [released])
+        return self._ended("refused", at_us, [self._event(at_us, "review", "reviewer", result="failed")])
 
-    def blocked(self) -> Happened:
-        return []
+    def blocked(self) -> Answer:
+        return self._ended("blocked", self.sent.at_us, [])
 
-    def authorization(self, at_us: int, *, authenticated: bool) -> Happened:
-        truth, index = self.truth, _index(self.arrival, self.route)
-        approval = truth.odds.approval_authenticated if authenticated else truth.odds.approval
-        approved = truth.luck.authorization[index] < approval[index]
-        answer = self._event(
-            at_us + AUTHORIZATION_US,
-            "authorization",
-            "acquirer",
-            result="approved" if approved else "declined",
-            network_response_code="00" if approved else truth.decline_code,
-            executed=Executed(route=self.route, intervention=self.intervention),
+    def authenticated(self) -> Authenticated:
+        """What 3-D Secure says."""
+        truth, luck, at_us = self.truth, self.luck, self.sent.at_us
+        if luck.unavailable < self.chances.unavailable:
+            return Authenticated("U", "", False, at_us + FRICTIONLESS_US)
+        if luck.frictionless < self.chances.frictionless:
+            return Authenticated("Y", "frictionless", True, at_us + FRICTIONLESS_US)
+        if luck.challenge < self.chances.challenge_success:
+            return Authenticated("Y", "challenge", True, at_us + truth.challenge_us)
+        return Authenticated("N", "challenge", False, at_us + truth.challenge_us)
+
+    @property
+    def truth(self) -> Truth:
+        return self.arrival.truth
+
+    def _authorized(self, at_us: int, shown: Authenticated | None, told: Happened) -> Answer:
+        safe = self.passed or (shown is not None and shown.shifted)
+        soft, approval, overall = self._odds(safe)
+        result, code, approved = self._answered(soft, approval)
+        ends_us = at_us + (TIMEOUT_US if result == "unknown" else AUTHORIZATION_US)
+        told = [*told, self._authorization(ends_us, result, code)]
+        if result == "approved":
+            told += self.aftermath(at_us, safe=safe)
+        return self._ended(result, ends_us, told, shown=shown, code=code, sent_us=at_us, approved=approved)._replace(
+            authorization_probability=overall
         )
-        return [answer, *self.aftermath(authenticated=authenticated)] if approved else [answer]
 
-    def aftermath(self, *, authenticated: bool) -> Happened:
+    def _odds(self, safe: bool) -> tuple[float, float, float]:
+        """(P(soft decline), P(approved | none), P(approved)) of the request as it is made."""
+        chances = self.chances
+        if safe:
+            return 0.0, chances.authenticated, chances.authenticated
+        if self.sent.intervention == "exempt":
+            return chances.soft_exempt, chances.exempt, (1 - chances.soft_exempt) * chances.exempt
+        given = chances.plain / (1 - chances.soft_plain) if chances.soft_plain < 1 else 0.0
+        return chances.soft_plain, given, chances.plain
+
+    def _answered(self, soft: float, approval: float) -> tuple[Result, str, bool]:
+        """(result, code, what the issuer holds to be true)."""
+        luck, broken = self.luck, self.chances.broken
+        if luck.soft < soft:
+            return "declined", "1A" if self.truth.case.visa else "65", False
+        if self.draw < approval:
+            return "approved", "00", True
+        lost = approval * broken / (1 - broken) if broken < 1 else 1.0  # approvals that the outage took
+        if broken > 0 and luck.broken * (1 - approval) < lost:
+            if luck.cause < self.chances.broken * NOT_SENT:
+                return "not_sent", "", False
+            if luck.cause < self.chances.broken * NOT_SENT + self.timeouts:
+                return "unknown", "", luck.late < LATE_APPROVALS
+            return "declined", "91", False
+        return "declined", self.code, False
+
+    def aftermath(self, at_us: int, *, safe: bool) -> Happened:
         """What the cardholder and the issuer do about an approved payment; a shifted dispute never reaches the shop."""
-        truth, at_us = self.truth, self.arrival.at_us
+        truth = self.truth
         happened = []
         if truth.would_be_reported and truth.brings != "dispute":
             happened.append(self._event(at_us + truth.report_delay_us, "fraud_report", "network"))
-        shifted = authenticated and truth.luck.shift < self.economics.shifted_ppm / 1e6
+        shifted = safe and self.luck.shift < self.shifted
         if truth.would_be_reported and truth.brings != "report" and not shifted:
             happened.append(self._dispute(at_us, "fraud"))
         if truth.would_dispute:
             happened.append(self._dispute(at_us, "consumer"))
         return happened
 
-    @property
-    def truth(self) -> Truth:
-        return self.arrival.truth
-
-    def _authenticated(
-        self, after_us: int, *, result: Literal["succeeded", "failed", "unknown"], status: Literal["Y", "N", "U"]
-    ) -> Happened:
-        at_us = self.arrival.at_us + after_us
-        passed = status == "Y"
-        answer = self._event(
-            at_us, "authentication", "directory_server", result=result, trans_status=status, liability_shift=passed
+    def _ended(
+        self, result: Result, at_us: int, told: Happened, *, shown: Authenticated | None = None, code: str = "",
+        sent_us: int = 0, approved: bool = False,
+    ) -> Answer:  # fmt: skip
+        return Answer(
+            result=result,
+            approval_probability=0.0,
+            authorization_probability=0.0,
+            code=code,
+            advice="" if result != "declined" else self._advice(code),
+            authentication=shown,
+            sent_at_us=sent_us or self.sent.at_us,
+            at_us=at_us,
+            issuer_approved=approved,
+            outcomes=sorted(told, key=lambda event: event[0]),
         )
-        return [answer] if status == "N" else [answer, *self.authorization(at_us, authenticated=passed)]
+
+    def _advice(self, code: str) -> str:
+        if self.truth.case.visa or code not in ADVICE:
+            return ""
+        choices = ADVICE[code]
+        return choices[int(self.luck.cause * len(choices))]
+
+    def _authorization(self, at_us: int, result: Result, code: str) -> tuple[int, Outcome]:
+        sent = self.sent
+        executed = Executed(route=sent.route, intervention=sent.intervention, credential=_credential(sent.credential))
+        if result == "not_sent":
+            return self._event(at_us, "not_sent", "acquirer", executed=executed)
+        return self._event(
+            at_us,
+            "authorization",
+            "acquirer",
+            result=result,
+            network_response_code=code or None,
+            merchant_advice_code=(self._advice(code) or None) if result == "declined" else None,
+            executed=executed,
+        )
+
+    def _authentication(self, shown: Authenticated) -> tuple[int, Outcome]:
+        result = {"Y": "succeeded", "U": "unknown", "N": "failed"}[shown.status]
+        return self._event(
+            shown.at_us,
+            "authentication",
+            "directory_server",
+            result=result,
+            trans_status=shown.status,
+            liability_shift=shown.shifted,
+        )
 
     def _dispute(self, at_us: int, reason: str) -> tuple[int, Outcome]:
         return self._event(at_us + self.truth.dispute_delay_us, "dispute", "network", result="opened", reason=reason)
 
     def _event(self, at_us: int, kind: OutcomeType, source: str, **told: Any) -> tuple[int, Outcome]:
-        attempt = self.arrival.attempt
+        attempt, again = self.arrival.attempt, self.sent.attempt_no
+        attempt_id = attempt.attempt_id if again == 1 else f"{attempt.attempt_id}-{again}"
         return at_us, Outcome(
             type=kind,
             source=source,
-            event_id=f"{kind}:{attempt.attempt_id}",
-            attempt_id=attempt.attempt_id,
+            event_id=f"{kind}:{attempt_id}",
+            attempt_id=attempt_id,
             payment_id=attempt.payment.id,
             occurred_at=format_rfc3339(at_us),
             network=_network(attempt),
@@ -167,71 +281,22 @@ class Story(NamedTuple):
         )
 
 
-STORIES: Final[dict[Intervention, Callable[[Story], Happened]]] = {
+STORIES: Final[dict[str, Callable[[Story], Answer]]] = {
     "allow": Story.allowed,
+    "exempt": Story.allowed,
     "challenge": Story.challenged,
     "review": Story.reviewed,
     "block": Story.blocked,
 }
 
 
-class Worth(NamedTuple):
-    """The terms of one payment's value over one route."""
-
-    truth: Truth
-    route: int
-    money: Stakes
-    fee: float
-    """f_r."""
-    declined: float
-    """c_r."""
-    dispute: float
-    """D: what a first-party dispute costs."""
-
-    def allow(self) -> float:
-        return self._authorized(self.truth.odds.approval[self.route], shifted=0.0)
-
-    def challenge(self) -> float:
-        odds, unavailable, money = self.truth.odds, self.truth.unavailable, self.money
-        passed = (1 - unavailable) * (odds.frictionless + (1 - odds.frictionless) * odds.challenge_success)
-        authenticated = self._authorized(odds.approval_authenticated[self.route], shifted=money.shifted_by_challenge)
-        failed = -(1 - unavailable - passed) * self._if_good(money.abandonment)
-        return passed * authenticated + unavailable * self.allow() + failed - money.challenge
-
-    def review(self) -> float:
-        odds = self.truth.odds
-        released = odds.review_release * self.allow()
-        refused = (1 - odds.review_release) * self._if_good(self.money.false_decline)
-        return (
-            -self.money.review
-            + (1 - odds.review_cancel) * (released - refused)
-            - odds.review_cancel * self._if_good(self.money.review_cancel)
-        )
-
-    def block(self) -> float:
-        return -self._if_good(self.money.false_decline - self.money.other_method)
-
-    def _authorized(self, approval: float, *, shifted: float) -> float:
-        declined = self._if_good(self.money.stop) - self.declined
-        return approval * self._approved(shifted) + (1 - approval) * declined
-
-    def _approved(self, shifted: float) -> float:
-        truth, money = self.truth, self.money
-        own = money.loss + money.unrefunded * self.fee
-        loss = (1 - shifted) * own + shifted * money.handling + money.report_price
-        sale = money.margin - self.fee - truth.friendly_probability * self.dispute
-        return (1 - truth.report_probability) * sale - truth.report_probability * loss
-
-    def _if_good(self, amount: float) -> float:
-        return 0.0 if self.truth.fraud else amount
+def settle(story: Story) -> Answer:
+    """What comes of the action."""
+    return STORIES[story.sent.intervention](story)
 
 
-VALUES: Final[dict[Intervention, Callable[[Worth], float]]] = {
-    "allow": Worth.allow,
-    "challenge": Worth.challenge,
-    "review": Worth.review,
-    "block": Worth.block,
-}
+def _credential(name: str) -> Any:
+    return name or None
 
 
 def _route(arrival: Arrival, route: str | None) -> str:
@@ -249,8 +314,3 @@ def _index(arrival: Arrival, route: str) -> int:
 def _network(attempt: Attempt) -> Network | None:
     card = attempt.payment.payment_method.card
     return card.network if card else None
-
-
-def _bringing(arrival: Arrival, event: tuple[int, Outcome]) -> tuple[int, Outcome]:
-    at_us, outcome = event
-    return at_us, structs.replace(outcome, payment=arrival.attempt.payment)

@@ -30,6 +30,16 @@ class Row(NamedTuple):
     merchant: int
     amount_minor: int
     night: bool
+    payday: int
+    """Of the payer: index into the paydays of the billing country."""
+    absent: bool
+    """The merchant charges a stored card: nobody is there."""
+    chained: bool
+    expired: bool
+    renewed: bool
+    """The expired card was renewed with the merchant, unseen."""
+    suspended: bool
+    """The card's network token."""
     typology: int
     """`GOOD`, or an index into `TYPOLOGIES`."""
 
@@ -51,6 +61,12 @@ FORMATS: Final = (
     "?",
     "i2",
     "i8",
+    "?",
+    "i1",
+    "?",
+    "?",
+    "?",
+    "?",
     "?",
     "i1",
 )

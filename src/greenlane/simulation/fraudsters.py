@@ -11,10 +11,11 @@ from greenlane.simulation.randomness import Draws, Indexes, Reals
 
 
 class Fraudsters:
-    """They know what they do from the world's file alone: what is decided about them changes nothing."""
+    """Where they go depends on where they passed lately: `stopped` is the share of fraud stopped, by merchant."""
 
-    def __init__(self, world: Parameters, banks: Banks, people: People, *, seed: int):
+    def __init__(self, world: Parameters, banks: Banks, people: People, *, seed: int, stopped: Reals | None = None):
         self._world, self._fraud, self._banks, self._people, self._seed = world, world.fraud, banks, people, seed
+        self._stopped = np.zeros(len(world.merchants)) if stopped is None else stopped
 
     def payments(self, day: int) -> Crowd:
         """All fraudulent attempts of one UTC day, unsorted; an episode may have begun the day before."""
@@ -35,7 +36,10 @@ class Fraudsters:
         crowd["typology"] = kind
         crowd["luck"] = attempt.keys
         self._when(crowd, scheme, episodes, which=which, ordinal=ordinal, day=day)
-        fill = (self._with_stolen_card, self._with_many_cards, self._with_the_victims_card)[kind]
+        fill = (
+            self._with_stolen_card, self._with_many_cards, self._with_the_victims_card, self._with_many_cards,
+            self._with_many_stolen_cards,
+        )[kind]  # fmt: skip
         fill(crowd, scheme, episode, attempt, day=day)
         return crowd
 
@@ -59,18 +63,26 @@ class Fraudsters:
         self._amount(crowd, scheme, attempt)
         self._from_where(crowd, scheme, episode, country, day=day)
 
+    def _with_many_stolen_cards(
+        self, crowd: Crowd, scheme: Scheme, episode: Draws, attempt: Draws, *, day: int
+    ) -> None:
+        """Honest buyers' orders, each to its own address and paid with another stolen card."""
+        self._with_stolen_card(crowd, scheme, episode, attempt, day=day)
+        self._stolen(crowd, attempt, episode.choice("country", [c.stolen_share for c in self._world.countries]))
+        crowd["shipping"] = ids(attempt.of("recipient"))
+
     def _with_many_cards(self, crowd: Crowd, scheme: Scheme, episode: Draws, attempt: Draws, *, day: int) -> None:
         """Cards of one range, one after another, at one shop where amounts are low."""
         country = episode.choice("country", [c.stolen_share for c in self._world.countries])
         self._stolen(crowd, attempt, country)
         crowd["card_range"] = np.where(
-            attempt.chance("same range", self._fraud.same_range),
+            attempt.chance("same range", scheme.same_range),
             self._banks.range_of(episode, country),
             crowd["card_range"],
         )
         self._new_account(crowd, scheme, episode, country)
-        cheap = [(m.kind == "digital") + 0.1 for m in self._world.merchants]
-        self._shop(crowd, episode, np.array(cheap))
+        cheap = np.array([(m.kind == "digital") + 0.1 for m in self._world.merchants])
+        self._shop(crowd, episode, cheap * self._welcome())
         self._amount(crowd, scheme, attempt)
         self._from_where(crowd, scheme, episode, country, day=day)
         hopping = attempt.chance("hop", self._fraud.hop)
@@ -90,7 +102,11 @@ class Fraudsters:
         self._from_where(crowd, scheme, episode, people.country[victim], day=day)
 
     def _attractive(self) -> Reals:
-        return np.array([m.share * m.fraud_weight for m in self._world.merchants])
+        wanted: Reals = np.array([m.share * m.fraud_weight for m in self._world.merchants]) * self._welcome()
+        return wanted
+
+    def _welcome(self) -> Reals:
+        return np.exp(-self._fraud.adaptation * 3.0 * self._stopped)
 
     def _shop(self, crowd: Crowd, episode: Draws, weights: Reals) -> None:
         crowd["merchant"] = episode.choice("merchant", weights)
@@ -100,6 +116,7 @@ class Fraudsters:
         crowd["card"] = ids(card)
         crowd["card_range"] = self._banks.range_of(card, country)
         crowd["billing"] = country
+        crowd["payday"] = card.choice("payday", list(self._world.payers.paydays.values()))
 
     def _new_account(self, crowd: Crowd, scheme: Scheme, episode: Draws, country: Indexes) -> None:
         crowd["account"] = ids(episode.of("account"))

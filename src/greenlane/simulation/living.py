@@ -1,30 +1,38 @@
 """One run of a world: people arrive, actions are sent, and the world remembers what was done to it.
 
 Every policy runs in a `Living` of its own, because issuers remember: declined retries, attacks and reported fraud at a
-merchant x BIN lower later approvals there, and fraudsters move to merchants where they pass. What does not depend on
-decisions is the same in every run of a seed: the people, their payments, their cards and, for the same action at the
-same attempt, their luck. Only the merchants that fraudsters go to may differ (`fraud.adaptation` of the world).
+merchant x card range lower later approvals there, and fraudsters move to merchants where they pass. What does not
+depend on decisions is the same in every run of a seed: the people, their payments, their cards, the outages and, for
+the same action at the same attempt, their luck. Only the merchants that fraudsters go to, and what they pay there, may
+differ (`fraud.adaptation` of the world).
 
     living = Living(World.load("europe"), seed=1)
     for arrival in living.arrivals(20_000):                  # in time order; read lazily, since thieves adapt daily
-        odds = living.odds(arrival, arrival.at_us, ())       # only the informed oracle may look
-        sent = Sent("acq_a", "pan", "allow", at_us=arrival.at_us)
+        sent = Sent("acq_rhine", "pan", "challenge", at_us=arrival.at_us)
         terms = living.true_terms(arrival, sent, economics)  # expected money: score by this, before sending
         answer = living.send(arrival, sent)                  # moves the memory
-        if not answer.approved and living.stays(arrival, later_us): living.send(arrival, sent._replace(at_us=later_us))
+        odds = living.odds(arrival, later_us, living.past(arrival))     # only the informed oracle may look
+        if not answer.approved and living.stays(arrival, later_us):
+            living.send(arrival, sent._replace(at_us=later_us, attempt_no=2))
 
 Send in time order, retries among arrivals (a heap of due times does): memory is what it is when asked.
 """
 
+import heapq
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 
+from greenlane.errors import InputError
 from greenlane.merchants.economics import Economics
-from greenlane.payments.times import DAY_US, MINUTE_US, SECOND_US
+from greenlane.payments.times import DAY_US, MINUTE_US
 from greenlane.simulation.answers import (
+    EXEMPT,
+    PLAIN,
     Answer,
     Authenticated,
     Authenticating,
@@ -34,102 +42,344 @@ from greenlane.simulation.answers import (
     Terms,
     WayOdds,
 )
-from greenlane.simulation.consequences import Worth, consequences, worth_of
+from greenlane.simulation.consequences import Story, settle
+from greenlane.simulation.randomness import Reals, uniforms, word
+from greenlane.simulation.recovery import ASKED, FUNDS, Recovery, cause_of
+from greenlane.simulation.response import (
+    FRAUD_SHIFT,
+    HOUR,
+    LIMIT,
+    LOG_AMOUNT,
+    MODES,
+    NUMBER_WORKS,
+    Table,
+    respond,
+)
+from greenlane.simulation.truth import LARGE, MUCH_FRICTIONLESS, Luck
+from greenlane.simulation.weather import Weather
 from greenlane.simulation.world import Arrival, World
+from greenlane.simulation.worth import VALUES, Chances, money_of
 
 START_US: Final = 1_767_225_600_000_000
 """2026-01-01: simulated time has its own calendar."""
+MERCHANT_PATIENCE_DAYS: Final = 45.0
+"""How long a merchant-initiated payment can wait, in the mean."""
+EXPERIENCE: Final = 0.08
+"""Weight of one attempt in what thieves know of a merchant."""
+EXPIRED_WORKS: Final = 0.02
+DRAWS: Final = ("authorization", *Luck._fields[1:], "code")
+WORDS: Final = np.concatenate([word(purpose) for purpose in DRAWS])
+PERSONAL: Final = np.concatenate([word(purpose) for purpose in ("patience", "returns", "returns when")])
+
+Declines = list[tuple[int, int, int, int]]
+"""(at_us, route, credential, cause) of each decline so far."""
+
+
+@dataclass
+class Course:
+    """How one payment went so far."""
+
+    past: list[Heard] = field(default_factory=list)
+    declines: Declines = field(default_factory=list)
+    code: str = ""
+    passed: bool = False
 
 
 class Living:
-    """One run of `world`; see the module. `seed` names the people, the world's own seed the banks.
+    """One run of `world`; see the module. `seed` names the people and the weather, the world's own seed the banks.
 
-    >>> living = Living(World.load("shop"), seed=1)
+    >>> living = Living(World.load("europe"), seed=1)
     >>> arrival = next(living.arrivals(1))
-    >>> answer = living.send(arrival, Sent("acq_north", at_us=arrival.at_us))
-    >>> answer.result, 0 < answer.approval_probability < 1
-    ('approved', True)
+    >>> answer = living.send(arrival, Sent("acq_rhine", at_us=arrival.at_us))
+    >>> 0 < answer.approval_probability < 1
+    True
     """
 
     def __init__(self, world: World, seed: int, *, start_us: int = START_US):
         self.world, self.seed, self.start_us = world, seed, start_us
-        self._past: dict[str, list[Heard]] = {}
+        parameters = world.parameters
+        self.weather = Weather(parameters, issuers=len(world.banks.issuer_country), seed=seed)
+        self._recovery = Recovery(parameters)
+        self._points = np.zeros((len(parameters.merchants), len(world.banks.range_issuer)))
+        self._points_us = np.zeros(self._points.shape, np.int64)
+        self._reports: list[tuple[int, int, int]] = []
+        self._stopped = np.full(len(parameters.merchants), 0.5)
+        self._courses: dict[str, Course] = {}
+        self._place = {route.id: place for place, route in enumerate(parameters.routes)}
+        self._typical_fraud = _typical_shift(world)
+        self._u = np.empty(len(DRAWS))
 
     def arrivals(self, n: int) -> Iterator[Arrival]:
         """The first `n` payments in time order, as their callers would send them."""
-        return self.world.payments(start_us=self.start_us, n=n, seed=self.seed)
+        return self.world.payments(start_us=self.start_us, n=n, seed=self.seed, stopped=self._stopped)
 
     def send(self, arrival: Arrival, sent: Sent) -> Answer:
         """Carries the action out: answers, and moves the memory of issuers and the experience of thieves."""
-        economics = self.world.economics[arrival.attempt.payment.merchant_id]
-        at_us = sent.at_us or arrival.at_us
-        moved = arrival._replace(at_us=at_us)
-        kind = "allow" if sent.intervention == "exempt" else sent.intervention
-        outcomes = consequences(moved, kind, sent.route or None, economics)
-        by_kind = {o.type: o for _, o in outcomes}
-        authorization = by_kind.get("authorization")
-        told = by_kind.get("authentication")
-        shown = None
-        if told is not None:
-            shown = Authenticated(told.trans_status or "U", "", bool(told.liability_shift), outcomes[0][0])  # type: ignore[arg-type] # replaced soon
-        terms = self.true_terms(arrival, sent, economics)
-        result = "blocked" if kind == "block" else "failed" if authorization is None else authorization.result
-        code = (authorization and authorization.network_response_code) or ""
-        self._past.setdefault(arrival.attempt.attempt_id, []).append(
-            Heard(at_us, sent.route, sent.credential, sent.intervention, code)
-        )
-        return Answer(
-            result=result,  # type: ignore[arg-type] # replaced soon
-            approval_probability=terms.approved,
-            authorization_probability=terms.approved,
-            code=code,
-            advice="",
-            authentication=shown,
-            sent_at_us=at_us,
-            at_us=at_us + SECOND_US,
-            issuer_approved=result == "approved",
-            outcomes=outcomes,
-        )
+        sent = sent if sent.at_us else sent._replace(at_us=arrival.at_us)
+        course = self._courses.setdefault(arrival.attempt.attempt_id, Course())
+        story = self._story(arrival, sent, course)
+        chances = story.chances
+        answer = settle(story)._replace(approval_probability=_approval(chances, sent, passed=course.passed))
+        self._remember(arrival, sent, answer, course)
+        return answer
+
+    def authenticate(self, arrival: Arrival, sent: Sent) -> Authenticated:
+        """3-D Secure alone: what is sent afterwards by `allow` then goes authenticated, if it was passed."""
+        course = self._courses.setdefault(arrival.attempt.attempt_id, Course())
+        shown = self._story(arrival, sent, course).authenticated()
+        course.passed |= shown.shifted
+        return shown
 
     def past(self, arrival: Arrival) -> tuple[Heard, ...]:
         """What was sent for this payment so far, and answered."""
-        return tuple(self._past.get(arrival.attempt.attempt_id, ()))
+        course = self._courses.get(arrival.attempt.attempt_id)
+        return tuple(course.past) if course else ()
 
     def odds(self, arrival: Arrival, at_us: int, history: History = ()) -> WayOdds:
-        """Conditional approval probabilities at `at_us` after `history`, which may be only imagined."""
-        good, fraud = arrival.truth.if_good, arrival.truth.if_fraud
-        table = [
-            np.array([[a, b, a] for a, b in zip(o.approval, o.approval_authenticated, strict=True)])
-            for o in (good, fraud)
-        ]
-        ways = tuple((r.id, "pan") for r in arrival.attempt.eligible_routes)
-        payer = Authenticating(
-            good.frictionless, good.challenge_success, fraud.frictionless, fraud.challenge_success,
-            arrival.truth.unavailable,
-        )  # fmt: skip
-        return WayOdds(ways, table[0], table[1], np.zeros_like(table[0]), payer)
+        """Conditional approval probabilities at `at_us` after `history`, which may be only imagined.
 
-    def true_terms(
-        self, arrival: Arrival, sent: Sent, economics: Economics, *, history: History | None = None
-    ) -> Terms:
+        They are the means over what no caller can know: which day a payer is paid, given the retries that failed so
+        far, and whether an expired card was renewed. `fraud` is of a thief after goods, not of one who tests cards.
+        """
+        case = arrival.truth.case
+        declines = self._declines_of(arrival, history)
+        row = np.array(case.row)
+        row[FRAUD_SHIFT] = self._typical_fraud
+        table, _ = self._table(arrival, row, at_us, declines, paid=self._paid_if_unknown(declines, at_us))
+        ways, cells = [], []
+        token = arrival.attempt.payment.payment_method.card.token  # type: ignore[union-attr] # all pay by card here
+        for place, route in enumerate(arrival.attempt.eligible_routes):
+            for credential, name in enumerate(("pan", "network_token")):
+                if name in route.credentials and (name == "pan" or token is not None):
+                    ways.append((route.id, name))
+                    cells.append((place, credential))
+        chosen = table[tuple(np.array(cells).T)]
+        return WayOdds(
+            tuple(ways), chosen[..., 0], chosen[..., 1], chosen[..., 2], self.authentication_odds(arrival)
+        )  # fmt: skip
+
+    def authentication_odds(self, arrival: Arrival) -> Authenticating:
+        """3-D Secure at this issuer, for a good payer and for a typical thief."""
+        oracle, case = self.world.oracle, arrival.truth.case
+        much = case.row[LOG_AMOUNT] > self.world.banks.issuers[case.issuer, LIMIT] - LARGE
+        frictionless = float(oracle.frictionless[case.issuer]) * (MUCH_FRICTIONLESS if much else 1.0)
+        world = self.world.parameters
+        return Authenticating(
+            frictionless,
+            float(oracle.success[case.issuer]),
+            frictionless * world.authentication.fraud_frictionless_factor,
+            world.fraud.stolen_card.challenge_success,
+            world.authentication.unavailable,
+        )
+
+    def decline_odds(self, arrival: Arrival) -> tuple[dict[str, float], dict[str, float]]:
+        """P(code | declined, not softly and in no outage) of a first attempt, given a good payer and given a thief."""
+        oracle, case = self.world.oracle, arrival.truth.case
+        good = len(oracle.codes) - 1 if arrival.attempt.payment.initiator == "mit" else 0
+        mixes = [
+            dict(zip(oracle.codes[who], oracle.decline_shares[who][case.issuer].tolist(), strict=True))
+            for who in (good, 1)
+        ]
+        return mixes[0], mixes[1]
+
+    def true_terms(self, arrival: Arrival, sent: Sent, economics: Economics) -> Terms:
         """Expected money of sending this now, with this payer's own probabilities in the policy's formulas.
 
-        `history` None: as the world itself remembers it.
+        The world's own memory of the payment counts: what was declined before, and whether it was authenticated.
         """
-        worth: Worth = worth_of(arrival, sent.route or None, economics)
-        kind = "allow" if sent.intervention == "exempt" else sent.intervention
-        value = {"allow": worth.allow, "challenge": worth.challenge, "review": worth.review, "block": worth.block}[kind]
-        approved = 0.0 if kind == "block" else arrival.truth.odds.approval[worth.route]
-        return Terms(approved, 1 - approved, value(), 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        course = self._courses.get(arrival.attempt.attempt_id) or Course()
+        chances = self._chances(arrival, sent if sent.at_us else sent._replace(at_us=arrival.at_us), course)
+        money = money_of(
+            arrival.attempt, arrival.truth, chances, economics, route=sent.route, credential=sent.credential,
+            shifted=course.passed, exemption=sent.exemption,
+        )  # fmt: skip
+        return VALUES[sent.intervention](money)
 
     def persistence(self, arrival: Arrival, wait_us: int) -> float:
-        """sigma(t): P(the payer is still there after `wait_us` | what a caller can know)."""
-        return math.exp(-wait_us / (30 * MINUTE_US if arrival.attempt.payment.initiator == "cit" else 60 * DAY_US))
+        """sigma(t): P(the payer is still there `wait_us` after the payment began | what a caller can know)."""
+        if arrival.attempt.payment.initiator == "mit":
+            return math.exp(-wait_us / (MERCHANT_PATIENCE_DAYS * DAY_US))
+        return math.exp(-wait_us / (self.world.parameters.payers.patience_minutes * MINUTE_US))
 
     def stays(self, arrival: Arrival, at_us: int) -> bool:
         """Is this payer still there at `at_us`? Once gone, gone for good."""
-        return arrival.truth.luck.cancel < self.persistence(arrival, max(0, at_us - arrival.at_us))
+        return self._personal(arrival, 0)[0] < self.persistence(arrival, max(0, at_us - arrival.at_us))
 
     def returns(self, arrival: Arrival, declined_at_us: int) -> int | None:
-        """When the payer tries again unasked after this decline, if they do: an attempt like the first, their own."""
-        return None
+        """When the payer tries again unasked after this decline, if they do. Nobody does where nobody is there."""
+        course = self._courses.get(arrival.attempt.attempt_id)
+        _, whether, when = self._personal(arrival, len(course.past) if course else 0)
+        payers = self.world.parameters.payers
+        if arrival.attempt.payment.initiator == "mit" or whether >= payers.returns:
+            return None
+        return declined_at_us - int(math.log(when) * payers.returns_minutes * MINUTE_US)
+
+    def remembered(self, merchant: int, card_range: int, at_us: int) -> float:
+        """Points that issuers hold against a merchant in a card range."""
+        days = max(0, at_us - int(self._points_us[merchant, card_range])) / DAY_US
+        half_life = self.world.parameters.memory.half_life_days
+        return float(self._points[merchant, card_range]) * math.exp(-math.log(2) * days / half_life)
+
+    def _story(self, arrival: Arrival, sent: Sent, course: Course) -> Story:
+        case = arrival.truth.case
+        uniforms(np.uint64(case.luck), sent.attempt_no, self._place.get(sent.route, 0), WORDS, self._u)
+        draw, *luck, code = self._u.tolist()
+        economics = self.world.economics[arrival.attempt.payment.merchant_id]
+        return Story(
+            arrival,
+            sent,
+            self._chances(arrival, sent, course),
+            luck=Luck((draw,), *luck),
+            draw=draw,
+            code=self._code(arrival, course, code),
+            shifted=economics.shifted_ppm / 1e6,
+            passed=course.passed,
+            timeouts=self.world.parameters.outages.timeouts,
+        )
+
+    def _chances(self, arrival: Arrival, sent: Sent, course: Course) -> Chances:
+        """Of this very payer."""
+        truth, case = arrival.truth, arrival.truth.case
+        odds, cells = truth.odds, (0.0,) * 5
+        broken = 0.0
+        if sent.intervention != "block":
+            row = np.array(case.row)
+            if case.expired:
+                row[NUMBER_WORKS] = 1.0 if case.renewed else EXPIRED_WORKS
+            place, token = self._at(arrival, sent)
+            paid = self._paid(course.declines, case.payday, sent.at_us)
+            table, health = self._table(
+                arrival, row, sent.at_us, course.declines, paid=paid, corrected=sent.corrected
+            )  # fmt: skip
+            kind, here = int(truth.fraud), table[place, token]
+            cells = (*here[:, kind].tolist(), here[PLAIN, 2], here[EXEMPT, 2])
+            broken = 1.0 - float(health[place])
+        plain, authenticated, exempt, soft_plain, soft_exempt = cells
+        return Chances(
+            plain, authenticated, exempt, soft_plain, soft_exempt, truth.unavailable, odds.frictionless,
+            odds.challenge_success, odds.review_cancel, odds.review_release, broken,
+        )  # fmt: skip
+
+    def _table(
+        self, arrival: Arrival, row: Reals, at_us: int, declines: Declines, *, paid: float, corrected: bool = False
+    ) -> tuple[Table, Reals]:
+        """([routes, credentials, modes, (good, fraud, soft)], health of the routes) at a moment."""
+        case, banks, memory = arrival.truth.case, self.world.banks, self.world.parameters.memory
+        row[HOUR] = at_us / 3.6e9 % 24
+        over, issuer = banks.overs[case.issuer], banks.issuers[case.issuer]
+        self._hear_reports(at_us)
+        points = self.remembered(case.merchant, case.card_range, at_us)
+        lost = memory.weight * math.log(points / memory.threshold) if points > memory.threshold else 0.0
+        health, own = self.weather.at(at_us, case.issuer)
+        health = health * own
+        out = np.empty((len(health), 2, MODES, 3))
+        again = self._recovery.after(declines, over, at_us=at_us, paid_share=paid, corrected=corrected)
+        drift = banks.drift(case.issuer, self.seed, at_us // DAY_US)
+        respond(row, issuer, over, drift, health, lost, again, out)
+        return out, health
+
+    def _paid(self, declines: Declines, payday: int, at_us: int) -> float:
+        if not declines or declines[-1][3] != FUNDS:
+            return 0.0
+        return self._recovery.paid_share(payday, declines[-1][0], at_us)
+
+    def _paid_if_unknown(self, declines: Declines, at_us: int) -> float:
+        """The mean over paydays, given that the retries so far failed: Bayes, each failure's share by the payday."""
+        if not declines or declines[-1][3] != FUNDS:
+            return 0.0
+        recovery = self._recovery
+        weights = recovery.payday_shares.copy()
+        for before, after in pairwise(declines):
+            if before[3] == FUNDS:
+                weights *= [
+                    1.0 - recovery.funds_share(recovery.paid_share(p, before[0], after[0])) for p in range(len(weights))
+                ]
+        shares = [recovery.paid_share(p, declines[-1][0], at_us) for p in range(len(weights))]
+        return float(weights @ shares / weights.sum())
+
+    def _declines_of(self, arrival: Arrival, history: History) -> Declines:
+        card = arrival.attempt.payment.payment_method.card
+        network = card.network if card else ""
+        return [
+            (p.at_us, self._place.get(p.route, 0), int(p.credential == "network_token"), cause_of(p.code, network))
+            for p in history
+            if p.code != "00" and p.route and not (p.code == "" and p.intervention in ("challenge", "review"))
+        ]
+
+    def _at(self, arrival: Arrival, sent: Sent) -> tuple[int, int]:
+        place = self._place.get(sent.route)
+        if place is None:
+            names = ", ".join(route.id for route in arrival.attempt.eligible_routes)
+            raise InputError(f"this world has no route {sent.route!r}", code="unknown_route", hint=f"one of: {names}")
+        return place, int(sent.credential == "network_token")
+
+    def _code(self, arrival: Arrival, course: Course, draw: float) -> str:
+        """Of a decline: what the last one said, or one of the issuer's mix for such payers."""
+        again = self.world.parameters.recovery.repeats_code
+        if course.code and cause_of(course.code, "") != ASKED:
+            if draw < again:
+                return course.code
+            draw = (draw - again) / (1 - again)
+        case, oracle = arrival.truth.case, self.world.oracle
+        if case.expired and not case.renewed:
+            return "54"
+        upto = np.cumsum(oracle.decline_shares[case.who][case.issuer])
+        code: str = oracle.codes[case.who][min(int(np.searchsorted(upto, draw * upto[-1])), len(upto) - 1)]
+        return code
+
+    def _remember(self, arrival: Arrival, sent: Sent, answer: Answer, course: Course) -> None:
+        truth, memory = arrival.truth, self.world.parameters.memory
+        case = truth.case
+        if truth.fraud:
+            self._stopped[case.merchant] += EXPERIENCE * (float(not answer.approved) - self._stopped[case.merchant])
+        if sent.intervention == "block":
+            return
+        retry = bool(course.declines)
+        course.past.append(Heard(answer.sent_at_us, sent.route, sent.credential, sent.intervention, answer.code))
+        if answer.authentication is not None:
+            course.passed |= answer.authentication.shifted
+        if answer.result in ("declined", "unknown", "not_sent"):
+            place, token = self._at(arrival, sent)
+            cause = cause_of(answer.code, arrival.attempt.payment.payment_method.card.network)  # type: ignore[union-attr] # all pay by card
+            course.declines.append((answer.at_us, place, token, cause))
+            course.code = answer.code
+            if answer.result == "declined":
+                self._hold(
+                    case.merchant, case.card_range, answer.at_us, memory.declined_retry if retry else memory.declined
+                )
+        if answer.approved and truth.would_be_reported:
+            known_us = truth.dispute_delay_us if truth.brings == "dispute" else truth.report_delay_us
+            heapq.heappush(self._reports, (answer.at_us + known_us, case.merchant, case.card_range))
+
+    def _hold(self, merchant: int, card_range: int, at_us: int, points: float) -> None:
+        self._points[merchant, card_range] = self.remembered(merchant, card_range, at_us) + points
+        self._points_us[merchant, card_range] = max(at_us, int(self._points_us[merchant, card_range]))
+
+    def _hear_reports(self, at_us: int) -> None:
+        while self._reports and self._reports[0][0] <= at_us:
+            known_us, merchant, card_range = heapq.heappop(self._reports)
+            self._hold(merchant, card_range, known_us, self.world.parameters.memory.reported)
+
+    def _personal(self, arrival: Arrival, turn: int) -> Sequence[float]:
+        out = np.empty(len(PERSONAL))
+        uniforms(np.uint64(arrival.truth.case.luck), turn, 0, PERSONAL, out)
+        return out.tolist()
+
+
+def _approval(chances: Chances, sent: Sent, *, passed: bool) -> float:
+    """P(this action ends approved)."""
+    asked = chances.authenticated if passed else chances.plain
+    if sent.intervention == "challenge":
+        return chances.passed * chances.authenticated + chances.unavailable * asked
+    if sent.intervention == "exempt" and not passed:
+        return (1 - chances.soft_exempt) * chances.exempt
+    if sent.intervention == "review":
+        return (1 - chances.review_cancel) * chances.review_release * asked
+    return 0.0 if sent.intervention == "block" else asked
+
+
+def _typical_shift(world: World) -> float:
+    """What the approval of thieves who are after goods loses, by how many attempts of each kind there are."""
+    after_goods = [world.parameters.fraud.stolen_card, world.parameters.fraud.account_takeover]
+    attempts = np.array([scheme.episodes_per_day * scheme.attempts_mean for scheme in after_goods]) + 1e-9
+    return float(attempts @ [scheme.approval_log_odds for scheme in after_goods] / attempts.sum())

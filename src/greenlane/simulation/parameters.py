@@ -1,19 +1,30 @@
-"""The shape of a world file: every number a world is made of, to be read, compared and frozen by hash."""
+"""The shape of a world file: every number a world is made of, to be read, compared and frozen by hash.
 
+A world file states what is its own; all else it takes from the house's file (`worlds/house.toml`), where every figure
+names its source. Tables are joined key by key, lists are taken whole.
+"""
+
+import difflib
+import json
+import re
 import tomllib
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Struct
 
 from greenlane.errors import SettingsError
+from greenlane.payments.attempt import Credential, Exemption
 
-Typology = Literal["stolen_card", "card_testing", "account_takeover"]
+Typology = Literal["stolen_card", "card_testing", "account_takeover", "enumeration", "triangulation"]
 Funding = Literal["debit", "credit", "prepaid"]
-TYPOLOGIES: tuple[Typology, ...] = ("stolen_card", "card_testing", "account_takeover")
+TYPOLOGIES: tuple[Typology, ...] = ("stolen_card", "card_testing", "account_takeover", "enumeration", "triangulation")
+HOUSE: Final = "house"
+MEASURED: Final = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+"""The shares at which a measured delay states its days."""
 
 
 class Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,7 +40,10 @@ class Delay(Part, frozen=True):
 
 
 class Payers(Part, frozen=True):
+    """`paydays`: days of the month, or 0 for every second Friday, and the share of payers who are paid then."""
+
     count: int
+    paydays: dict[str, float]
     payments_per_day: float
     payments_per_day_sigma: float
     joined_before_days: float
@@ -60,7 +74,12 @@ class Payers(Part, frozen=True):
     proxy: float
     gift: float
     token: float
+    token_suspended: float
+    updater: float
     friendly_delay: Delay
+    patience_minutes: float
+    returns: float
+    returns_minutes: float
 
 
 class Country(Part, frozen=True):
@@ -73,11 +92,14 @@ class Country(Part, frozen=True):
 
 
 class Merchant(Part, frozen=True):
-    """`margin` and `kappa` (unrecoverable share of the goods cost) are what a demonstration configures for it."""
+    """`margin` and `kappa` (unrecoverable share of the goods cost) are what a demonstration configures for it.
+
+    A subscription charges its `subscribers` (a share of all payers) every `period_days` of itself.
+    """
 
     id: str
     mcc: str
-    kind: Literal["retail", "digital", "travel"]
+    kind: Literal["retail", "digital", "travel", "subscription"]
     country: str
     share: float
     amount_median_minor: int
@@ -86,6 +108,8 @@ class Merchant(Part, frozen=True):
     kappa: float
     fraud_weight: float
     friendly: float
+    subscribers: float = 0.0
+    period_days: int = 30
 
 
 class Acquiring(Part, frozen=True):
@@ -98,25 +122,102 @@ class Acquiring(Part, frozen=True):
     fee: float
     fee_minor: int
     declined_minor: int
+    credentials: tuple[Credential, ...] = ("pan", "network_token")
+    exemptions: tuple[Exemption, ...] = ()
+    tra_bps: int = 13
+    tra_amount_max_minor: int = 10_000
 
 
 class Approval(Part, frozen=True):
-    """Effects in log-odds."""
+    """Effects on the latent scale of a good payer's approval, near log-odds in the middle; `sd`: of normal draws."""
 
     base: float
     issuer_sd: float
-    issuer_route_sd: float
+    bin_sd: float
     merchant_sd: float
+    issuer_route_sd: float
+    ceiling_low: float
     domestic: float
     token: float
     verification_value: float
     amount_z: float
     night: float
     prepaid: float
+    mit: float
+    chained: float
+    unchained: float
     three_ds: float
     three_ds_elsewhere_mean: float
     three_ds_elsewhere_sd: float
+    exempt: float
     issuer_concentration: float
+    limit_median_minor: float
+    limit_sigma: float
+    limit_drop: float
+    strict_hours: float
+    strict_drop: float
+    fraud_skill_sd: float
+    drift_sd: float
+    drift_days: int
+
+
+class Interactions(Part, frozen=True):
+    """Deviations of what holds for one issuer over one route only, before `interaction` multiplies them."""
+
+    three_ds_sd: float
+    exempt_sd: float
+    token_sd: float
+    retry_sd: float
+    soft_decline_sd: float
+    retry_authenticated: float
+
+
+class Soft(Part, frozen=True):
+    """Soft declines of payments in scope of strong authentication, in log-odds over issuers."""
+
+    mandated: bool
+    plain: float
+    exempt: float
+    issuer_sd: float
+
+
+class Recovery(Part, frozen=True):
+    """Approval of a retry as a share of what it was, by the cause of the last decline."""
+
+    funds_at_once: float
+    funds_waiting: float
+    funds_payday: float
+    funds_decay: float
+    generic_at_once: float
+    generic_cascade: float
+    generic_waiting: float
+    generic_decay: float
+    technical_at_once: float
+    technical_cascade: float
+    technical_hours: float
+    corrected: float
+    repeats_code: float
+
+
+class Memory(Part, frozen=True):
+    """What an issuer remembers of a merchant in one card range: points, and what they cost there."""
+
+    declined_retry: float
+    declined: float
+    reported: float
+    half_life_days: float
+    threshold: float
+    weight: float
+
+
+class Outages(Part, frozen=True):
+    acquirer_per_day: float
+    issuer_per_day: float
+    median_minutes: float
+    sigma: float
+    full: float
+    partial_factor: float
+    timeouts: float
 
 
 class Issuers(Part, frozen=True):
@@ -129,6 +230,7 @@ class Issuers(Part, frozen=True):
 
 class Authentication(Part, frozen=True):
     unavailable: float
+    issuer_sd: float
     latency_median_s: float
     latency_sigma: float
     fraud_frictionless_factor: float
@@ -146,7 +248,7 @@ class Reporting(Part, frozen=True):
     per_log_amount: float
     report_only: float
     dispute_only: float
-    dispute_delay: Delay
+    dispute_days: tuple[float, float, float, float, float, float, float]
 
 
 class Scheme(Part, frozen=True):
@@ -165,9 +267,11 @@ class Scheme(Part, frozen=True):
     disposable_mail: float
     aged_account: float
     report_delay: Delay
+    same_range: float = 0.0
 
 
 class Fraud(Part, frozen=True):
+    adaptation: float
     crews: int
     crew_device_days: int
     crew_addresses: int
@@ -178,37 +282,48 @@ class Fraud(Part, frozen=True):
     aged_days: float
     drop: float
     claims_another_country: float
-    same_range: float
     hop: float
     like_the_victim: float
     moved: float
     stolen_card: Scheme
     card_testing: Scheme
     account_takeover: Scheme
+    enumeration: Scheme
+    triangulation: Scheme
 
     @property
-    def schemes(self) -> tuple[Scheme, Scheme, Scheme]:
-        return self.stolen_card, self.card_testing, self.account_takeover
+    def schemes(self) -> tuple[Scheme, ...]:
+        """In the order of `TYPOLOGIES`."""
+        return tuple(getattr(self, name) for name in TYPOLOGIES)
 
 
 class Declines(Part, frozen=True):
-    """Network response codes and their shares."""
+    """Network response codes and their shares, by who pays; `mit` where the payer is good and absent."""
 
     good: dict[str, float]
+    mit: dict[str, float]
     stolen_card: dict[str, float]
     card_testing: dict[str, float]
     account_takeover: dict[str, float]
+    enumeration: dict[str, float]
+    triangulation: dict[str, float]
 
 
 class Parameters(Part, frozen=True):
     name: str
     seed: int
     currency: str
+    interaction: float
     payers: Payers
     countries: tuple[Country, ...]
     merchants: tuple[Merchant, ...]
     routes: tuple[Acquiring, ...]
     approval: Approval
+    interactions: Interactions
+    soft: Soft
+    recovery: Recovery
+    memory: Memory
+    outages: Outages
     issuers: Issuers
     authentication: Authentication
     review: Review
@@ -218,22 +333,64 @@ class Parameters(Part, frozen=True):
 
 
 def load(name_or_path: str | Path) -> tuple[Parameters, str]:
-    """The parameters and the sha256 of the file: a world of the package by name, or any file by path.
+    """The parameters and their sha256, the house's among them: a world of the package by name, or a file by path.
+
+    Raises SettingsError: `no_such_world`; `invalid_world` with `param`, the path of the field within the file.
 
     >>> parameters, digest = load("shop")
     >>> parameters.name, len(digest)
     ('shop', 64)
     """
-    body = _read(name_or_path)
+    stated = _tables(_read(HOUSE), HOUSE)
+    _joined(stated, _tables(_read(name_or_path), name_or_path))
     try:
-        parameters = msgspec.convert(tomllib.loads(body.decode()), Parameters)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as problem:
-        raise SettingsError(
-            f"world {str(name_or_path)!r} cannot be used: {problem}",
-            code="invalid_world",
-            hint="compare it with worlds/shop.toml",
-        ) from None
-    return parameters, sha256(body).hexdigest()
+        parameters = msgspec.convert(stated, Parameters)
+    except msgspec.ValidationError as problem:
+        raise _invalid(name_or_path, str(problem)) from None
+    return parameters, sha256(json.dumps(msgspec.to_builtins(parameters), sort_keys=True).encode()).hexdigest()
+
+
+def _tables(body: bytes, name: str | Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(body.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise _invalid(name, str(problem)) from None
+
+
+def _joined(onto: dict[str, Any], stated: dict[str, Any]) -> None:
+    for key, value in stated.items():
+        if isinstance(value, dict) and isinstance(onto.get(key), dict):
+            _joined(onto[key], value)
+        else:
+            onto[key] = value
+
+
+def _invalid(name: str | Path, problem: str) -> SettingsError:
+    field = re.search(r"field `(\w+)`", problem)
+    place = re.search(r"at `\$\.?([^`]*)`", problem)
+    where = ".".join(part for part in (place and place[1], field and field[1]) if part)
+    return SettingsError(
+        f"world {str(name)!r} cannot be used: {problem}",
+        code="invalid_world",
+        param=where or None,
+        hint=_hint(problem, field[1] if field else ""),
+    )
+
+
+def _hint(problem: str, field: str) -> str:
+    if "unknown field" in problem:
+        near = difflib.get_close_matches(field, _fields(Parameters), n=1)
+        if near:
+            return f"did you mean {near[0]!r}?"
+    return "worlds/house.toml states every field with its meaning and source"
+
+
+def _fields(part: type[Struct]) -> set[str]:
+    """All names that a world file may hold."""
+    found: set[str] = set()
+    for other in [part, *Part.__subclasses__()]:
+        found |= set(other.__struct_fields__)
+    return found
 
 
 def _read(name_or_path: str | Path) -> bytes:
@@ -244,7 +401,18 @@ def _read(name_or_path: str | Path) -> bytes:
     try:
         return Path(name_or_path).read_bytes()
     except OSError:
-        names = ", ".join(sorted(w.name.removesuffix(".toml") for w in worlds.iterdir()))
         raise SettingsError(
-            f"there is no world {str(name_or_path)!r}", code="no_such_world", hint=f"give a path, or one of: {names}"
+            f"there is no world {str(name_or_path)!r}",
+            code="no_such_world",
+            hint=f"give a path, or one of: {', '.join(shipped())}",
         ) from None
+
+
+def shipped() -> list[str]:
+    """Names of the worlds of the package.
+
+    >>> shipped()
+    ['calm', 'europe', 'shop', 'subscriptions', 'us']
+    """
+    worlds = resources.files("greenlane.simulation").joinpath("worlds")
+    return sorted(w.name.removesuffix(".toml") for w in worlds.iterdir() if w.name != f"{HOUSE}.toml")

@@ -9,6 +9,10 @@ from greenlane.simulation.parameters import Parameters
 from greenlane.simulation.randomness import Draws, Indexes, Reals
 
 SPLURGE = 3.0
+ON_FILE_DAYS = 40
+"""A stored card was looked at last so many days ago at most."""
+CHAINED = 0.9
+"""Contracts whose first payment's network transaction id is known."""
 FAR = 10**6
 """Days added so that lives of cards and devices are never counted across zero."""
 
@@ -25,6 +29,7 @@ class People:
         abroad = self.draws.chance("bank abroad", world.payers.bank_abroad)
         elsewhere = self.draws.choice("bank in", [c.share for c in world.countries])
         self.bank_country = np.where(abroad, elsewhere, self.country)
+        self.payday = self.draws.choice("payday", list(world.payers.paydays.values()))
         self.mail_domain = self.draws.choice("mail", world.payers.mail)
         span = world.payers.joined_before_days + world.payers.joined_after_days
         joined = self.draws.uniform("joined") * span - world.payers.joined_before_days
@@ -70,6 +75,34 @@ class People:
         joined: Crowd = crowd[crowd["at_us"] >= crowd["created_us"]]
         return joined
 
+    def renewals(self, day: int) -> Crowd:
+        """What subscriptions charge on one UTC day, in the small hours, to the card that is on file."""
+        due = [self._renewals(i, day) for i, m in enumerate(self._world.merchants) if m.subscribers > 0]
+        crowd: Crowd = np.concatenate(due) if due else np.zeros(0, ROW)
+        return crowd
+
+    def _renewals(self, merchant: int, day: int) -> Crowd:
+        shop = self._world.merchants[merchant]
+        contract = self.draws.of("contract", merchant)
+        turn = (day + contract.integer("turn", shop.period_days)) % shop.period_days == 0
+        begun = self.created_us < (day - shop.period_days) * DAY_US
+        payer = np.flatnonzero(contract.chance("subscribed", shop.subscribers) & turn & begun)
+        charge, contract = contract[payer].of(day), contract[payer]
+        crowd = np.zeros(len(payer), ROW)
+        crowd["typology"], crowd["luck"], crowd["merchant"] = GOOD, charge.keys, merchant
+        crowd["at_us"] = times(day * DAY_US, (2 + 6 * charge.uniform("hour")) * HOUR_US)
+        plan = np.exp(shop.amount_sigma * np.round(2 * contract.normal("plan")) / 2)
+        crowd["amount_minor"] = minor(shop.amount_median_minor * plan)
+        on_file = day - contract.integer("card on file", ON_FILE_DAYS)
+        self.instrument(crowd, payer, contract.of("card"), day=on_file)
+        old, new = crowd["card"].copy(), crowd.copy()
+        self.instrument(new, payer, contract.of("card"), day=day)
+        crowd["expired"] = old != new["card"]
+        crowd["renewed"] = Draws(self._world.seed, "renewed", old).chance("updater", self._world.payers.updater)
+        crowd["absent"] = True
+        crowd["chained"] = contract.chance("chained", CHAINED)
+        return crowd
+
     def _when(self, crowd: Crowd, payer: Indexes, session: Draws, *, later: Reals, day: int) -> None:
         local = self._hour[payer] + self._habits.hour_sd_within * session.normal("hour")
         utc = (local - self._offset[self.country[payer]]) % 24
@@ -90,7 +123,7 @@ class People:
         factor *= np.where(pay.chance("splurge", self._habits.splurge), SPLURGE, 1.0)
         crowd["amount_minor"] = minor(median * factor)
 
-    def instrument(self, crowd: Crowd, payer: Indexes, pay: Draws, *, day: int) -> None:
+    def instrument(self, crowd: Crowd, payer: Indexes, pay: Draws, *, day: int | Indexes) -> None:
         """The payer's account and one of their cards: also what a thief of the account uses."""
         owner = self.draws[payer]
         second = owner.chance("second card", self._habits.second_card)
@@ -104,6 +137,8 @@ class People:
         crowd["card"] = ids(card)
         crowd["card_range"] = self._banks.range_of(owner.of("bank", slot.astype(np.int64)), self.bank_country[payer])
         crowd["token"] = card.chance("token", self._habits.token)
+        crowd["suspended"] = card.chance("suspended", self._habits.token_suspended)
+        crowd["payday"] = self.payday[payer]
         other = pay.chance("gift", self._habits.gift)
         crowd["shipping"] = np.where(other, ids(pay.of("gift")), ids(owner.of("home")))
 

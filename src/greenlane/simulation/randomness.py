@@ -8,6 +8,7 @@ from functools import lru_cache
 from hashlib import blake2b
 
 import numpy as np
+from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 Keys = NDArray[np.uint64]
@@ -85,6 +86,31 @@ class Draws:
         return chosen
 
 
+@njit(cache=True)
+def uniforms(key: np.uint64, attempt: int, route: int, purposes: Keys, out: Reals) -> None:
+    """Fills `out` with `Draws.from_keys(key).of(attempt, route).uniform(purpose)` for each purpose, as `word` gives it.
+
+    >>> out, key = np.empty(1), Draws(7).keys
+    >>> uniforms(key[0], 2, 1, np.concatenate([word("code")]), out)
+    >>> bool(out[0] == Draws.from_keys(key).of(2, 1).uniform("code")[0])
+    True
+    """
+    folded = _folded_once(_folded_once(key, np.uint64(attempt)), np.uint64(route))
+    for i in range(len(purposes)):
+        bits = _folded_once(folded, purposes[i]) >> np.uint64(12)
+        out[i] = (np.float64(bits) + 0.5) * 2.0**-52
+
+
+@njit(cache=True)
+def _folded_once(key: np.uint64, part: np.uint64) -> np.uint64:
+    """SplitMix64, as in `_mixed`."""
+    x = (np.uint64(key) * GOLDEN) ^ np.uint64(part)
+    x = x + GOLDEN
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
 def normal_quantile(u: Reals) -> Reals:
     """The inverse of the normal distribution function, for 0 < u < 1, to a relative error of 1.2e-9.
 
@@ -123,12 +149,13 @@ def _folded(keys: Keys, parts: tuple[ArrayLike, ...]) -> Keys:
 
 def _number(part: ArrayLike) -> Keys:
     if isinstance(part, str):
-        return _word(part)
+        return word(part)
     return np.atleast_1d(np.asarray(part)).astype(np.int64).view(np.uint64)
 
 
 @lru_cache(maxsize=1024)
-def _word(purpose: str) -> Keys:
+def word(purpose: str) -> Keys:
+    """The number that stands for a purpose, uint64 [1]."""
     return np.frombuffer(blake2b(purpose.encode(), digest_size=8).digest(), "<u8").copy()
 
 

@@ -1,19 +1,26 @@
 """What is so about a payment and what would come of it, whatever is decided: what no caller of a world sees."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from greenlane.payments.times import DAY_US, HOUR_US, SECOND_US
+from greenlane.simulation.answers import AUTHENTICATED, PLAIN
 from greenlane.simulation.banks import Banks
 from greenlane.simulation.crowd import GOOD, Crowd
-from greenlane.simulation.parameters import TYPOLOGIES, Delay, Parameters
+from greenlane.simulation.parameters import MEASURED, TYPOLOGIES, Delay, Parameters
 from greenlane.simulation.randomness import Draws, Flags, Indexes, Reals, normal_quantile
+from greenlane.simulation.response import LIMIT
 
-WHO: Final = ("good", *TYPOLOGIES)
+WHO: Final = ("good", *TYPOLOGIES, "mit")
+"""Kinds of payers, as the decline mixes know them."""
+ABSENT: Final = len(WHO) - 1
+LARGE: Final = math.log(2.0)
+MUCH_FRICTIONLESS: Final = 0.6
+"""Above half of an issuer's threshold fewer payers pass without a challenge."""
 
 
 class Odds(NamedTuple):
@@ -45,9 +52,34 @@ class Luck(NamedTuple):
     cancel: float
     release: float
     shift: float
+    soft: float
+    broken: float
+    cause: float
+    late: float
+
+
+class Case(NamedTuple):
+    """What the issuer's answer depends on, as numbers."""
+
+    luck: int
+    """The key of every later draw about this payment."""
+    merchant: int
+    card_range: int
+    issuer: int
+    country: int
+    """Of the bank."""
+    who: int
+    """Index into `WHO`: whose codes a decline brings."""
+    row: tuple[float, ...]
+    """In the order of `CASE`; it holds what a caller can know: an expired card may have been renewed."""
+    expired: bool
+    renewed: bool
+    payday: int
+    visa: bool
 
 
 class Truth(NamedTuple):
+    case: Case
     typology: str
     """Empty for an honest payer, else one of `TYPOLOGIES`."""
     if_good: Odds
@@ -85,11 +117,19 @@ class Oracle:
 
     def __init__(self, world: Parameters, banks: Banks):
         self._world, self._banks = world, banks
-        self._mixes = [getattr(world.declines, who) for who in WHO]
-        self._decline_shares = banks.decline_shares(self._mixes)
+        mixes = [getattr(world.declines, who) for who in WHO]
+        self.codes = [tuple(mix) for mix in mixes]
+        """By kind of payer, in the order of `decline_shares`."""
+        self.decline_shares = banks.decline_shares(mixes)
+        """By kind of payer: float64 [issuers, codes]."""
         self._friendly = np.array([m.friendly for m in world.merchants])
-        self._frictionless = np.array([c.frictionless for c in world.countries])
-        self._success = np.array([c.challenge_success for c in world.countries])
+        issuers = Draws(world.seed, "issuer", np.arange(len(banks.issuer_country)))
+        countries = [world.countries[c] for c in banks.issuer_country]
+        sd = world.authentication.issuer_sd
+        self.frictionless = _scattered([c.frictionless for c in countries], sd * issuers.normal("frictionless"))
+        self.success = _scattered([c.challenge_success for c in countries], sd * issuers.normal("success"))
+        self._shift = np.array([s.approval_log_odds for s in world.fraud.schemes])
+        self._passes = np.array([s.challenge_success for s in world.fraud.schemes])
 
     def truths(self, crowd: Crowd) -> Iterator[Truth]:
         """One for each row, in order."""
@@ -97,9 +137,11 @@ class Oracle:
         fraud = who != GOOD
         reported = np.where(fraud, self._report_probability(crowd), 0.0)
         friendly = np.where(fraud, 0.0, self._friendly[crowd["merchant"]])
-        columns: tuple[list[Any], ...] = (
+        cases = self._banks.cases(crowd, self._shift[np.maximum(who, 0)])
+        columns: tuple[Iterable[Any], ...] = (
+            self._cases(crowd, cases),
             np.array(["", *TYPOLOGIES], dtype=object)[who + 1].tolist(),
-            *self._odds(crowd, who),
+            *self._odds(crowd, who, cases),
             self._luck(draws),
             np.full(len(crowd), self._world.authentication.unavailable).tolist(),
             self._decline_codes(crowd, draws).tolist(),
@@ -115,20 +157,35 @@ class Oracle:
         )
         return map(Truth, *columns)
 
-    def _odds(self, crowd: Crowd, who: Indexes) -> tuple[list[Odds], list[Odds]]:
-        log_odds, three_ds = self._banks.approval_log_odds(crowd)
-        country = self._banks.range_country[crowd["card_range"]]
-        frictionless, success = self._frictionless[country], self._success[country]
-        world, schemes, kind = self._world, self._world.fraud.schemes, np.maximum(who, 0)
-        stolen = log_odds + np.array([s.approval_log_odds for s in schemes])[kind][:, None]
-        fraud_frictionless = world.authentication.fraud_frictionless_factor * frictionless
-        fraud_success = np.array([s.challenge_success for s in schemes])[kind]
-        good_review = (world.review.cancel, world.review.true_negative)
-        fraud_review = (0.0, 1 - world.review.true_positive)
+    def _cases(self, crowd: Crowd, cases: Reals) -> Iterator[Case]:
+        ranges = crowd["card_range"]
+        issuer = self._banks.range_issuer[ranges]
+        who = np.where(crowd["absent"] & (crowd["typology"] == GOOD), ABSENT, crowd["typology"] + 1)
+        columns = (
+            crowd["luck"], crowd["merchant"], ranges, issuer, self._banks.issuer_country[issuer], who, cases,
+            crowd["expired"], crowd["renewed"], crowd["payday"], self._banks.range_visa[ranges],
+        )  # fmt: skip
+        return map(Case, *(map(tuple, c.tolist()) if c is cases else c.tolist() for c in columns))
+
+    def _odds(self, crowd: Crowd, who: Indexes, cases: Reals) -> tuple[list[Odds], list[Odds]]:
+        """Over the network token where there is one, else over the number."""
+        answers = self._banks.first_answers(crowd, cases)
+        use_token = (crowd["token"] & ~crowd["suspended"]).astype(np.int64)
+        chosen = answers[np.arange(len(crowd)), :, use_token]
+        frictionless, success = self.authentication(crowd)
+        kind, review = np.maximum(who, 0), self._world.review
+        factor = self._world.authentication.fraud_frictionless_factor
+        good_review, fraud_review = (review.cancel, review.true_negative), (0.0, 1 - review.true_positive)
         return (
-            _odds(log_odds, log_odds + three_ds[:, None], frictionless, success, good_review),
-            _odds(stolen, stolen + three_ds[:, None], fraud_frictionless, fraud_success, fraud_review),
+            _odds(chosen[..., 0], frictionless, success, good_review),
+            _odds(chosen[..., 1], factor * frictionless, self._passes[kind], fraud_review),
         )
+
+    def authentication(self, crowd: Crowd) -> tuple[Reals, Reals]:
+        """Frictionless share and challenge success of good payers; issuers ask more often where much is at stake."""
+        issuer = self._banks.range_issuer[crowd["card_range"]]
+        much = np.log(crowd["amount_minor"]) > self._banks.issuers[issuer, LIMIT] - LARGE
+        return self.frictionless[issuer] * np.where(much, MUCH_FRICTIONLESS, 1.0), self.success[issuer]
 
     def _luck(self, draws: Draws) -> list[Luck]:
         routes = np.column_stack([draws.of(r.id).uniform("authorization") for r in self._world.routes])
@@ -139,9 +196,10 @@ class Oracle:
         """By issuer and kind of payer."""
         codes = np.empty(len(crowd), dtype=object)
         issuer = self._banks.range_issuer[crowd["card_range"]]
-        for kind, (mix, shares) in enumerate(zip(self._mixes, self._decline_shares, strict=True), start=GOOD):
-            rows = np.flatnonzero(crowd["typology"] == kind)
-            codes[rows] = np.array(list(mix), dtype=object)[draws[rows].choice("code", shares[issuer[rows]])]
+        who = np.where(crowd["absent"] & (crowd["typology"] == GOOD), ABSENT, crowd["typology"] + 1)
+        for kind, (names, shares) in enumerate(zip(self.codes, self.decline_shares, strict=True)):
+            rows = np.flatnonzero(who == kind)
+            codes[rows] = np.array(names, dtype=object)[draws[rows].choice("code", shares[issuer[rows]])]
         return codes
 
     def _report_probability(self, crowd: Crowd) -> Reals:
@@ -161,8 +219,8 @@ class Oracle:
 
     def _dispute_delay_us(self, draws: Draws, fraud: Flags) -> Indexes:
         u = draws.uniform("dispute delay")
-        friendly, stolen = self._world.payers.friendly_delay, self._world.reporting.dispute_delay
-        return np.where(fraud, delay_us(u, stolen), delay_us(u, friendly))
+        measured = np.interp(u, MEASURED, self._world.reporting.dispute_days) * DAY_US
+        return np.where(fraud, measured.astype(np.int64), delay_us(u, self._world.payers.friendly_delay))
 
     def _challenge_us(self, draws: Draws) -> Indexes:
         a = self._world.authentication
@@ -170,14 +228,15 @@ class Oracle:
         return (seconds * SECOND_US).astype(np.int64)
 
 
-def _odds(
-    plain: Reals, authenticated: Reals, frictionless: Reals, success: Reals, review: tuple[float, float]
-) -> list[Odds]:
-    columns = zip(
-        map(tuple, logistic(plain).tolist()), map(tuple, logistic(authenticated).tolist()),
-        frictionless.tolist(), success.tolist(), strict=True,
-    )  # fmt: skip
+def _odds(answers: Reals, frictionless: Reals, success: Reals, review: tuple[float, float]) -> list[Odds]:
+    plain, authenticated = answers[:, :, PLAIN].tolist(), answers[:, :, AUTHENTICATED].tolist()
+    columns = zip(map(tuple, plain), map(tuple, authenticated), frictionless.tolist(), success.tolist(), strict=True)
     return [Odds(*column, *review) for column in columns]
+
+
+def _scattered(shares: list[float], log_odds: Reals) -> Reals:
+    middle = np.clip(np.array(shares), 1e-4, 1 - 1e-4)
+    return logistic(np.log(middle / (1 - middle)) + log_odds)
 
 
 def logistic(log_odds: Reals) -> Reals:

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from greenlane.errors import SettingsError
-from greenlane.merchants.economics import Economics, Fees, RouteTerms
+from greenlane.merchants.economics import Economics, Fees, RouteTerms, TraBand
 from greenlane.payments.attempt import Attempt
 from greenlane.payments.times import DAY_US
 from greenlane.simulation.banks import Banks
@@ -16,6 +16,7 @@ from greenlane.simulation.crowd import Crowd, Row
 from greenlane.simulation.fraudsters import Fraudsters
 from greenlane.simulation.parameters import Acquiring, Merchant, Parameters, load
 from greenlane.simulation.people import People
+from greenlane.simulation.randomness import Reals
 from greenlane.simulation.truth import Oracle, Truth
 
 PPM: Final = 1_000_000
@@ -52,13 +53,16 @@ class World:
     def load(cls, name_or_path: str | Path) -> "World":
         return cls(*load(name_or_path))
 
-    def payments(self, *, start_us: int, n: int, seed: int) -> Iterator[Arrival]:
-        """The first `n` payments from `start_us` on, in time order; a larger `n` continues the same payments."""
+    def payments(self, *, start_us: int, n: int, seed: int, stopped: Reals | None = None) -> Iterator[Arrival]:
+        """The first `n` payments from `start_us` on, in time order; a larger `n` continues the same payments.
+
+        `stopped` [merchants]: the share of fraud that was stopped there lately, read anew for each day.
+        """
         people = People(self.parameters, self.banks, seed=seed, start_us=start_us)
-        fraudsters = Fraudsters(self.parameters, self.banks, people, seed=seed)
+        fraudsters = Fraudsters(self.parameters, self.banks, people, seed=seed, stopped=stopped)
         day, left, idle = start_us // DAY_US, n, 0
         while left > 0:
-            crowd = np.concatenate([people.payments(day), fraudsters.payments(day)])
+            crowd = np.concatenate([people.payments(day), people.renewals(day), fraudsters.payments(day)])
             crowd = crowd[crowd["at_us"] >= start_us]
             crowd = crowd[np.lexsort((crowd["luck"], crowd["at_us"]))][:left]
             yield from self._arrivals(crowd)
@@ -80,7 +84,20 @@ def _economics(shop: Merchant, world: Parameters) -> Economics:
         margin_ppm=round(shop.margin * PPM),
         unrecoverable_ppm=round(shop.kappa * PPM),
         dispute_ppm=round(shop.friendly * PPM),
-        routes=tuple(RouteTerms(id=r.id, acquirer_country=r.country, fees=_fees(r)) for r in world.routes),
+        sca_mandated=world.soft.mandated,
+        routes=tuple(map(_terms, world.routes)),
+    )
+
+
+def _terms(route: Acquiring) -> RouteTerms:
+    return RouteTerms(
+        id=route.id,
+        credentials=route.credentials,
+        acquirer=route.acquirer,
+        acquirer_country=route.country,
+        fees=_fees(route),
+        exemptions=route.exemptions,
+        tra_band=TraBand(reference_bps=route.tra_bps, amount_max_minor=route.tra_amount_max_minor),
     )
 
 

@@ -1,0 +1,157 @@
+"""What a retry recovers: a share of the approval there was, by the cause of the last decline and what is done about it.
+
+    funds       51, 61    little at once; more as days pass, most on a payday (which payday is a payer's own)
+    technical   91, 96    another route at once, else within the hour
+    asked       1A, 65    nothing without authentication, all with it
+    lifecycle   54        nothing over the number, most over a network token
+    mistyped    N7, 82    by the payer, not by sending the same again
+    never       14, 43    next to nothing
+    generic     05, 59    some over another route, some by authenticating, some by waiting a day
+
+Each retry recovers less than the one before.
+"""
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from numba import njit
+
+from greenlane.payments.times import DAY_US, HOUR_US
+from greenlane.simulation.answers import AUTHENTICATED
+from greenlane.simulation.parameters import Parameters
+from greenlane.simulation.response import MODES, O_RETRY, Table
+
+GENERIC, FUNDS, TECHNICAL, ASKED, LIFECYCLE, MISTYPED, NEVER = range(7)
+CAUSES: Final = {
+    **dict.fromkeys(("51", "61"), FUNDS),
+    **dict.fromkeys(("91", "96", "", "TO", "NE"), TECHNICAL),
+    "1A": ASKED,
+    "54": LIFECYCLE,
+    **dict.fromkeys(("N7", "82"), MISTYPED),
+    **dict.fromkeys(("04", "07", "14", "15", "41", "43", "46", "57", "R0", "R1", "R3"), NEVER),
+}
+"""Cause by response code; all others are generic."""
+
+PAYDAY_FADES_DAYS: Final = 5.0
+FUNDS_HOURS: Final = 60.0
+GENERIC_HOURS: Final = 20.0
+MORNING: Final = 1.12
+SUNDAY: Final = 0.85
+TOKEN_RECOVERS: Final = 0.85
+NEVER_RECOVERS: Final = 0.003
+MISTYPED_AGAIN: Final = 0.06
+
+
+def cause_of(code: str, network: str) -> int:
+    """
+    >>> cause_of("65", "mastercard") == ASKED, cause_of("65", "visa") == GENERIC
+    (True, True)
+    """
+    if code == "65" and network == "mastercard":
+        return ASKED
+    return CAUSES.get(code, GENERIC)
+
+
+class Recovery:
+    """The recoveries of one world, as the response takes them: [routes, credentials, modes]."""
+
+    def __init__(self, world: Parameters):
+        self._world = world
+        parameters, there = world.recovery, min(1.0, world.interaction)
+        moved = parameters.generic_at_once + there * (parameters.generic_cascade - parameters.generic_at_once)
+        technical = parameters.technical_at_once + there * (parameters.technical_cascade - parameters.technical_at_once)
+        self._shares = np.array(
+            [
+                parameters.funds_at_once, parameters.funds_waiting, parameters.funds_payday, parameters.funds_decay,
+                parameters.generic_at_once, moved, parameters.generic_waiting, parameters.generic_decay,
+                parameters.technical_at_once, technical, parameters.technical_hours,
+                there * world.interactions.retry_authenticated,
+            ]
+        )  # fmt: skip
+        self.fresh = np.ones((len(world.routes), 2, MODES))
+        self.paydays = list(world.payers.paydays)
+        self.payday_shares = np.array(list(world.payers.paydays.values())) / sum(world.payers.paydays.values())
+
+    def after(
+        self, declines: Sequence[tuple[int, int, int, int]], over: Table, *, at_us: int, paid_share: float,
+        corrected: bool = False,
+    ) -> Table:  # fmt: skip
+        """After `declines` (at_us, route, credential, cause), the oldest first; `over` [routes, OVER].
+
+        `paid_share`: how much of a payday's recovery is there now, 0..1.
+        """
+        if not declines:
+            return self.fresh
+        declined_us, route, token, cause = declines[-1]
+        hours = max(0.0, (at_us - declined_us) / HOUR_US)
+        good_time = (MORNING if 7 <= at_us // HOUR_US % 24 < 10 else 1.0) * (
+            SUNDAY if (at_us // DAY_US + 4) % 7 == 0 else 1.0
+        )
+        out = np.empty_like(self.fresh)
+        _fill(
+            out, self._shares, over, (cause, route, token, len(declines)), hours, paid_share, good_time,
+            self._world.recovery.corrected if corrected else MISTYPED_AGAIN,
+        )  # fmt: skip
+        return out
+
+    def funds_share(self, paid_share: float) -> float:
+        """About what a first retry for want of funds recovers after some days."""
+        return float(self._shares[1] + self._shares[2] * paid_share)
+
+    def paid_share(self, payday: int, declined_us: int, at_us: int) -> float:
+        """How fresh the money is: 0 where no payday lies between the decline and now."""
+        paid_us = last_payday_us(int(self.paydays[payday]), at_us // DAY_US) + 5 * HOUR_US
+        if paid_us <= declined_us or paid_us > at_us:
+            return 0.0
+        return math.exp(-(at_us - paid_us) / DAY_US / PAYDAY_FADES_DAYS)
+
+
+@njit(cache=True, error_model="numpy")
+def _fill(
+    out: Table, shares: Table, over: Table, last: tuple[int, int, int, int], hours: float, paid: float,
+    good_time: float, mistyped: float,
+) -> None:  # fmt: skip
+    cause, route, token, times = last
+    for r in range(out.shape[0]):
+        for c in range(2):
+            for mode in range(MODES):
+                stronger = mode == AUTHENTICATED
+                if cause == FUNDS:
+                    share = shares[0] + shares[1] * (1.0 - math.exp(-hours / FUNDS_HOURS)) + shares[2] * paid
+                    share *= good_time * shares[3] ** (times - 1)
+                elif cause == TECHNICAL:
+                    at_once = shares[9] if r != route else shares[8]
+                    share = 1.0 - (1.0 - at_once) * math.exp(-hours / shares[10])
+                elif cause == ASKED:
+                    share = 1.0 if stronger else 0.08
+                elif cause == LIFECYCLE:
+                    share = TOKEN_RECOVERS if c == 1 and token == 0 else 0.02
+                elif cause == MISTYPED:
+                    share = mistyped
+                elif cause == NEVER:
+                    share = NEVER_RECOVERS
+                else:
+                    share = shares[5] if r != route else shares[4]
+                    share += shares[6] * (1.0 - math.exp(-hours / GENERIC_HOURS))
+                    share = share * math.exp(over[r, O_RETRY]) + (shares[11] if stronger else 0.0)
+                    share *= shares[7] ** (times - 1)
+                out[r, c, mode] = min(max(share, 0.0), 1.0)
+
+
+@lru_cache(maxsize=65_536)
+def last_payday_us(payday: int, day: int) -> int:
+    """The last payday up to a day (counted from 1970), at midnight UTC; 0: every second Friday.
+
+    >>> last_payday_us(25, 20_000) // DAY_US, last_payday_us(0, 20_000) // DAY_US
+    (19991, 20000)
+    """
+    if payday == 0:
+        return (day - (day - 1 + 7) % 14) * DAY_US
+    date = datetime.fromtimestamp(day * DAY_US / 1e6, UTC)
+    while date.day != payday:
+        date -= timedelta(days=1)
+    return int(date.timestamp()) * 1_000_000
