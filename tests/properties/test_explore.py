@@ -1,23 +1,31 @@
 """Laws of exploration: exact sums, hard ceilings, draws that cannot be bought, shares that are what was recorded."""
 
+from collections import Counter
 from itertools import product
 
-from hypothesis import given, settings
+import msgspec
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from greenlane.payments.facts import Facts
+from greenlane.payments.times import DAY_US
 from greenlane.policy.actions import ROWS, Eligible, Row, Way
+from greenlane.policy.budgets import Ledger
 from greenlane.policy.distribution import TOTAL, greedy
 from greenlane.policy.explore import (
     Allowance,
     Allowances,
+    Challenging,
     Context,
+    Explored,
     Exploring,
     Releasing,
     Routing,
     explore,
     secret_draw,
 )
+from greenlane.ports.journal import Entry
 
 MINOR = 10**6
 few = settings(max_examples=300, deadline=None)
@@ -175,3 +183,92 @@ def test_inverse_propensities_undo_the_choice():
         if answer.place == 1:
             total += 1.0 / (answer.propensity["intervention"] * answer.propensity["route"])
     assert abs(total / n - 1.0) < 0.05
+
+
+# the ledger
+
+
+CARD_DAY = Facts(
+    payment_id="", payment_us=0, amount_minor=5_000, currency="EUR", amount_reporting_minor=5_000, attempt_id="a"
+)
+BUDGETS = Exploring(
+    release=Releasing(budget_minor=3_000, share_ppm=1_000_000),
+    challenge=Challenging(budget_minor=1_000, share_ppm=1_000_000),
+    route=Routing(budget_minor=1_500),
+)
+SITUATIONS = {"route": ROUTES, "challenge": SWAP, "release": BLOCK}
+PAYLOAD = msgspec.msgpack.Decoder(Explored)
+
+
+def explored_of(entry):
+    return PAYLOAD.decode(entry.payload)
+
+
+class Told:
+    """A ledger that is asked before each decision, and told each decision and outcome."""
+
+    def __init__(self):
+        self.ledger, self.entries = Ledger(BUDGETS, explored_of), []
+        self.charged = Counter()
+
+    def append(self, kind, at_us, facts, payload):
+        n = len(self.entries) + 1
+        entry = Entry(n, 1, at_us, kind, "s", str(n), at_us, 0, 1, b"", facts, msgspec.msgpack.encode(payload))
+        self.entries.append(entry)
+        self.ledger.apply(entry)
+
+    def decide(self, at_us, values, card):
+        facts = replace(CARD_DAY, payment_id=f"p{len(self.entries)}", card=card)
+        seen = replace(self.ledger.context(facts, at_us=at_us), fraud_e9=10**7)
+        answer = explore(values, MAY, context=seen, exploring=BUDGETS, draw=DRAW)
+        if answer.explored:
+            self.charged[answer.kind, at_us // DAY_US] += answer.charged_micro
+        self.append("decision", at_us, facts, answer)
+        return facts
+
+    def hear(self, at_us, facts, outcome):
+        kind, result = outcome
+        self.append(kind, at_us, facts, [kind, result])
+
+
+ANSWERS = [("authorization", result) for result in ("approved", "declined", "unknown")]
+LATER = [(kind, None) for kind in ("not_sent", "fraud_report", "dispute", "capture")]
+OUTCOMES = st.sampled_from([*ANSWERS, *LATER])
+step = st.tuples(
+    st.sampled_from((0, 10**6, 16 * 60 * 10**6, 5 * 3_600 * 10**6)),
+    st.sampled_from(tuple(SITUATIONS)),
+    st.integers(1, 30),
+    st.lists(OUTCOMES, max_size=2),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(step, min_size=20, max_size=120), st.integers(1, 20))
+def test_the_ledger_never_overspends_and_is_a_fold(steps, restart_every):
+    told, at_us = Told(), 0
+    for n, (waited, situation, card, outcomes) in enumerate(steps):
+        at_us += waited
+        facts = told.decide(at_us, SITUATIONS[situation], card)
+        for outcome in outcomes:
+            told.hear(at_us + 1, facts, outcome)
+        if n % restart_every == 0:
+            told.ledger = Ledger.load(told.ledger.dump(), BUDGETS, explored_of)
+    event(f"explored {min(20, sum(account.explored for account in told.ledger.accounts.values()))}")
+    for (kind, _), micro in told.charged.items():
+        assert micro <= 2 * getattr(BUDGETS, kind).budget_minor * MINOR
+    again = Ledger(BUDGETS, explored_of)
+    for entry in told.entries:
+        again.apply(entry)
+    for ledger in (again, told.ledger):
+        ledger.advance(at_us + 70 * DAY_US)
+        assert all(account.reconciled == account.explored for account in ledger.accounts.values())
+    assert again.dump() == told.ledger.dump()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1_000))
+def test_a_card_is_released_once_a_day_however_often_it_asks(day):
+    told = Told()
+    for n in range(200):
+        told.decide(day * DAY_US + n * 60 * 10**6, BLOCK, card=day + 1)
+    assert told.ledger.accounts["release"].explored <= Releasing().per_day
