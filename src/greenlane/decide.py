@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from greenlane.decisions.packing import pack, unpack
 from greenlane.decisions.record import ENCODER, REASONS_MAX, DecisionRecord, decision_id, record_of
 from greenlane.decisions.redact import redacted
+from greenlane.decisions.tried import history_in
 from greenlane.features.finalise import Finaliser
 from greenlane.features.inputs import INPUTS
 from greenlane.features.kernels import Ints
@@ -23,6 +24,7 @@ from greenlane.payments.attempt import Attempt
 from greenlane.payments.facts import Facts
 from greenlane.policy.choose import choose
 from greenlane.policy.degrade import Features, rung_of
+from greenlane.policy.gather import Folds, gather
 from greenlane.policy.given import Given
 from greenlane.policy.parameters import Policy
 from greenlane.ports.journal import Entry
@@ -55,6 +57,8 @@ class Lane:
     release: str
     failed: Callable[[str, Exception], None]
     """Told of what failed on a fallback: (what, why)."""
+    folds: Folds = field(default_factory=Folds)
+    """What the policy learned and keeps count of."""
 
 
 class Known(NamedTuple):
@@ -85,12 +89,17 @@ def decide(attempt: Attempt, *, lane: Lane, event_id: str, body_hash: bytes) -> 
     earlier = earlier_decisions(attempt.attempt_id, lane.journal)
     known = read(facts, moment, earlier, lane=lane, mode=attempt.mode)
     believed = believe(known, lane=lane)
+    number = attempt_no(facts, earlier, lane.journal)
     economics = lane.economics_of(kept.payment.merchant_id, mcc=kept.payment.mcc)
-    given = given_of(kept, facts, believed, known=known, moment=moment, started_ns=started_ns)
-    chosen = choose(kept, given, economics=economics, policy=lane.policy)
+    base = base_of(kept, facts, believed, lane=lane, known=known, moment=moment, started_ns=started_ns)
+    given, may = gather(
+        kept, facts, base, economics=economics, policy=lane.policy, folds=lane.folds, attempt_no=number,
+        failed=lane.failed,
+    )  # fmt: skip
+    chosen = choose(kept, given, economics=economics, policy=lane.policy, may=may, draw=lane.folds.draw)
     record = DecisionRecord(
         attempt=kept,
-        attempt_no=attempt_no(facts, earlier, lane.journal),
+        attempt_no=number,
         known=b"" if known.vector is None else pack(known.vector),
         vector_of=known.vector_of,
         model=lane.model.id if lane.model is not None else "",
@@ -153,9 +162,10 @@ def believed_from(vector: Ints, finaliser: Finaliser, model: FraudModel) -> Beli
     return Believed(belief.fraud_probability_e9, reasons)
 
 
-def given_of(
-    kept: Attempt, facts: Facts, believed: Believed, *, known: Known, moment: Moment, started_ns: int
+def base_of(
+    kept: Attempt, facts: Facts, believed: Believed, *, lane: Lane, known: Known, moment: Moment, started_ns: int
 ) -> Given:
+    """What is given before the policy's folds are asked: what is believed, how much time is left, what happened."""
     deadline_us = kept.deadline_ms * 1000 if kept.deadline_ms else NO_DEADLINE_US
     left_us = deadline_us - (time.perf_counter_ns() - started_ns) // 1000
     rung = rung_of(features=known.state, model=believed.fraud_probability_e9 is not None, remaining_us=left_us)
@@ -164,6 +174,7 @@ def given_of(
         fraud_probability_e9=believed.fraud_probability_e9,
         ingest_us=moment.ingest_us,
         rung=rung,
+        history=history_in(lane.journal.entries("payment", facts.payment_id), kept),
     )
 
 

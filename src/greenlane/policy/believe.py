@@ -6,12 +6,13 @@ from msgspec import Struct
 
 from greenlane.merchants.economics import Economics
 from greenlane.payments.attempt import Attempt
-from greenlane.payments.codes import decline_of
 from greenlane.policy.actions import Way
 from greenlane.policy.given import Given
-from greenlane.policy.history import NOTHING_YET, PASSED, History, fraud_given_history_e9
+from greenlane.policy.history import PASSED, History, fraud_given_history_e9
 from greenlane.policy.liability import SHIFTED
-from greenlane.policy.priors import Approval, Priors, Situation, after_decline, approval, authentication
+from greenlane.policy.priors import Approval, Priors, Situation, approval, authentication
+from greenlane.policy.recovery import STATED
+from greenlane.policy.remedy import remedy_of
 from greenlane.policy.value import Authentication
 
 ONE_E9: Final = 1_000_000_000
@@ -67,7 +68,8 @@ def believe(
     p_h = fraud_given_history_e9(fraud_e9, history, payer=payer, priors=priors)
     approvals = given.approvals
     if approvals is None:
-        approvals = prior_approvals(attempt, ways, economics=economics, priors=priors, history=history)
+        approvals = prior_approvals(attempt, ways, economics=economics, priors=priors)
+        approvals = after_declines(approvals, history, initiator=attempt.payment.initiator, at_us=given.ingest_us)
     assert len(approvals) == len(ways), "one approval for each way"
     if history.approved or history.status in PASSED | SHIFTED:
         approvals = tuple([_now(each, history) for each in approvals])
@@ -75,9 +77,9 @@ def believe(
 
 
 def prior_approvals(
-    attempt: Attempt, ways: tuple[Way, ...], *, economics: Economics, priors: Priors, history: History = NOTHING_YET
+    attempt: Attempt, ways: tuple[Way, ...], *, economics: Economics, priors: Priors
 ) -> tuple[Approval, ...]:
-    """What is believed of each way where no model has learned it."""
+    """What is believed of each way where no model has learned it, before anything has happened to the payment."""
     situation = _situation(attempt)
     route_terms, home = economics.route_terms, economics.country
     known: dict[tuple[str | None, str], Approval] = {}
@@ -89,14 +91,35 @@ def prior_approvals(
             token = situation._replace(token=credential == "network_token")
             known[country, credential] = approval(priors, token, acquirer_country=country)
         approvals.append(known[country, credential])
+    return tuple(approvals)
+
+
+def after_declines(
+    before: tuple[Approval, ...], history: History, *, initiator: str, at_us: int
+) -> tuple[Approval, ...]:
+    """First approvals, brought down to what the recovery table states of a further try now; ways keep their order.
+
+    Authentication that the issuer asked for is taken as it would have been at first.
+
+    >>> from greenlane.policy.history import Tried
+    >>> first = (Approval(880_000_000, 616_000_000, 900_000_000, 630_000_000, 880_000_000, 616_000_000, 80_000_000),)
+    >>> declined = History(tried=(Tried("a", 1, "r", answer="declined", network="visa", code="05"),))
+    >>> after_declines(first, declined, initiator="cit", at_us=0)[0].good_e9
+    120000000
+    """
     last = history.last_sent
     if last is None or last.answer != "declined":
-        return tuple(approvals)
-    category = decline_of(last.network, last.code).category
-    return tuple(
-        after_decline(before, category, same_route=route == last.route, priors=priors)
-        for (route, _), before in zip(ways, approvals, strict=True)
-    )
+        return before
+    group = remedy_of(last.network, last.code, last.advice).group
+    tries = sum(tried.answer == "declined" for tried in history.tried) - 1
+    share = STATED.share(initiator, group, tries=tries, wait_us=max(0, at_us - last.at_us) if last.at_us else 0)
+    usual = sum(each.good_e9 for each in before) / len(before) / ONE_E9 if before else 1.0
+    scale = min(1.0, share / usual)
+    down = [Approval._make((*[round(rate * scale) for rate in each[:6]], each.soft_decline_e9)) for each in before]
+    if group == "sca":
+        kept = zip(down, before, strict=True)
+        down = [after._replace(good_3ds_e9=b.good_3ds_e9, fraud_3ds_e9=b.fraud_3ds_e9) for after, b in kept]
+    return tuple(down)
 
 
 def probabilities(beliefs: Beliefs, column: int, *, dispute_e9: int) -> Probabilities:

@@ -3,14 +3,16 @@
 from functools import partial
 from typing import Final, NamedTuple
 
+import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from greenlane.merchants.economics import Economics
 from greenlane.merchants.stakes import Perspective
 from greenlane.payments.attempt import Attempt
 from greenlane.policy.actions import INTERVENTIONS, Action, Eligible
-from greenlane.policy.believe import Probabilities, believe, probabilities
+from greenlane.policy.believe import Beliefs, Probabilities, believe, probabilities
 from greenlane.policy.degrade import Rung, without_model
 from greenlane.policy.distribution import greedy
 from greenlane.policy.eligible import eligible
@@ -18,7 +20,7 @@ from greenlane.policy.explore import Draw, Explored, explore
 from greenlane.policy.given import Given
 from greenlane.policy.history import History, history_of
 from greenlane.policy.parameters import Policy, epoch_of
-from greenlane.policy.price import price, seen_otherwise, ways_matrix
+from greenlane.policy.price import price, ways_matrix
 from greenlane.policy.value import TERMS, VALUE, values
 
 ROW: Final = {intervention: row for row, intervention in enumerate(INTERVENTIONS)}
@@ -138,20 +140,15 @@ def look(
 ) -> Seen:
     """The value of every eligible action in both perspectives, and what is taken of them."""
     beliefs = believe(attempt, given, may.ways, economics=economics, priors=policy.priors, history=history)
-    p_h_e9, perspective = beliefs.fraud_given_history_e9, policy.perspective
-    priced = partial(
-        price, attempt, given, economics=economics, history=history, challengeable="challenge" in may.interventions
-    )
-    money, other = priced(perspective), priced(OTHER[perspective])
-    over = ways_matrix(may, beliefs.approvals, attempt, given, economics=economics, money=money)
-    table = values(p_h_e9, money, beliefs.payer, over)
+    told, perspective = partial(valued, economics=economics, history=history), policy.perspective
+    table = told(may, beliefs, attempt, given, perspective=perspective)
     by_intervention = table[:, :, VALUE].tolist()
     worth = in_order(may, by_intervention)
-    explored = taken(may, worth, given, policy=policy, fraud_e9=p_h_e9, draw=draw)
+    explored = taken(may, worth, given, policy=policy, fraud_e9=beliefs.fraud_given_history_e9, draw=draw)
     cell, allowed = may.cell(explored.place), by_intervention[0]
     intervention = "block" if cell is None else may.rows[cell[0]].intervention
     column = allowed.index(max(allowed)) if cell is None else cell[1]
-    others = values(p_h_e9, other, beliefs.payer, seen_otherwise(over, column, other))
+    others = told(may, beliefs, attempt, given, perspective=OTHER[perspective], only=column)
     return Seen(
         explored,
         _next_best(worth, explored.place),
@@ -160,6 +157,27 @@ def look(
         tuple(others[ROW[intervention], 0, :VALUE].tolist()),
         probabilities(beliefs, column, dispute_e9=economics.dispute_ppm * 1_000),
     )
+
+
+def valued(
+    may: Eligible,
+    beliefs: Beliefs,
+    attempt: Attempt,
+    given: Given,
+    *,
+    perspective: Perspective,
+    economics: Economics,
+    history: History,
+    only: int | None = None,
+) -> NDArray[np.int64]:
+    """The value table in one perspective, as `value.values` gives it.
+
+    `only` one way of it, for the perspective that is not optimised, in which a declined payer is worth V_stop.
+    """
+    asked = "challenge" in may.interventions
+    money = price(attempt, given, perspective, economics=economics, history=history, challengeable=asked)
+    over = ways_matrix(may, beliefs.approvals, attempt, given, economics=economics, money=money, only=only)
+    return values(beliefs.fraud_given_history_e9, money, beliefs.payer, over)
 
 
 def in_order(may: Eligible, by_intervention: list[list[int]]) -> list[int]:

@@ -10,7 +10,7 @@ import msgspec
 from greenlane.merchants.stakes import Perspective
 from greenlane.payments.attempt import Frozen
 from greenlane.policy.explore import Exploring
-from greenlane.policy.priors import ELSEWHERE, GOOD_PAYERS, RECOVERIES, SELDOM, Priors
+from greenlane.policy.priors import ELSEWHERE, GOOD_PAYERS, Priors
 
 FORMULAS: Final = 2
 """Raised when a formula changes, so that the version does even where no parameter did."""
@@ -33,8 +33,7 @@ class Policy(Frozen, frozen=True, omit_defaults=False, dict=True, gc=True):
     @cached_property
     def version(self) -> str:
         """Content hash of all parameters and of the formulas' number."""
-        tables = sorted(GOOD_PAYERS.items()), ELSEWHERE, sorted(RECOVERIES.items()), SELDOM
-        whole = msgspec.msgpack.encode((FORMULAS, EPOCH_US, self, tables))
+        whole = msgspec.msgpack.encode((FORMULAS, EPOCH_US, self, sorted(GOOD_PAYERS.items()), ELSEWHERE))
         return hashlib.blake2b(whole, digest_size=8).hexdigest()
 
 

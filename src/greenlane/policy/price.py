@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenlane.merchants.economics import Economics, Fees, RouteTerms
-from greenlane.merchants.fees import authentication_minor, costs, situation_of
+from greenlane.merchants.fees import charges, situation_of
 from greenlane.merchants.stakes import Perspective, Stakes, stakes
 from greenlane.payments.attempt import Attempt
 from greenlane.policy.actions import Eligible, Way
@@ -19,8 +19,6 @@ from greenlane.policy.priors import Approval
 from greenlane.policy.value import Over
 
 WIDTH: Final = len(Over._fields)
-WORTH_GOOD: Final = Over._fields.index("worth_good")
-WORTH_FRAUD: Final = Over._fields.index("worth_fraud")
 NO_BAND: Final = (0.0, 0.0)
 
 Costs = tuple[float, float, float, float]
@@ -57,10 +55,12 @@ def ways_matrix(
     *,
     economics: Economics,
     money: Stakes,
+    only: int | None = None,
 ) -> NDArray[np.float64]:
     """float64 [ways, fields of `value.Over`], as `value.values` takes it: probabilities 1e-9, money in minor units.
 
-    Where no worth of a declined payer is given, it is V_stop for a good one and nothing for a fraudulent one.
+    Where no worth of a declined payer is given, or `only` one way is wanted, it is V_stop for a good one and nothing
+    for a fraudulent one.
     """
     terms_of, amount_minor = economics.route_terms, given.amount_minor
     usual = _blended(economics.fees, economics, amount_minor)
@@ -70,24 +70,19 @@ def ways_matrix(
         if row.exemption in BORNE_BY_ISSUER:
             borne = row.ways
     flat: list[float] = []
-    for at, way in enumerate(may.ways):
+    chosen = range(len(may.ways)) if only is None else (only,)
+    for at in chosen:
+        way = may.ways[at]
         terms = terms_of.get(way.route)
         flat += approvals[at]
         flat += usual if terms is None else _costs(terms, way, attempt, given, economics=economics, usual=usual)
-        if given.declined is None:
+        if given.declined is None or only is not None:
             flat += (money.stop, 0.0)
         else:
             flat += (given.declined[at].good_micro / 1e6, given.declined[at].fraud_micro / 1e6)
         flat.append(money.shifted_by_challenge if borne >> at & 1 else 0.0)
         flat += bands[at] if bands else NO_BAND
-    return np.array(flat, dtype=np.float64).reshape(len(may.ways), WIDTH)
-
-
-def seen_otherwise(over: NDArray[np.float64], column: int, money: Stakes) -> NDArray[np.float64]:
-    """One way of the matrix as the other perspective sees it, whose worth of a declined payer is V_stop."""
-    row = over[column : column + 1].copy()
-    row[0, WORTH_GOOD], row[0, WORTH_FRAUD] = money.stop, 0.0
-    return row
+    return np.array(flat, dtype=np.float64).reshape(len(chosen), WIDTH)
 
 
 def acquirer_of(route: str, attempt: Attempt, economics: Economics) -> str:
@@ -120,12 +115,9 @@ def _costs(terms: RouteTerms, way: Way, attempt: Attempt, given: Given, *, econo
         situation = situation_of(
             attempt, credential=way.credential, acquirer_country=country, account=terms.schedule.account
         )
-        authenticated = situation._replace(authenticated=True)
-        plain = costs(terms.schedule, situation, amount_minor)
-        after = costs(terms.schedule, authenticated, amount_minor)
-        if plain is not None:
-            asked = authentication_minor(terms.schedule, authenticated, amount_minor)
-            return plain[0], plain[0] if after is None else after[0], plain[1], asked or economics.challenge_minor
+        found = charges(terms.schedule, situation, amount_minor)
+        if found is not None:
+            return (*found[:3], found.challenge or economics.challenge_minor)
     return usual if terms.fees is None else _blended(terms.fees, economics, amount_minor)
 
 

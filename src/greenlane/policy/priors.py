@@ -61,34 +61,6 @@ class Priors(Frozen, frozen=True, omit_defaults=False, gc=True):
     """P(result | fraud) / P(result | good) x 1000 of the issuer's answers on security code and address."""
 
 
-class Recovery(NamedTuple):
-    """P(approved at once | declined before), ppm: over another route, and over the same."""
-
-    other_ppm: int
-    same_ppm: int
-
-
-RECOVERIES: Final[Mapping[str, Recovery]] = MappingProxyType(
-    {
-        "do_not_honor": Recovery(120_000, 50_000),
-        "issuer_unavailable": Recovery(450_000, 200_000),
-        "processing_error": Recovery(450_000, 250_000),
-        "insufficient_funds": Recovery(10_000, 10_000),
-        "limit_exceeded": Recovery(20_000, 10_000),
-        "velocity_exceeded": Recovery(20_000, 10_000),
-        "invalid_merchant": Recovery(600_000, 10_000),
-        "format_error": Recovery(600_000, 10_000),
-        "not_permitted_merchant": Recovery(600_000, 10_000),
-        "sca_required": Recovery(50_000, 50_000),
-    }
-)
-"""By category of the last decline. Assumed around published cascades: 10 to 14 % after 05, 35 to 55 % after 91 and 96,
-1 % after 51; later retries are worth more (`policy/recovery.py`)."""
-
-SELDOM: Final = Recovery(30_000, 10_000)
-"""After any other decline. Assumed."""
-
-
 class GoodPayer(NamedTuple):
     """phi_g and s_g, ppm."""
 
@@ -155,30 +127,6 @@ def approval(priors: Priors, situation: Situation, *, acquirer_country: str | No
         good_exempt_e9,
         fraud_approval_e9(priors, good_exempt_e9),
         soft_decline_e9=priors.soft_decline_ppm * 1_000,
-    )
-
-
-def after_decline(before: Approval, category: str, *, same_route: bool, priors: Priors) -> Approval:
-    """Approval of the same payment tried again at once; what the issuer asked for, it takes as it would have at first.
-
-    >>> first = Approval(880_000_000, 616_000_000, 900_000_000, 630_000_000, 880_000_000, 616_000_000, 80_000_000)
-    >>> after_decline(first, "do_not_honor", same_route=False, priors=Priors()).good_e9
-    120000000
-    """
-    recovery = RECOVERIES.get(category, SELDOM)
-    most_e9 = 1_000 * (recovery.same_ppm if same_route else recovery.other_ppm)
-    goods = [min(good, most_e9) for good in (before.good_e9, before.good_3ds_e9, before.good_exempt_e9)]
-    if category == "sca_required":
-        goods[1] = before.good_3ds_e9
-    good, good_3ds, good_exempt = goods
-    return Approval(
-        good,
-        fraud_approval_e9(priors, good),
-        good_3ds,
-        fraud_approval_e9(priors, good_3ds),
-        good_exempt,
-        fraud_approval_e9(priors, good_exempt),
-        soft_decline_e9=before.soft_decline_e9,
     )
 
 

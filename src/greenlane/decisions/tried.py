@@ -1,0 +1,104 @@
+"""What the journal knows of a payment's past: the attempts that were granted or reported, and its authentication."""
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from greenlane.decisions.record import record_of
+from greenlane.payments.attempt import Attempt, ThreeDS
+from greenlane.payments.facts import Facts
+from greenlane.policy.history import PENDING, Answer, History, Tried, history_of
+from greenlane.policy.liability import liability
+from greenlane.ports.journal import Entry
+
+
+class Heard(Struct, frozen=True, array_like=True, gc=False):
+    """The payload of an outcome entry, as far as this room reads it."""
+
+    type: str
+    result: str | None = None
+    network: str | None = None
+    network_response_code: str | None = None
+    merchant_advice_code: str | None = None
+    acquirer_code: str | None = None
+    trans_status: str | None = None
+    eci: str | None = None
+    liability_shift: bool | None = None
+    amount_minor: int | None = None
+    currency: str | None = None
+    reason: str | None = None
+    reverses: str | None = None
+
+
+HEARD_DECODER: Final = msgspec.msgpack.Decoder(Heard)
+NOTHING_HEARD: Final = Heard("")
+"""Of an entry whose payload has retired: its facts still tell code, class and route."""
+
+
+def history_in(entries: Iterable[Entry], attempt: Attempt) -> History:
+    """What the caller tells with the attempt, and what the payment's entries add to it: all but this attempt's own.
+
+    The authentication is the caller's where it tells one, else the last that was reported for this attempt's payment.
+    """
+    told = history_of(attempt)
+    tried: dict[str, Tried] = {}
+    for entry in entries:
+        facts = entry.facts
+        if facts is None:
+            continue
+        if entry.kind == "decision":
+            if facts.route_id and facts.attempt_id != attempt.attempt_id:
+                tried[facts.attempt_id] = _granted(entry, facts)
+            continue
+        heard = HEARD_DECODER.decode(entry.payload) if entry.payload else NOTHING_HEARD
+        kind = heard.type or entry.kind
+        if kind == "authentication" and not told.answered:
+            told = _authenticated(told, heard, facts)
+        elif kind in ("authorization", "not_sent", "reversal") and facts.attempt_id != attempt.attempt_id:
+            before = tried.get(facts.attempt_id) or Tried(facts.attempt_id, len(tried) + 1, facts.route_id)
+            tried[facts.attempt_id] = _heard(before, heard, facts, kind=kind, at_us=entry.ingest_us)
+    return told._replace(tried=tuple(tried.values())) if tried else told
+
+
+def _granted(entry: Entry, facts: Facts) -> Tried:
+    record = record_of(entry) if entry.payload else None
+    return Tried(
+        facts.attempt_id,
+        record.attempt_no if record is not None else 0,
+        facts.route_id,
+        facts.credential,
+        facts.intervention,
+        record.chosen.action.exemption if record is not None else "",
+        entry.ingest_us,
+        network=facts.network,
+    )
+
+
+def _heard(before: Tried, heard: Heard, facts: Facts, *, kind: str, at_us: int) -> Tried:
+    if kind == "not_sent":
+        return replace(before, answer="not_sent")
+    if kind == "reversal":
+        return replace(before, answer="reversed") if heard.reverses in ("authorization", "capture") else before
+    known: dict[str, Answer] = {"approved": "approved", "unknown": "unknown"}
+    answer = known.get(facts.decline_class, "declined")
+    return replace(
+        before,
+        route=facts.route_id or before.route,
+        at_us=at_us,
+        answer="partially_approved" if heard.result == "partially_approved" else answer,
+        network=heard.network or facts.network,
+        code=facts.code,
+        advice=heard.merchant_advice_code or "",
+        decline_class=facts.decline_class,
+    )
+
+
+def _authenticated(told: History, heard: Heard, facts: Facts) -> History:
+    if facts.code in PENDING:
+        return told
+    answer = {"trans_status": facts.code or None, "eci": heard.eci, "liability_shift": heard.liability_shift}
+    liable = liability(msgspec.convert(answer, ThreeDS), network=facts.network)
+    return told._replace(status=liable.status, liability_shifted=liable.shifted)

@@ -1,0 +1,231 @@
+"""Everything a choice is given, gathered from what is learned and folded: one place for decisions and next actions.
+
+What is missing is not an error: without a fold there is nothing scarce, barred or explored, and approval is what the
+stated priors say. What fails falls back likewise and is marked `degraded`; limits never do, as they fail closed.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from msgspec.structs import replace
+
+from greenlane.merchants.economics import Economics
+from greenlane.payments.attempt import Attempt
+from greenlane.payments.facts import Facts
+from greenlane.payments.times import day_of
+from greenlane.policy.actions import Eligible, Way
+from greenlane.policy.believe import given_e9
+from greenlane.policy.eligible import eligible, eligible_ways
+from greenlane.policy.explore import Allowances, Context, Draw
+from greenlane.policy.given import Barred, Given, Worth
+from greenlane.policy.history import NOTHING_YET, History
+from greenlane.policy.limits import Asked, Verdict
+from greenlane.policy.parameters import Multipliers, Policy, epoch_of
+from greenlane.policy.price import acquirer_of, price
+from greenlane.policy.priors import Approval
+from greenlane.policy.recovery import RecoveryTable, worths_of_decline
+
+
+class ApprovalBelief(Protocol):
+    """Approval of each way, as it stands after what happened to the payment so far."""
+
+    def approvals(
+        self, attempt: Attempt, facts: Facts, ways: Sequence[Way], *, history: History, at_us: int
+    ) -> tuple[Approval, ...]: ...
+
+
+class LimitEngine(Protocol):
+    def verdict(self, asked: Asked) -> Verdict: ...
+
+
+class Pricing(Protocol):
+    def at(self, epoch: int, *, acquirers: Iterable[str], merchant_id: str, network: str) -> Multipliers: ...
+
+
+class Gatekeeper(Protocol):
+    """The online layer's word on ways: which are shut now, which are not healthy, and whether the cell is attacked."""
+
+    def barred(self, facts: Facts, ways: Sequence[Way], *, at_us: int) -> tuple[Barred, ...]: ...
+
+    def unhealthy(self, facts: Facts, ways: Sequence[Way], *, at_us: int) -> int:
+        """Bit i: way i."""
+        ...
+
+    def attacked(self, facts: Facts, *, at_us: int) -> bool: ...
+
+
+class ExplorationLedger(Protocol):
+    @property
+    def allowances(self) -> Allowances: ...
+
+    def released_today(self, facts: Facts) -> int: ...
+
+    def advance(self, at_us: int) -> None: ...
+
+
+@dataclass(slots=True)
+class Folds:
+    """What stands beside the lane. Each may be absent."""
+
+    approvals: ApprovalBelief | None = None
+    recovery: RecoveryTable | None = None
+    limits: LimitEngine | None = None
+    gates: Gatekeeper | None = None
+    prices: Pricing | None = None
+    ledger: ExplorationLedger | None = None
+    draw: Draw | None = None
+    """Without it nothing is explored."""
+
+
+class Gathered(NamedTuple):
+    given: Given
+    may: Eligible
+
+
+def gather(
+    attempt: Attempt,
+    facts: Facts,
+    base: Given,
+    *,
+    economics: Economics,
+    policy: Policy,
+    folds: Folds,
+    attempt_no: int,
+    failed: Callable[[str, Exception], None],
+) -> Gathered:
+    """`base` and all that the folds add to it; `base.history` is what the payment's entries tell.
+
+    >>> from greenlane.payments.attempt import Card, Payment, PaymentMethod
+    >>> payment = Payment(id="p", amount=5, currency="EUR", merchant_id="m",
+    ...                   payment_method=PaymentMethod(card=Card(fingerprint="fp_1")))
+    >>> facts = Facts(payment_id="p", payment_us=0, amount_minor=5, currency="EUR", amount_reporting_minor=5)
+    >>> base = Given(amount_minor=5, fraud_probability_e9=1_000_000)
+    >>> gather(Attempt(attempt_id="a", payment=payment), facts, base, economics=Economics(), attempt_no=1,
+    ...        policy=Policy(perspective="merchant"), folds=Folds(), failed=print).may.size
+    4
+    """
+    history, verdict = base.history or NOTHING_YET, None
+    if folds.prices is not None:
+        base = replace(base, multipliers=_multipliers(attempt, facts, base, economics=economics, prices=folds.prices))
+    if folds.limits is not None or folds.gates is not None:
+        ways = eligible_ways(attempt, economics)
+        verdict = None if folds.limits is None else folds.limits.verdict(asked(facts, at_us=base.ingest_us))
+        base = replace(base, barred=_barred(facts, ways, verdict, at_us=base.ingest_us, gates=folds.gates))
+    may = eligible(attempt, base, economics=economics, history=history)
+    if base.fraud_probability_e9 is None or base.rung in ("static", "merchant_default") or not may.ways:
+        return Gathered(base, may)
+    if folds.approvals is not None:
+        base = _with_approvals(attempt, facts, base, may, belief=folds.approvals, history=history, failed=failed)
+    left = None if verdict is None else verdict.attempts_left - 1
+    if folds.recovery is not None:
+        declined = _declined(attempt, facts, base, may, economics=economics, policy=policy, history=history,
+                             table=folds.recovery, left=left)  # fmt: skip
+        base = replace(base, declined=declined)
+    if folds.ledger is not None and folds.draw is not None:
+        base = replace(base, context=_context(facts, base, may, folds=folds, attempt_no=attempt_no, last=left == 0))
+    return Gathered(base, may)
+
+
+def asked(facts: Facts, *, at_us: int) -> Asked:
+    """The limit engine's question about one attempt."""
+    cards = (facts.card, facts.par) if facts.par else (facts.card,)
+    return Asked(
+        cards,
+        facts.merchant_id,
+        facts.amount_minor,
+        facts.currency,
+        facts.initiator,
+        facts.network,
+        at_us,
+        attempt_id=facts.attempt_id,
+        channel=facts.channel,
+    )
+
+
+def _multipliers(attempt: Attempt, facts: Facts, base: Given, *, economics: Economics, prices: Pricing) -> Multipliers:
+    acquirers = (acquirer_of(way.route, attempt, economics) for way in eligible_ways(attempt, economics))
+    return prices.at(
+        epoch_of(base.ingest_us), acquirers=acquirers, merchant_id=facts.merchant_id, network=facts.network
+    )
+
+
+def _barred(
+    facts: Facts, ways: Sequence[Way], verdict: Verdict | None, *, at_us: int, gates: Gatekeeper | None
+) -> tuple[Barred, ...]:
+    if verdict is not None and not verdict.allowed:
+        return tuple([Barred(*way, f"limit:{verdict.rule}") for way in ways])
+    return () if gates is None else gates.barred(facts, ways, at_us=at_us)
+
+
+def _with_approvals(
+    attempt: Attempt,
+    facts: Facts,
+    base: Given,
+    may: Eligible,
+    *,
+    belief: ApprovalBelief,
+    history: History,
+    failed: Callable[[str, Exception], None],
+) -> Given:
+    try:
+        found = belief.approvals(attempt, facts, may.ways, history=history, at_us=base.ingest_us)
+    except Exception as error:  # noqa: BLE001 - the declared fallback: without the model the stated priors answer
+        failed("approvals", error)
+        return replace(base, degraded=(*base.degraded, "approvals"))
+    return replace(base, approvals=found)
+
+
+def _declined(
+    attempt: Attempt,
+    facts: Facts,
+    base: Given,
+    may: Eligible,
+    *,
+    economics: Economics,
+    policy: Policy,
+    history: History,
+    table: RecoveryTable,
+    left: int | None,
+) -> tuple[Worth, ...]:
+    assert base.fraud_probability_e9 is not None, "asked for only where there is one"
+    money = price(attempt, base, policy.perspective, economics=economics, history=history, challengeable=False)
+    return worths_of_decline(
+        table,
+        may.ways,
+        money,
+        economics=economics,
+        amount_minor=base.amount_minor,
+        initiator=facts.initiator,
+        fraud_e9=_after_decline_e9(base, policy),
+        fraud_approval_ppm=policy.priors.fraud_approval_ppm,
+        issuer_id=facts.issuer_id,
+        **({} if left is None else {"attempts_left": max(0, left)}),
+        tries=sum(tried.answer == "declined" for tried in history.tried),
+    )
+
+
+def _after_decline_e9(base: Given, policy: Policy) -> int:
+    """p_D of a usual decline: 12 % of good payers have one."""
+    fraud_e9 = base.fraud_probability_e9 or 0
+    return given_e9(fraud_e9, good_e9=120_000_000, fraud_e9=10**9 - 880 * policy.priors.fraud_approval_ppm)
+
+
+def _context(facts: Facts, base: Given, may: Eligible, *, folds: Folds, attempt_no: int, last: bool) -> Context:
+    """What exploration may look at."""
+    assert folds.ledger is not None, "asked for only where there is one"
+    folds.ledger.advance(base.ingest_us)
+    unit = f"card/{facts.card}" if facts.card else f"device/{facts.device}" if facts.device else ""
+    gates, at_us = folds.gates, base.ingest_us
+    return Context(
+        payment_id=facts.payment_id,
+        attempt_no=attempt_no,
+        unit=unit,
+        day=day_of(at_us),
+        amount_minor=base.amount_minor,
+        last_attempt=last,
+        barred=gates is not None and gates.attacked(facts, at_us=at_us),
+        unhealthy=0 if gates is None else gates.unhealthy(facts, may.ways, at_us=at_us),
+        released_today=folds.ledger.released_today(facts),
+        allowances=folds.ledger.allowances,
+    )
