@@ -1,0 +1,174 @@
+"""The online layer as one fold: what was expected of an attempt, what was answered, and who learns from it.
+
+The order matters and stands here once: first an answer may mark its cell as attacked, then the breaker judges it, then,
+unless it belongs to a known outage, health learns from it.
+"""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from greenlane.payments.facts import Facts
+from greenlane.policy.attacked import Attacked
+from greenlane.policy.breaker import Breaker
+from greenlane.policy.health import Health
+from greenlane.policy.heard import Heard, issuer_of, kind_of
+from greenlane.policy.parameters import EPOCH_US
+from greenlane.ports.journal import SOURCE_BIT, Entry
+
+ATTEMPTS: Final = SOURCE_BIT["attempts"]
+ANSWERS: Final = SOURCE_BIT["approvals"] | SOURCE_BIT["declines"]
+WAITING_MAX: Final = 32_768
+"""Attempts of which the expectation is remembered until they are answered, the latest."""
+ONE_E9: Final = 1_000_000_000
+
+
+class Expected(NamedTuple):
+    """What a decision expected of the attempt it granted. Probabilities are integers 1e-9."""
+
+    attempt_id: str
+    route: str
+    approval_e9: int
+    """Of a good payer, over the chosen way, in the chosen mode."""
+    fraud_given_approval_e9: int = 0
+    fraud_given_decline_e9: int = 0
+    acquirers: tuple[tuple[str, str], ...] = ()
+    """(route, acquirer) of what was offered, as far as told."""
+    adapted: bool = True
+    """Were the offsets of health in it?"""
+
+
+class Waiting(Struct, frozen=True, array_like=True, gc=False):
+    """An expectation until its answer comes; then `answered` says which kinds came already."""
+
+    route: str
+    approval_e9: int
+    offset_millilogit: int
+    fraud_given_approval_e9: int
+    fraud_given_decline_e9: int
+    answered: str = ""
+
+
+NOTHING: Final = Waiting("", 0, 0, 0, 0)
+Reader = Callable[[Entry], Expected | None]
+
+
+class Online:
+    """A fold. `expected` reads a decision entry; None where nothing was granted or nothing was believed.
+
+    >>> online = Online(lambda entry: None)
+    >>> for n in range(1, 5):
+    ...     facts = Facts(payment_id="p", payment_us=0, amount_minor=99, currency="EUR", amount_reporting_minor=99,
+    ...                   issuer_id="iss", route_id="acq_a", network="visa", code="91", decline_class="soft", card=n)
+    ...     online.apply(Entry(n, 1, n, "authorization", "acquirer", str(n), n, ANSWERS, 1, b"", facts, b""))
+    >>> online.breaker.gates("iss", ["acq_a"], 4)[0].state
+    'open'
+    """
+
+    def __init__(self, expected: Reader):
+        self._expected = expected
+        self.attacked, self.breaker, self.health = Attacked(), Breaker(), Health()
+        self._waiting: dict[str, Waiting] = {}
+        self._epoch_us = 0
+        self._changes = 0
+        self.turns = 0
+        """How many epochs ended early."""
+
+    def advance(self, at_us: int) -> None:
+        """Begin the policy epoch that `at_us` lies in: before anything is read at that time. Asked again, nothing."""
+        begins_us = at_us // EPOCH_US * EPOCH_US
+        if begins_us > self._epoch_us:
+            self._epoch_us = begins_us
+            self.health.turn(begins_us)
+
+    def apply(self, entry: Entry) -> None:
+        self.advance(entry.ingest_us)
+        if entry.kind == "control":
+            self.breaker.control(entry)
+        elif entry.facts is not None and entry.sign > 0:
+            if entry.kind == "decision":
+                self._decided(entry, entry.facts)
+            elif entry.kind in ("authorization", "not_sent") or (entry.kind == "link" and entry.emits & ANSWERS):
+                self._answered(entry, entry.facts)
+        if self.breaker.changes != self._changes:
+            self._changes = self.breaker.changes
+            self.turns += 1
+            self.health.turn(entry.ingest_us)
+
+    def decided(self, expected: Expected, *, issuer: str, bin8: str) -> None:
+        """An attempt was granted: remember what was expected until its answer comes."""
+        for route, acquirer in expected.acquirers:
+            self.health.acquires(route, acquirer)
+        offset = self.health.offsets(issuer, bin8, (expected.route,))[0] if expected.adapted else 0
+        self._remember(expected.attempt_id, Waiting(
+            expected.route, expected.approval_e9, offset, expected.fraud_given_approval_e9,
+            expected.fraud_given_decline_e9,
+        ))  # fmt: skip
+
+    def hear(self, facts: Facts, at_us: int) -> None:
+        """An attempt was answered, as its facts tell: route, code and decline class are the answer's."""
+        kind = kind_of(facts.decline_class, facts.network, facts.code)
+        waiting = self._waiting.get(facts.attempt_id, NOTHING)
+        if kind in waiting.answered:
+            return
+        if kind != "technical":
+            self.attacked.answer(facts, at_us, declined=kind != "approved")
+        if not facts.route_id:
+            return
+        known = waiting if waiting.route == facts.route_id else NOTHING
+        fraud_e9 = known.fraud_given_approval_e9 if kind == "approved" else known.fraud_given_decline_e9
+        heard = Heard(
+            at_us=at_us,
+            kind=kind,
+            issuer=issuer_of(facts),
+            bin8=facts.bin8,
+            route=facts.route_id,
+            initiator=facts.initiator,
+            card=facts.card,
+            approval_e9=known.approval_e9,
+            offset_millilogit=known.offset_millilogit,
+            genuine_ppm=self.attacked.weight_ppm(facts, at_us) * (ONE_E9 - fraud_e9) // ONE_E9,
+        )
+        self.breaker.hear(heard)
+        if heard.genuine_ppm and not self.breaker.explains(heard):
+            self.health.hear(heard)
+        if facts.attempt_id:
+            self._remember(
+                facts.attempt_id, msgspec.structs.replace(waiting, answered=f"{waiting.answered} {kind}".strip())
+            )
+
+    def dump(self) -> bytes:
+        return msgspec.msgpack.encode((
+            self.attacked.dump(), self.breaker.dump(), self.health.dump(), list(self._waiting.items()),
+            self._epoch_us, self._changes, self.turns,
+        ))  # fmt: skip
+
+    @classmethod
+    def load(cls, dumped: bytes, expected: Reader) -> "Online":
+        kinds = tuple[bytes, bytes, bytes, list[tuple[str, Waiting]], int, int, int]
+        attacked, breaker, health, waiting, epoch_us, changes, turns = msgspec.msgpack.decode(dumped, type=kinds)
+        found = cls(expected)
+        found.attacked, found.breaker = Attacked.load(attacked), Breaker.load(breaker)
+        found.health, found._waiting = Health.load(health), dict(waiting)
+        found._epoch_us, found._changes, found.turns = epoch_us, changes, turns
+        return found
+
+    def _decided(self, entry: Entry, facts: Facts) -> None:
+        if entry.emits & ATTEMPTS and facts.intervention == "block":
+            self.attacked.answer(facts, entry.ingest_us, declined=True)
+        expected = self._expected(entry)
+        if expected is not None:
+            self.decided(expected, issuer=issuer_of(facts), bin8=facts.bin8)
+
+    def _answered(self, entry: Entry, facts: Facts) -> None:
+        if entry.kind == "not_sent":
+            facts = msgspec.structs.replace(facts, decline_class="unknown")
+        self.hear(facts, entry.ingest_us)
+
+    def _remember(self, attempt_id: str, waiting: Waiting) -> None:
+        self._waiting.pop(attempt_id, None)
+        if len(self._waiting) >= WAITING_MAX:
+            del self._waiting[next(iter(self._waiting))]
+        self._waiting[attempt_id] = waiting
