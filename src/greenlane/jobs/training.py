@@ -65,11 +65,11 @@ class Trained:
 
     @property
     def summary(self) -> str:
-        found = self.evaluation
+        found, known = self.evaluation, format_day(day_of(int(self.manifest["label_cut_us"])))
         verdict = "calibration undecided" if found.verdict == "undecided" else found.verdict
         return (
             f"average precision {found.average_precision.value:.3f} on {found.rows} held-out payments with "
-            f"{found.events} reported frauds, {verdict}"
+            f"{found.events} frauds reported by {known}, learned from reports known before that time; {verdict}"
         )
 
 
@@ -130,17 +130,22 @@ def maturity_of(found: TrainingSet, cut_us: int) -> Maturity | None:
     return learn_maturity(found.reported_us[reported] - at_us, cut_us - at_us)
 
 
-def split(examples: Examples, plan: Plan) -> tuple[Examples, Examples]:
-    """(learned from, judged on): the last part of the time is held out, a gap before it."""
+def split(found: TrainingSet, examples: Examples, plan: Plan) -> tuple[Examples, Examples]:
+    """(learned from, judged on): the last part of the time is held out, a gap before it.
+
+    Learned from is only what was known when the held-out time began: later reports, and how late they come, are not.
+    Judged on are the labels known at the set's own cut.
+    """
     at_us = examples.at_us
     start_us = int(at_us[0] + (at_us[-1] - at_us[0]) * (1 - HELD_OUT_SHARE))
-    earlier, later = at_us < start_us - plan.gap_us, at_us >= start_us
-    for name, part in (("before", earlier), ("in", later)):
-        if not examples.y[part].sum():
+    known = matured(found.known_at(start_us - 1), plan)
+    earlier, later = known.take(known.at_us < start_us - plan.gap_us), examples.take(at_us >= start_us)
+    for name, part in (("known before", earlier), ("in", later)):
+        if not part.y.sum():
             raise TrainingError(
                 f"no reported fraud {name} the held-out time", hint="take a longer window, or a shorter --gap-days"
             )
-    return examples.take(earlier), examples.take(later)
+    return earlier, later
 
 
 def train_fraud(
@@ -156,7 +161,7 @@ def train_fraud(
     steps = last + max(plan.trials, 1)
     found = training_set(reader, plan, progress=lambda done, _: progress(done, steps))
     examples = matured(found, plan)
-    earlier, later = split(examples, plan)
+    earlier, later = split(found, examples, plan)
     judged = fit(
         estimator,
         earlier,

@@ -6,7 +6,7 @@ place. Labels are as known at a stated cut. The same journal, features and cut g
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import islice
 from typing import Any, Final
 
@@ -58,6 +58,18 @@ class TrainingSet:
     @property
     def labelled(self) -> NDArray[np.bool_]:
         return np.isin(self.state, (GOOD, REPORTED))
+
+    def known_at(self, cut_us: int) -> "TrainingSet":
+        """The rows decided until then, with the reports that had come by then; later ones had not been heard of.
+
+        What stopped an attempt is taken as heard at once, and a report that was withdrawn as never made.
+        """
+        rows = self.at_us <= cut_us
+        unheard = (self.state == REPORTED) & (self.reported_us > cut_us)
+        columns = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name not in ("names", "manifest")}
+        columns["state"] = np.where(unheard, GOOD, self.state)[rows].astype(np.int8)
+        columns["reported_us"] = np.where(unheard, 0, self.reported_us)[rows]
+        return TrainingSet(self.names, **columns, manifest=self.manifest | {"label_cut_us": cut_us})
 
     def examples(self, rows: NDArray[Any] | None = None, *, columns: Sequence[str] | None = None) -> Examples:
         """The labelled rows among `rows` (a mask or an index in time order), with all features or the named ones."""

@@ -79,6 +79,20 @@ def test_each_attempt_is_one_row_with_what_was_known_before_it():
     assert found.at_us.tolist() == [2 * HOUR_US, 3 * HOUR_US, 4 * HOUR_US]
 
 
+def test_what_was_known_earlier_is_what_a_set_of_an_earlier_cut_says():
+    shop = Shop()
+    for name, hour in (("a", 10), ("b", 11), ("c", 12), ("d", 60)):
+        shop.pay(name, at_hour=hour, approved=name != "c")
+    for name, hour in (("a", 50), ("b", 70), ("d", 80)):
+        shop.say("fraud_report", name, at_hour=hour)
+    found = shop.rows()
+    for hour in (49, 50, 69, 70, 90):
+        known, expected = found.known_at(hour * HOUR_US), shop.rows(cut_hour=hour)
+        assert (states(known), known.reported_us.tolist()) == (states(expected), expected.reported_us.tolist())
+        assert np.array_equal(known.X, expected.X, equal_nan=True)
+        assert known.manifest["label_cut_us"] == expected.manifest["label_cut_us"]
+
+
 def test_labels_are_those_known_at_the_cut():
     shop = Shop()
     shop.pay("a", at_hour=10)
