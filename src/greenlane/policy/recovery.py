@@ -62,7 +62,7 @@ def _pct(*shares: int) -> tuple[int, int, int, int]:
 PRIORS: Final[Mapping[Group, Prior]] = {
     "insufficient_funds": Prior(_pct(18, 13, 10, 8), _pct(18, 13, 10, 8), _pct(6, 40, 100, 110), 30, 48, 1),
     "do_not_honor": Prior(_pct(12, 7, 5, 4), _pct(12, 7, 5, 4), _pct(100, 70, 100, 100), 24, 18, 2),
-    "technical": Prior(_pct(60, 45, 30, 20), _pct(60, 45, 30, 20), _pct(75, 100, 110, 110), 3, 3, 1),
+    "technical": Prior(_pct(60, 45, 30, 20), _pct(60, 45, 30, 20), _pct(75, 100, 100, 100), 3, 3, 1),
     "limit": Prior(_pct(15, 10, 7, 5), _pct(15, 10, 7, 5), _pct(10, 40, 100, 100), 6, 5, 2),
     "suspected_fraud": Prior(_pct(10, 4, 2, 2), _pct(5, 3, 2, 2), _pct(100, 100, 100, 100), 9, 5, 10),
     "sca": Prior(_pct(70, 30, 10, 10), _pct(5, 5, 5, 5), _pct(100, 100, 100, 100), 6, 1, 1),

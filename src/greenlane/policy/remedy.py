@@ -91,7 +91,7 @@ def remedy_of(network: str, code: str, mac: str = "", *, authenticable: bool = T
         group=group_of(decline.category),
         category=decline.category,
         wait_us=_wait_us(decline, advice) if kind in ("wait", "other_route") else 0,
-        cascade=decline.cascade in ("yes", "maybe") and advised in (None, "wait"),
+        cascade=decline.cascade in ("yes", "maybe") and advised is None,
         domestic=decline.category == "restricted_card",
         needs=decline.needs or ("account_updater" if kind == "update" else ""),
         fraud_signal=decline.fraud_signal,
@@ -140,7 +140,8 @@ def _of_sepa(code: str) -> Remedy:
     if row is None:
         return Remedy("never", "final", "unknown")
     once = row.code == "MS03"  # often hides want of funds
-    return _of_debit("yes" if once else row.retryable, row.category, row.retry_rule, signal=row.fraud_signal)
+    retryable = "yes" if once else row.retryable
+    return _of_debit(retryable, row.category, "" if retryable == "yes" else row.retry_rule, signal=row.fraud_signal)
 
 
 def _of_debit(retryable: str, category: str, condition: str, *, signal: int) -> Remedy:
