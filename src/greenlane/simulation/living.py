@@ -20,6 +20,7 @@ Send in time order, retries among arrivals (a heap of due times does): memory is
 
 import heapq
 import math
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -106,6 +107,7 @@ class Living:
         self._stopped = np.full(len(parameters.merchants), 0.5)
         self._courses: dict[str, Course] = {}
         self._place = {route.id: place for place, route in enumerate(parameters.routes)}
+        self._codes_upto = [np.cumsum(shares, axis=1).tolist() for shares in world.oracle.decline_shares]
         self._typical_fraud = _typical_shift(world)
         self._u = np.empty(len(DRAWS))
 
@@ -323,9 +325,8 @@ class Living:
         case, oracle = arrival.truth.case, self.world.oracle
         if case.expired and not case.renewed:
             return "54"
-        upto = np.cumsum(oracle.decline_shares[case.who][case.issuer])
-        code: str = oracle.codes[case.who][min(int(np.searchsorted(upto, draw * upto[-1])), len(upto) - 1)]
-        return code
+        upto = self._codes_upto[case.who][case.issuer]
+        return oracle.codes[case.who][min(bisect_right(upto, draw * upto[-1]), len(upto) - 1)]
 
     def _remember(self, arrival: Arrival, sent: Sent, answer: Answer, course: Course) -> None:
         truth, memory = arrival.truth, self.world.parameters.memory

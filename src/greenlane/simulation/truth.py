@@ -118,7 +118,7 @@ class Oracle:
     def __init__(self, world: Parameters, banks: Banks):
         self._world, self._banks = world, banks
         mixes = [getattr(world.declines, who) for who in WHO]
-        self.codes = [tuple(mix) for mix in mixes]
+        self.codes: list[tuple[str, ...]] = [tuple(mix) for mix in mixes]
         """By kind of payer, in the order of `decline_shares`."""
         self.decline_shares = banks.decline_shares(mixes)
         """By kind of payer: float64 [issuers, codes]."""

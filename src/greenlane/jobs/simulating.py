@@ -1,0 +1,177 @@
+"""A world's history into a data directory, and a world's figures beside what they should be.
+
+The logging policy knows nothing: every lawful action over every way has a fixed chance, so that what it leaves behind
+identifies approval over each route, credential, authentication and retry.
+"""
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Final, NamedTuple, TypeVar
+
+import msgspec
+import numpy as np
+
+from greenlane.decisions.control import ControlRecord
+from greenlane.features.catalogue import CATALOGUE
+from greenlane.payments.codes import decline_of
+from greenlane.payments.outcome import Outcome
+from greenlane.payments.times import DAY_US, HOUR_US, MINUTE_US
+from greenlane.policy.exemptions import exemption_over
+from greenlane.policy.mandate import sca_required
+from greenlane.settings import Settings, make_directory, write_settings
+from greenlane.simulation.answers import Answer, Sending, Sent
+from greenlane.simulation.consequences import bringing
+from greenlane.simulation.living import START_US, Living
+from greenlane.simulation.randomness import uniforms, word
+from greenlane.simulation.world import Arrival, World
+from greenlane.wiring import Importer
+
+Progress = Callable[[int, int], None]
+
+TRIES_MAX: Final = 4
+"""House limit of a day; the rules of the networks allow more."""
+WAITS_US: Final = (10 * MINUTE_US, HOUR_US, DAY_US, 3 * DAY_US, 7 * DAY_US)
+PROGRESS_EACH: Final = 500
+GIVES_UP: Final = 0.3
+CHOICES: Final = np.concatenate([word(f"logging {what}") for what in ("route", "how", "token", "tries", "waits")])
+T = TypeVar("T")
+
+
+class Simulated(NamedTuple):
+    payments: int
+    attempts: int
+    outcomes: int
+    until_us: int
+    """The last payment's time: what becomes known later is not in the journal."""
+
+
+class Logging:
+    """Randomises everything that the law leaves open; draws are of the payment and the attempt."""
+
+    def __init__(self, world: World):
+        self._world, self._u = world, np.empty(len(CHOICES))
+
+    def first(self, arrival: Arrival) -> Sent:
+        return self._sent(arrival, arrival.at_us, 1, self._interventions(arrival))
+
+    def again(self, arrival: Arrival, sent: Sent, answer: Answer) -> Sent | None:
+        """A soft decline is answered by a challenge at once; what may be tried again mostly is, some time later."""
+        number = sent.attempt_no + 1
+        meaning = decline_of(_network(arrival), answer.code).decline_class if answer.code else "unknown"
+        if answer.result == "declined" and meaning == "sca" and sent.attempt_no < TRIES_MAX:
+            return self._sent(arrival, answer.at_us + MINUTE_US, number, ("challenge",))
+        may = answer.result == "not_sent" or (answer.result == "declined" and meaning in ("soft", "config"))
+        *_, tries, waits = self._draws(arrival, number)
+        if not may or sent.attempt_no >= TRIES_MAX or tries < GIVES_UP:
+            return None
+        present = arrival.attempt.payment.initiator == "cit"
+        wait_us = _nth(WAITS_US[:2] if present else WAITS_US[1:], waits)
+        return self._sent(arrival, answer.at_us + wait_us, number, self._interventions(arrival))
+
+    def _interventions(self, arrival: Arrival) -> tuple[Sending, ...]:
+        attempt = arrival.attempt
+        if attempt.payment.initiator == "mit":
+            return ("allow",)
+        economics = self._world.economics[attempt.payment.merchant_id]
+        if economics.sca_mandated and sca_required(attempt, economics.country):
+            return ("challenge", "exempt")
+        return ("allow", "allow", "challenge")
+
+    def _sent(self, arrival: Arrival, at_us: int, number: int, interventions: Sequence[Sending]) -> Sent:
+        attempt = arrival.attempt
+        economics = self._world.economics[attempt.payment.merchant_id]
+        which, intervenes, tokens, _, _ = self._draws(arrival, number)
+        route, intervention, exemption = _nth(attempt.eligible_routes, which), _nth(interventions, intervenes), ""
+        if intervention == "exempt":
+            terms = economics.route_terms[route.id]
+            exemption = exemption_over(terms, attempt, economics, amount_minor=attempt.payment.amount)
+            intervention = "exempt" if exemption else "challenge"
+        card = attempt.payment.payment_method.card
+        has_token = card is not None and card.token is not None and card.token.state == "active"
+        token = has_token and "network_token" in route.credentials and tokens < 0.5
+        return Sent(route.id, "network_token" if token else "pan", intervention, exemption, at_us, number)
+
+    def _draws(self, arrival: Arrival, number: int) -> list[float]:
+        uniforms(np.uint64(arrival.truth.case.luck), number, 0, CHOICES, self._u)
+        drawn: list[float] = self._u.tolist()
+        return drawn
+
+
+def _nth(choices: Sequence[T], draw: float) -> T:
+    return choices[int(draw * len(choices))]
+
+
+def simulate(world: World, seed: int, payments: int, directory: Path, progress: Progress) -> Simulated:
+    """Writes the history of `payments` payments into `directory`: payments whole, each attempt's answer, labels when
+    they became known. What is known only after the last payment stays out.
+
+    Raises what `Importer` raises where the directory is in use or of another kind.
+    """
+    make_directory(directory)
+    write_settings(directory, Settings(tenant=world.parameters.name, clock="simulated"))
+    journal, known, attempts, told, at_us = Importer(directory), _Known(), 0, 0, START_US
+    try:
+        _configure(journal, world)
+        for number, (at_us, arrival, answer) in enumerate(run(world, seed, payments)):
+            for known_us, outcome in known.until(at_us):
+                journal.take(outcome, known_us)
+                told += 1
+            first = arrival.at_us == at_us
+            known.add(bringing(arrival, answer.outcomes) if first else answer.outcomes)
+            attempts += 1
+            if number % PROGRESS_EACH == 0:
+                progress(number, payments)
+    finally:
+        journal.close()
+    return Simulated(payments, attempts, told, at_us)
+
+
+def run(world: World, seed: int, payments: int) -> Iterator[tuple[int, Arrival, Answer]]:
+    """Every attempt of the logging policy in time order: (when it was made, of whom, what came of it)."""
+    living, logging = Living(world, seed), Logging(world)
+    due: list[tuple[int, int, Arrival, Sent]] = []
+    order = count()
+
+    def made(arrival: Arrival, sent: Sent) -> tuple[int, Arrival, Answer]:
+        answer = living.send(arrival, sent)
+        again = logging.again(arrival, sent, answer)
+        if again is not None and living.stays(arrival, again.at_us):
+            heapq.heappush(due, (again.at_us, next(order), arrival, again))
+        return sent.at_us, arrival, answer
+
+    for arrival in living.arrivals(payments):
+        while due and due[0][0] <= arrival.at_us:
+            _, _, earlier, sent = heapq.heappop(due)
+            yield made(earlier, sent)
+        yield made(arrival, logging.first(arrival))
+
+
+class _Known:
+    """Outcomes that have happened and are not known yet, by the time they will be."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, Outcome]] = []
+        self._order = count()
+
+    def add(self, happened: Sequence[tuple[int, Outcome]]) -> None:
+        for at_us, outcome in happened:
+            heapq.heappush(self._heap, (at_us, next(self._order), outcome))
+
+    def until(self, now_us: int) -> Iterator[tuple[int, Outcome]]:
+        while self._heap and self._heap[0][0] <= now_us:
+            at_us, _, outcome = heapq.heappop(self._heap)
+            yield at_us, outcome
+
+
+def _configure(journal: Importer, world: World) -> None:
+    journal.declare(CATALOGUE, at_us=START_US)
+    for name, economics in world.economics.items():
+        change = ControlRecord("merchant", name, "simulate", "the world's file", None, msgspec.to_builtins(economics))
+        journal.control(change, source="simulate", event_id=f"merchant/{name}", ingest_us=START_US)
+
+
+def _network(arrival: Arrival) -> str:
+    card = arrival.attempt.payment.payment_method.card
+    return card.network if card else ""
