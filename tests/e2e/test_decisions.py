@@ -215,3 +215,17 @@ def test_health_readiness_and_metrics(server: Server) -> None:
 def test_the_document_describes_itself(server: Server) -> None:
     assert b"<title>Greenlane API</title>" in server.ask("GET", "/docs", key="").raw
     assert server.ask("GET", "/openapi.json", key="").json["openapi"].startswith("3.1")
+
+
+def test_an_id_with_a_slash_is_fetched_as_it_is_quoted(server: Server) -> None:
+    body = attempt_body(1_790, id="shop/order:17", merchant_id="shop/1")
+    decided = server.decide(body, idempotency_key="slash/1").json
+    assert server.ask("GET", "/v1/payments/shop%2Forder:17", key="read").json["id"] == "shop/order:17"
+    assert server.ask("GET", "/v1/payments/shop/order:17", key="read").status == 404
+    assert server.ask("GET", "/v1/merchants/shop%2f1", key="read").json["id"] == "shop/1"
+    assert server.ask("GET", f"/v1/decisions/{decided['id'].replace('_', '%5F')}", key="read").json == decided
+
+
+def test_the_bare_address_says_where_to_look(server: Server) -> None:
+    told = server.ask("GET", "/", key="").json
+    assert [server.ask("GET", told[name], key="").status for name in ("openapi", "docs", "health")] == [200] * 3

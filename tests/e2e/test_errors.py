@@ -210,7 +210,7 @@ def test_an_unfit_idempotency_key_is_422(server: Server) -> None:
     refused(answer, 422, "invalid_idempotency_key", "Idempotency-Key")
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/decision", "/v1/decisions/", "/v1/payments/a/b", "/..", "/v1/%00"])
+@pytest.mark.parametrize("path", ["//", "/v1", "/v1/decision", "/v1/decisions/", "/v1/payments/a/b", "/..", "/v1/%00"])
 def test_an_unknown_path_is_404(server: Server, path: str) -> None:
     refused(server.ask("GET", path), 404, "not_found", hint="/docs")
 

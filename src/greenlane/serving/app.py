@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Struct
 
+from greenlane import __version__
 from greenlane.decide import SOURCE, decide
 from greenlane.decisions.answer import Decision, DecisionList
 from greenlane.decisions.control import ControlRecord, control_of
@@ -129,6 +130,15 @@ class FeatureList(Struct, frozen=True):
     derived: dict[str, str]
 
 
+class Welcome(Struct, frozen=True):
+    """Where to look, for whoever comes to the door without a path."""
+
+    greenlane: str = __version__
+    openapi: str = "/openapi.json"
+    docs: str = "/docs"
+    health: str = "/healthz"
+
+
 class Health(Struct, frozen=True):
     status: str
 
@@ -228,7 +238,7 @@ class Doors:
 
     def get_decision(self, request: Request) -> Reply:
         self.allow(request, "read")
-        decision_id = request.path.rsplit("/", 1)[1]
+        decision_id = request.segments[3]
         entries = self.system.journal.entries("decision", decision_id)
         if not entries or entries[0].kind != SOURCE:
             raise NotFound(f"there is no decision {decision_id}", param="id", hint="ids look like dec_1_42")
@@ -296,7 +306,7 @@ class Doors:
 
     def get_payment(self, request: Request) -> Reply:
         self.allow(request, "read")
-        payment_id = request.path.rsplit("/", 1)[1]
+        payment_id = request.segments[3]
         entries = self.system.journal.entries("payment", payment_id)
         facts = next((e.facts for e in entries if e.facts is not None), None)
         if facts is None:
@@ -345,7 +355,7 @@ class Doors:
 
     def get_merchant(self, request: Request) -> Reply:
         self.allow(request, "read")
-        return json_reply(self.merchant(request.path.rsplit("/", 1)[1]))
+        return json_reply(self.merchant(request.segments[3]))
 
     def merchant(self, merchant_id: str) -> MerchantAnswer:
         book = self.system.book
@@ -353,7 +363,7 @@ class Doors:
 
     def put_merchant(self, request: Request) -> Reply:
         key = self.allow(request, "admin")
-        merchant_id, why = name_in_path(request.path, 3), request.parameters.get("why", "changed over the API")
+        merchant_id, why = name_in_path(request.segments, 3), request.parameters.get("why", "changed over the API")
         refuse_card_data(why.encode())
         read(request.body, OBJECT)
         after = read_economics(request.body)
@@ -408,14 +418,14 @@ class Doors:
         """The slow half of a promotion, on another thread: verify and warm."""
         self.allow(request, "admin")
         read(request.body, MOVE_DECODER, fields=("why", "alias"))
-        self.system.bound(request.path.split("/")[3])
+        self.system.bound(request.segments[3])
 
     def promote_model(self, request: Request) -> Reply:
         """The quick half, on the hot thread: one control entry, one swap."""
         key = self.allow(request, "admin")
         move = read(request.body, MOVE_DECODER, fields=("why", "alias"))
         event_id = idempotency_key(request.header(b"idempotency-key"), secrets.token_hex(8))
-        model_id = request.path.split("/")[3]
+        model_id = request.segments[3]
         entry = self.system.promote(model_id, event_id=event_id, who=key.id, why=move.why, alias=move.alias)
         return json_reply(self.moved(entry), durable_seq=entry.seq)
 
@@ -442,6 +452,9 @@ class Doors:
         return json_reply(FeatureList(features.digest, features.versions, columns, derived))
 
     # ---- health
+
+    def welcome(self, _request: Request) -> Reply:
+        return json_reply(Welcome())
 
     def healthz(self, _request: Request) -> Reply:
         return json_reply(Health("ok"))
@@ -505,6 +518,7 @@ class Doors:
             (op("GET", "/v1/features", "The live feature definitions", "read", FeatureList), self.get_features),
             (op("POST", "/v1/controls", "Write a finding into the journal", "admin", Taken, body=ControlRequest,
                 headers=key, errors=(400, 413, 422)), self.post_control),
+            (op("GET", "/", "Where to look", None, Welcome), self.welcome),
             (op("GET", "/healthz", "Is the process alive", None, Health), self.healthz),
             (op("GET", "/readyz", "Can it decide: model warm, journal writable, replay finished", None, Readiness,
                 errors=(503,)), self.readyz),

@@ -84,13 +84,13 @@ def idempotency_key(header: str, otherwise: str) -> str:
     return header
 
 
-def name_in_path(path: str, place: int) -> str:
+def name_in_path(segments: tuple[str, ...], place: int) -> str:
     """A segment of the path that will be remembered, held to what a body may say.
 
-    >>> name_in_path("/v1/merchants/shop_1", 3)
+    >>> name_in_path(("", "v1", "merchants", "shop_1"), 3)
     'shop_1'
     """
-    name = path.split("/")[place]
+    name = segments[place]
     if not ID.fullmatch(name):
         raise InputError("the id in the path is too long or has spaces", param="id", hint="1 to 128 printable ASCII")
     refuse_card_data(name.encode())

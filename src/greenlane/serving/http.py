@@ -6,9 +6,9 @@ A handler runs on the one hot thread, without an await inside. What must be dura
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 from msgspec import Struct
@@ -31,6 +31,19 @@ class Request(NamedTuple):
     query: str
     headers: dict[bytes, bytes]
     body: bytes
+    raw_path: bytes = b""
+    """As it came, percents and all; empty where the server does not tell."""
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        """The parts of the path, each decoded by itself: an id may hold a slash, as %2F.
+
+        >>> Request("GET", "/v1/payments/a/b", "", {}, b"", b"/v1/payments/a%2Fb").segments
+        ('', 'v1', 'payments', 'a/b')
+        """
+        if b"%" not in self.raw_path:
+            return tuple(self.path.split("/"))
+        return tuple(map(unquote, self.raw_path.decode("latin-1").split("/")))
 
     def header(self, name: bytes) -> str:
         return self.headers.get(name, b"").decode("latin-1")
@@ -157,11 +170,11 @@ class Slow(NamedTuple):
 class Door:
     """An ASGI application over a table of (method, path pattern) -> handler.
 
-    Patterns match by segments; `{name}` matches one segment, which the handler finds in `request.path`.
+    Patterns match by segments; `{name}` matches one segment, which the handler finds in `request.segments`.
 
     >>> door = Door({("GET", "/healthz"): lambda request: Reply(200, b"{}")}, body_max=1000, durable=None)
-    >>> door.find("GET", "/healthz")[0] is not None, door.find("GET", "/nowhere")
-    (True, (None, frozenset()))
+    >>> [door.find(Request("GET", path, "", {}, b""))[0] is None for path in ("/healthz", "/nowhere")]
+    [False, True]
     """
 
     def __init__(
@@ -182,12 +195,13 @@ class Door:
         self.on_refusal = on_refusal
         self.slow_now = 0
 
-    def find(self, method: str, path: str) -> tuple[Handler | Slow | None, frozenset[str]]:
+    def find(self, request: Request) -> tuple[Handler | Slow | None, frozenset[str]]:
         """The handler, or None with the methods that this path does take."""
+        method, path = request.method, request.path
         exact = self.exact.get((method, path))
         if exact is not None:
             return exact, frozenset()
-        segments = path.split("/")
+        segments = request.segments
         allowed = {m for (m, p) in self.exact if p == path}
         for verb, pattern, handler in self.patterned:
             if matches(pattern, segments):
@@ -207,8 +221,9 @@ class Door:
         try:
             body = await read_body(receive, self.body_max)
             query = scope.get("query_string", b"").decode("latin-1")
-            request = Request(scope["method"], scope["path"], query, dict(scope["headers"]), body)
-            handler, allowed = self.find(request.method, request.path)
+            raw_path = scope.get("raw_path", b"")
+            request = Request(scope["method"], scope["path"], query, dict(scope["headers"]), body, raw_path)
+            handler, allowed = self.find(request)
             if handler is None:
                 raise no_such_path(request, allowed)
             if isinstance(handler, Slow):
@@ -264,7 +279,7 @@ class Door:
                 return
 
 
-def matches(pattern: Iterable[str], segments: list[str]) -> bool:
+def matches(pattern: Iterable[str], segments: Sequence[str]) -> bool:
     wanted = list(pattern)
     return len(wanted) == len(segments) and all(
         (w.startswith("{") and bool(s)) or w == s for w, s in zip(wanted, segments, strict=True)
