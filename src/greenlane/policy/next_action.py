@@ -209,18 +209,22 @@ def times(attempt: Attempt, given: Given, *, economics: Economics) -> tuple[int,
     if attempt.payment.initiator == "cit" and attempt.payment.payment_method.type not in DEBITS:
         return (now_us, ready_us) if ready_us > now_us else (now_us,)
     country = _country(attempt)
-    until_us = (history.tried[0].at_us or now_us) + HORIZON_US
+    until_us = _until_us(now_us, history)
     technical = remedy.group == "technical" and attempt.payment.payment_method.type not in DEBITS
     soon = (ready_us, ready_us + HOUR_US, ready_us + 6 * HOUR_US) if technical else ()
     mornings = (morning_after(max(ready_us, now_us + day * DAY_US), country) for day in (0, *LATER_DAYS))
-    found = {now_us, *soon, *mornings, *payday_mornings(ready_us, until_us, country)}
-    return tuple(sorted(us for us in found if us <= until_us))
+    later = {*soon, *mornings, *payday_mornings(ready_us, until_us, country)}
+    return now_us, *sorted(us for us in later if now_us < us <= until_us)
 
 
 def _ready_us(now_us: int, last: Tried | None, remedy: Remedy) -> int:
     """When the wait that the answer asks for is over; it counts from the attempt that was refused."""
     sent_us = last.at_us if last is not None and last.at_us else now_us
     return max(now_us, sent_us + remedy.wait_us)
+
+
+def _until_us(now_us: int, history: History) -> int:
+    return ((history.tried[0].at_us if history.tried else 0) or now_us) + HORIZON_US
 
 
 def outlooks_of(attempt: Attempt, given: Given, limits: Limits, asked: Asked, *, economics: Economics) -> list[Outlook]:
@@ -441,6 +445,8 @@ def _given_up(case: Case) -> Next | None:
         return _ended(case, "needs_the_payer")
     if len(case.sent()) >= TRIES_MAX:
         return _ended(case, "tries_used_up")
+    if case.now_us > _until_us(case.now_us, case.history):
+        return _ended(case, "too_late")
     if case.method in DEBITS and case.declines > (1 if case.last and case.last.code == "MS03" else REPRESENTED_MAX):
         return _ended(case, "presented_often_enough")
     if remedy.kind == "fix_data":
@@ -545,11 +551,11 @@ def _scheduled(case: Case) -> list[Plan]:
         return []
     ways = frozenset(case.fitting)
     changes = (remedy.condition,) if remedy.condition else ()
-    ready_us = _ready_us(case.now_us, case.last, remedy)
+    ready_us, until_us = _ready_us(case.now_us, case.last, remedy), _until_us(case.now_us, case.history)
     return [
         Plan("retry_at", changes, ways, SENDABLE, outlook, outlook.at_us - case.now_us)
         for outlook in case.outlooks
-        if outlook.at_us >= ready_us and outlook.at_us > case.now_us
+        if ready_us <= outlook.at_us <= until_us and outlook.at_us > case.now_us
     ]
 
 
