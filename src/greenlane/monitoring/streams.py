@@ -1,0 +1,350 @@
+"""Many series of events held against their expectation: by how much more, or less, often they happen, and since when.
+
+1. an observation moves the rows of all series it belongs to        kernel `observe`, one call
+2. a row learns its own offset from the expectation, slowly          logit p = logit(expected) + offset
+3. one sum of log-likelihood ratios for each tilt of the log-odds    S = max(0, S + log P(x | p tilted) / P(x | p))
+4. residuals of closed blocks say how much wilder the world is       dispersion, and the tail of the blocks
+5. thresholds follow from the rate of the row, the number of rows, and the false alarms that are allowed a day
+6. after an alarm the same sum with the other sign finds the end
+
+A sum is last at zero where the change most probably began (Hinkley 1971), so counts since then are the size of it.
+While a sum is suspicious its row learns nothing. The thresholds of step 5 are those a block bootstrap would find: what
+decides is the root w of mean exp(w L) = 1 over the blocks' sums L, for a false alarm takes about e^(w h) (Lundberg's
+exponent; Asmussen 2003, XIII.5); drawing paths of blocks estimates the same root with more noise.
+"""
+
+from collections.abc import Sequence
+from math import exp, log
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from greenlane.monitoring.cusum import threshold
+
+Floats = NDArray[np.float64]
+
+DAY_US: Final = 86_400_000_000
+BLOCK_US: Final = 15 * 60_000_000
+"""Residuals this near are not strangers to each other."""
+MEMORY_US: Final = 3 * DAY_US
+"""A row's own offset and dispersion fade with this time constant."""
+SETTLED_US: Final = DAY_US
+"""An alarm that lasts so long is the new normal: the row learns it."""
+PRIOR_INFORMATION: Final = 25.0
+"""An offset starts with a deviation of 0.2 in log-odds."""
+SURE: Final = 64.0
+"""A sum is armed once the offset's error is an eighth of its tilt."""
+TILTS: Final = 4
+ALIKE: Final = 2.0
+"""The sums of a row are so alike that they give the false alarms of so many independent ones (measured)."""
+BLOCKS_KEPT: Final = 512
+PRIOR_BLOCKS: Final = 20.0
+"""A row's dispersion starts as that of all rows, with so many blocks' weight."""
+BLOCKS_MIN: Final = 100
+"""Before so many blocks were seen their tail is taken to be normal."""
+EXPONENT_MAX: Final = 8.0
+INFORMATION_MIN: Final = 40.0
+NEVER: Final = 1e30
+
+# columns of a row: what it has learned, its open block, its alarm, then four groups of TILTS
+OFFSET, INFORMATION, BORN, COUNT, EVENTS, BLOCK_HARM, BLOCK_INFORMATION, EXCESS, SQUARES = range(9)
+ALARM, STARTED, MENDED, MENDED_FROM, NEWS, ENDED, HARM, TRIALS, MONEY = range(9, 18)
+SUM, SINCE, HARM_SINCE, TRIALS_SINCE, MONEY_SINCE, LIMIT = (18 + TILTS * i for i in range(6))
+COLUMNS: Final = 18 + 6 * TILTS
+OPENED, CLOSED = 1, 2
+
+
+@njit(cache=True, error_model="numpy")
+def observe(state, rows, tilts, logit, events, trials, money, at_us):  # type: ignore[no-untyped-def] # a kernel
+    """Fold `events` among `trials` of one expectation into `rows`; how many rows have news."""
+    news = 0
+    for r in rows:
+        row = state[r]
+        p = 1.0 / (1.0 + exp(-(logit + row[OFFSET])))
+        sign = 1.0 if tilts[0] > 0.0 else -1.0
+        harm = sign * (events - trials * p)
+        information = trials * p * (1.0 - p)
+        row[COUNT] += trials
+        row[EVENTS] += events
+        suspicious = row[ALARM] > 0.0
+        for j in range(TILTS):
+            suspicious = suspicious or row[SUM + j] > 0.5 * row[LIMIT + j]
+        if not suspicious:
+            row[INFORMATION] += information
+            row[OFFSET] += sign * harm / (row[INFORMATION] + PRIOR_INFORMATION)
+            row[BLOCK_HARM] += harm
+            row[BLOCK_INFORMATION] += information
+        crossed = -1
+        for j in range(TILTS):
+            if row[LIMIT + j] >= NEVER:
+                row[SUM + j] = 0.0
+                continue
+            ratio = tilts[j] * events - trials * log(1.0 - p + p * exp(tilts[j]))
+            if row[ALARM] > 0.0:
+                if int(row[ALARM]) == j + 1:
+                    row[MENDED] = max(0.0, row[MENDED] - ratio)
+                continue
+            if row[SUM + j] == 0.0:
+                row[SINCE + j] = at_us
+                row[HARM_SINCE + j] = row[TRIALS_SINCE + j] = row[MONEY_SINCE + j] = 0.0
+            row[SUM + j] = max(0.0, row[SUM + j] + ratio)
+            row[HARM_SINCE + j] += harm
+            row[TRIALS_SINCE + j] += trials
+            row[MONEY_SINCE + j] += harm * money
+            if row[SUM + j] >= row[LIMIT + j]:
+                crossed = j
+        if row[ALARM] > 0.0:
+            row[HARM] += harm
+            row[TRIALS] += trials
+            row[MONEY] += harm * money
+            if row[MENDED] == 0.0:
+                row[MENDED_FROM] = at_us
+            elif row[MENDED] >= 0.5 * row[LIMIT + int(row[ALARM]) - 1]:
+                row[ENDED], row[NEWS], row[ALARM] = row[MENDED_FROM], CLOSED, 0.0
+                for j in range(TILTS):
+                    row[SUM + j] = 0.0
+                news += 1
+        elif crossed >= 0:
+            row[ALARM], row[NEWS], row[MENDED], row[MENDED_FROM] = crossed + 1, OPENED, 0.0, at_us
+            row[STARTED], row[HARM] = row[SINCE + crossed], row[HARM_SINCE + crossed]
+            row[TRIALS], row[MONEY] = row[TRIALS_SINCE + crossed], row[MONEY_SINCE + crossed]
+            news += 1
+    return news
+
+
+class Budget(NamedTuple):
+    """False alarms a day that all series of these levels may give together."""
+
+    levels: tuple[str, ...]
+    per_day: float
+
+
+class Change(NamedTuple):
+    """A series that moved, or moved back."""
+
+    level: str
+    name: tuple[str, ...]
+    started_us: int
+    ended_us: int
+    """0 while it lasts."""
+    harm: float
+    """Events too many, or too few, since it started."""
+    trials: float
+    money_minor: float
+    expected: float
+    """The usual rate of the series, before."""
+
+
+class Streams:
+    """Series of one kind of event. `tilts` are the changes of its log-odds that are looked for, all of one sign.
+
+    >>> streams = Streams((-0.26, -0.41, -0.75, -2.0), [Budget(("route",), 1.0)], base=0.9)
+    >>> for second in range(20_000):
+    ...     found = streams.hear([("route", ("acq_a",))], 0.0, happened=second % 10 > 0, at_us=second * 1_000_000)
+    ...     streams.turn(second * 1_000_000)
+    >>> for second in range(20_000, 20_030):
+    ...     found += streams.hear([("route", ("acq_a",))], 0.0, happened=False, at_us=second * 1_000_000)
+    >>> found[0].level, found[0].name, found[0].started_us // 1_000_000 in range(19_990, 20_001)
+    ('route', ('acq_a',), True)
+    """
+
+    def __init__(self, tilts: Sequence[float], budgets: Sequence[Budget], *, base: float, rows_max: int = 8_192):
+        assert len(tilts) == TILTS, "as many tilts as a row has room for"
+        self.tilts, self.budgets, self.base, self.rows_max = np.array(tilts, np.float64), tuple(budgets), base, rows_max
+        self.state: Floats = np.zeros((64, COLUMNS))
+        self._rows: dict[tuple[str, tuple[str, ...]], int] = {}
+        self._names: list[tuple[str, tuple[str, ...]]] = []
+        self._known: dict[tuple[Any, ...], NDArray[np.int64]] = {}
+        self._blocks = {level: np.zeros(BLOCKS_KEPT) for budget in budgets for level in budget.levels}
+        self._seen = dict.fromkeys(self._blocks, 0)
+        self._turned_us = self._block_us = 0
+
+    def hear(
+        self,
+        series: Sequence[tuple[str, tuple[str, ...]]],
+        logit: float,
+        *,
+        happened: float,
+        at_us: int,
+        trials: float = 1.0,
+        money_minor: float = 0.0,
+    ) -> list[Change]:
+        """One observation of all these series, the widest first: a new one starts with its offset.
+
+        `logit` 0 stands for no expectation: the base rate is taken.
+        """
+        rows = self._known.get(tuple(series))
+        if rows is None:
+            rows = self._place(series, at_us)
+        if not logit:
+            logit = log(self.base / (1.0 - self.base))
+        if observe(self.state, rows, self.tilts, logit, float(happened), trials, money_minor, at_us):
+            return [self._change(row) for row in rows.tolist() if self.state[row, NEWS]]
+        return []
+
+    def turn(self, at_us: int) -> None:
+        """Close blocks and set thresholds, where it is time; costs nothing in between."""
+        if at_us - self._block_us < BLOCK_US:
+            return
+        elapsed = min(at_us - self._block_us, MEMORY_US) if self._block_us else 0
+        self._block_us = at_us
+        state = self.state[: len(self._names)]
+        fade = exp(-elapsed / MEMORY_US)
+        self._close_blocks(state)
+        state[:, [INFORMATION, COUNT, EVENTS, EXCESS, SQUARES]] *= fade
+        settled = (state[:, ALARM] > 0.0) & (at_us - state[:, STARTED] > SETTLED_US)
+        state[settled, INFORMATION] = 0.0
+        state[settled, ALARM] = 0.0
+        state[settled, SUM : SUM + TILTS] = 0.0
+        for budget in self.budgets:
+            self._set_limits(budget)
+
+    @property
+    def open(self) -> list[Change]:
+        """The series that are in alarm now."""
+        return [self._read(row) for row in np.flatnonzero(self.state[: len(self._names), ALARM]).tolist()]
+
+    def harm_of(self, level: str, name: tuple[str, ...]) -> Change | None:
+        """A series as it stands, in alarm or under suspicion."""
+        row = self._rows.get((level, name))
+        return None if row is None else self._read(row)
+
+    def dump(self) -> bytes:
+        count = len(self._names)
+        blocks = {level: kept.tobytes() for level, kept in self._blocks.items()}
+        return msgspec.msgpack.encode((self._names, self.state[:count].tobytes(), blocks, self._seen, self._block_us))
+
+    def load(self, dumped: bytes) -> None:
+        kinds = tuple[list[tuple[str, tuple[str, ...]]], bytes, dict[str, bytes], dict[str, int], int]
+        self._names, rows, blocks, self._seen, self._block_us = msgspec.msgpack.decode(dumped, type=kinds)
+        self._hold(np.frombuffer(rows).reshape(-1, COLUMNS))
+        self._blocks = {level: np.frombuffer(kept).copy() for level, kept in blocks.items()}
+
+    def _hold(self, rows: Floats) -> None:
+        self.state = np.concatenate([rows, np.zeros((max(64, len(rows)), COLUMNS))])
+        self._rows = {name: row for row, name in enumerate(self._names)}
+        self._known.clear()
+
+    def _place(self, series: Sequence[tuple[str, tuple[str, ...]]], at_us: int) -> NDArray[np.int64]:
+        if len(self._names) + len(series) > self.rows_max:
+            self._make_room()
+        rows = np.array([self._row(one, at_us) for one in series], np.int64)
+        new = rows[self.state[rows, COUNT] == 0.0]
+        self.state[new, OFFSET] = self.state[rows[0], OFFSET]
+        self._known[tuple(series)] = rows
+        return rows
+
+    def _row(self, one: tuple[str, tuple[str, ...]], at_us: int) -> int:
+        row = self._rows.get(one)
+        if row is None:
+            row = self._rows[one] = len(self._names)
+            self._names.append(one)
+            if row == len(self.state):
+                self.state = np.concatenate([self.state, np.zeros_like(self.state)])
+            self.state[row, BORN] = at_us
+            self.state[row, LIMIT:] = NEVER
+        return row
+
+    def _make_room(self) -> None:
+        """The half that is heard most stays, and whatever is in alarm."""
+        state = self.state[: len(self._names)]
+        worth = state[:, COUNT] + NEVER * (state[:, ALARM] > 0.0)
+        best = np.sort(np.argsort(-worth, kind="stable")[: self.rows_max // 2])
+        self._names = [self._names[row] for row in best.tolist()]
+        self._hold(state[best])
+
+    def _change(self, row: int) -> Change:
+        found = self._read(row, ended=self.state[row, NEWS] == CLOSED)
+        self.state[row, NEWS] = 0.0
+        return found
+
+    def _read(self, row: int, *, ended: bool = False) -> Change:
+        state, (level, name) = self.state[row], self._names[row]
+        at = TRIALS if state[ALARM] or ended else 0
+        widest = int(np.argmax(state[TRIALS_SINCE : TRIALS_SINCE + TILTS]))
+        harm, trials, money = (
+            state[[HARM, TRIALS, MONEY]]
+            if at
+            else state[[HARM_SINCE + widest, TRIALS_SINCE + widest, MONEY_SINCE + widest]]
+        )
+        started = state[STARTED] if at else state[SINCE + widest]
+        usual = state[EVENTS] / state[COUNT] if state[COUNT] else 0.0
+        ended_us = int(state[ENDED]) if ended else 0
+        return Change(level, name, int(started), ended_us, float(harm), float(trials), float(money), float(usual))
+
+    def _close_blocks(self, state: Floats) -> None:
+        """Residuals of the blocks that end now: how far they are from what independent answers would give."""
+        z, v = state[:, BLOCK_HARM], state[:, BLOCK_INFORMATION]
+        calm = (v > 0.5) & (state[:, ALARM] == 0.0)
+        state[calm, EXCESS] += np.minimum(z[calm] ** 2, 25.0 * v[calm] + v[calm] ** 2 / 4.0) - v[calm]
+        state[calm, SQUARES] += v[calm] ** 2
+        for level, kept in self._blocks.items():
+            mine = np.flatnonzero((self._levels == level) & calm)
+            mine = mine[:: max(1, len(mine) // 8)]
+            spread = self._dispersion(state[mine], level) if len(mine) else np.ones(0)
+            for each in (z[mine] / np.sqrt(v[mine] * spread)).tolist():
+                kept[self._seen[level] % BLOCKS_KEPT] = each
+                self._seen[level] += 1
+        state[:, [BLOCK_HARM, BLOCK_INFORMATION]] = 0.0
+
+    @property
+    def _levels(self) -> NDArray[np.str_]:
+        return np.array([level for level, _ in self._names], np.str_)
+
+    def _dispersion(self, rows: Floats, level: str) -> Floats:
+        """Variance of a block's residual over that of independent answers: 1 + tau^2 v, tau drawn to its level's."""
+        together = self.state[: len(self._names)][self._levels == level]
+        pooled = max(together[:, EXCESS].sum(), 0.0) / max(together[:, SQUARES].sum(), 1e-9)
+        v = self._block_information(rows)
+        prior = PRIOR_BLOCKS * np.maximum(v, 1.0) ** 2
+        tau = (np.maximum(rows[:, EXCESS], 0.0) + pooled * prior) / (rows[:, SQUARES] + prior)
+        return np.asarray(1.0 + tau * v)
+
+    def _observed_us(self, rows: Floats) -> Floats:
+        """How long a row's fading counts have been counted."""
+        age = np.maximum(self._block_us - rows[:, BORN], BLOCK_US)
+        return np.asarray(MEMORY_US * (1.0 - np.exp(-age / MEMORY_US)))
+
+    def _block_information(self, rows: Floats) -> Floats:
+        return np.asarray(rows[:, INFORMATION] / np.maximum(self._observed_us(rows) / BLOCK_US, 1.0))
+
+    def _set_limits(self, budget: Budget) -> None:
+        levels = self._levels
+        count = int(np.isin(levels, budget.levels).sum())
+        for level in budget.levels:
+            mine = np.flatnonzero(levels == level)
+            if len(mine):
+                self._set_level(mine, level, false_alarms_per_day=budget.per_day / count / ALIKE)
+
+    def _set_level(self, mine: NDArray[np.int64], level: str, *, false_alarms_per_day: float) -> None:
+        rows = self.state[mine]
+        run_length = rows[:, COUNT] / self._observed_us(rows) * DAY_US / false_alarms_per_day
+        usual, block = rows[:, INFORMATION] / np.maximum(rows[:, COUNT], 1.0), self._block_information(rows)
+        spread = self._dispersion(rows, level)
+        blocks = self._blocks[level][: self._seen[level]]
+        for j, tilt in enumerate(np.abs(self.tilts).tolist()):
+            information = np.maximum(tilt * tilt * usual / 2.0, 1e-9)
+            wild = spread * tail(blocks, tilt * np.sqrt(block * spread) / (2.0 * spread))
+            armed = rows[:, INFORMATION] >= max(SURE / tilt**2, INFORMATION_MIN)
+            self.state[mine, LIMIT + j] = np.where(armed, threshold(run_length, information, wild), NEVER)
+
+
+def tail(blocks: Floats, steepness: Floats) -> Floats:
+    """By how much blocks are wilder than normal ones of the same variance, at least 1: where the exponent is t,
+    log mean exp(t u) = t * steepness, and t = 2 * steepness for normal residuals u.
+
+    >>> normal = np.random.default_rng(1).standard_normal(500)
+    >>> wild = np.where(np.arange(500) % 50 == 0, 4.0, normal)
+    >>> [float(tail(kind, np.array([0.5]))[0].round(1)) for kind in (normal, wild)]
+    [1.0, 1.5]
+    """
+    if len(blocks) < BLOCKS_MIN:
+        return np.ones_like(steepness)
+    t = np.linspace(0.05, EXPONENT_MAX, 160)
+    centred = blocks - blocks.mean()
+    rises = np.log(np.exp(t[:, None] * centred).mean(axis=1)) / t
+    exponent = np.interp(steepness, np.maximum.accumulate(rises), t, right=np.inf)
+    return np.maximum(2.0 * steepness / np.maximum(exponent, 1e-9), 1.0)
