@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from greenlane.adapters.history_mapping import Mapping, fact_of
 from greenlane.adapters.history_query import SUBJECTS
@@ -24,7 +25,7 @@ from greenlane.outcomes.accept import ENCODER as RECORD_ENCODER
 from greenlane.outcomes.accept import approved, code_of, decline_class, record_of
 from greenlane.payments.facts import INT_FIELDS, Facts
 from greenlane.payments.outcome import Outcome
-from greenlane.ports.journal import name_of
+from greenlane.ports.journal import Entry, name_of
 from greenlane.ports.subjects import SubjectMap
 
 Progress = Callable[[int, int], None]
@@ -48,6 +49,20 @@ class ImportReport(Struct, frozen=True):
     faults: tuple[Fault, ...]
     first_us: int
     last_us: int
+    kept: int = 0
+    """Payments known before that this mapping would tell otherwise, by its constants: they stay as they were."""
+
+    @property
+    def summary(self) -> str:
+        """
+        >>> ImportReport(0, 0, 3, 0, (), 0, 0, kept=2).summary.splitlines()[1]
+        '2 of them are told otherwise by this mapping and stay as they were ...'
+        """
+        told = f"{self.payments} payments and {self.labels} labels imported, {self.already_known} known before"
+        if not self.kept:
+            return told
+        hint = "(other constants? a journal is never rewritten: import into a new directory)"
+        return f"{told}\n{self.kept} of them are told otherwise by this mapping and stay as they were {hint}"
 
 
 def import_files(
@@ -63,7 +78,9 @@ def import_files(
     shown_max: int = SHOWN_MAX,
     progress: Progress | None = None,
 ) -> ImportReport:
-    """Append what the files hold to a journal that is open for importing; the same import again changes nothing.
+    """Append what the files hold to a journal that is open for importing.
+
+    The same import again changes nothing; the report says where a mapping tells a known payment otherwise.
 
     `first_features` are declared where neither the directory nor the mapping declares any.
     `sequencer` flushes `subjects` before it commits. Under `strict` a row that cannot be used
@@ -85,7 +102,7 @@ class Run:
 
     def __init__(self, table: HistoryTable, mapping: Mapping, sequencer: BulkSequencer, frozen: "Frozen"):
         self._table, self._mapping, self._sequencer, self._frozen = table, mapping, sequencer, frozen
-        self._payments = self._labels = self._known = 0
+        self._payments = self._labels = self._known = self._kept = 0
         self._conflicts: list[Fault] = []
         self._conflict_count = 0
 
@@ -115,11 +132,13 @@ class Run:
         total = self._table.payment_count + self._table.label_count
         done, last_seq = 0, self._sequencer.position.seq
         for chunk in self._table.events():
-            for row, entry in zip(chunk, self._sequencer.append_all(self._frozen.drafts(chunk)), strict=True):
+            drafts = self._frozen.drafts(chunk)
+            for row, draft, entry in zip(chunk, drafts, self._sequencer.append_all(drafts), strict=True):
                 if isinstance(entry, Conflict):
                     self._conflict(row, strict=strict, shown_max=shown_max)
                     continue
                 self._count(row, is_new=entry.seq > last_seq)
+                self._kept += entry.seq <= last_seq and told_otherwise(draft, entry)
                 last_seq = max(last_seq, entry.seq)
             done += len(chunk)
             if progress:
@@ -149,6 +168,7 @@ class Run:
             faults=(*faults, *self._conflicts),
             first_us=self._table.first_us,
             last_us=self._table.last_us,
+            kept=self._kept,
         )
 
 
@@ -284,6 +304,14 @@ def constants_of(mapping: Mapping, subjects: SubjectMap) -> dict[str, Any]:
     told = {fact_of(path, param=f"$.columns.{path}") for path in mapping.columns if path != "currency"}
     defaults = CARD_DEFAULTS if "payment_method.card.fingerprint" in mapping.columns else {}
     return {fact: value for fact, value in defaults.items() if fact not in told} | constants
+
+
+def told_otherwise(draft: Draft, entry: Entry) -> bool:
+    """Whether a stored payment has other facts than the same row has now; its times are the first entry's."""
+    if draft.facts is None or entry.facts is None:
+        return False
+    kept = entry.facts
+    return replace(draft.facts, payment_us=kept.payment_us, account_age_us=kept.account_age_us) != kept
 
 
 def refused(fault: Fault) -> InputError:

@@ -109,6 +109,17 @@ def test_the_same_import_again_changes_nothing(world: World):
     assert list(world.store.read()) == before
 
 
+def test_known_payments_that_another_mapping_tells_otherwise_are_counted_and_stay(world: World):
+    world.load(world.csv())
+    before = world.entries
+    other = PAGE + 'initiator = "mit"\n'
+    reports = [world.load(world.csv(), page) for page in (PAGE, other, other)]
+    assert [(report.already_known, report.kept) for report in reports] == [(4, 0), (4, 3), (4, 3)]
+    assert "3 of them are told otherwise by this mapping" in reports[1].summary
+    assert "otherwise" not in reports[0].summary
+    assert world.entries == before
+
+
 def test_later_rows_can_follow_and_earlier_ones_are_refused(world: World):
     world.load(world.csv())
     assert world.load(world.csv("4,2018-04-10 00:00:00,1,0,s1,c9\n")).payments == 1
