@@ -133,7 +133,7 @@ class OddsBelief(Belief):
     def __init__(self, living: Living):
         self._living = living
 
-    def approvals(self, case: Case, ways: Sequence[Way], now_us: int) -> tuple[Approval, ...]:
+    def approvals(self, case: Case, ways: Sequence[Way], now_us: int, offsets: Sequence[int]) -> tuple[Approval, ...]:  # noqa: ARG002 - it knows the weather
         odds = self._living.odds(case.arrival, now_us, case.tried)
         places = {Way(*way): at for at, way in enumerate(odds.ways)}
         found = []

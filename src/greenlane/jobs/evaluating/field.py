@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 
 from greenlane.jobs.evaluating.contest import Contestant
 from greenlane.jobs.evaluating.contestants import Clairvoyant, Joint, OddsBelief, Staged
-from greenlane.jobs.evaluating.hands import Belief, Hands, PriorBelief
-from greenlane.jobs.evaluating.models import Kept
+from greenlane.jobs.evaluating.hands import Belief, Hands
+from greenlane.jobs.evaluating.models import Kept, ModelBelief
 from greenlane.policy.baselines import (
     DEFAULT_KEY,
     ByApprovalValue,
@@ -29,7 +29,7 @@ class Start(NamedTuple):
 
     @property
     def belief(self) -> Belief:
-        return PriorBelief()
+        return ModelBelief(self.kept.approval)
 
     @property
     def hands(self) -> Hands:

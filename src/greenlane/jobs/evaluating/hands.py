@@ -38,7 +38,9 @@ DRAW: Final = secret_draw(b"evaluation")
 class Belief(Protocol):
     """Approval over each way now."""
 
-    def approvals(self, case: Case, ways: Sequence[Way], now_us: int) -> tuple[Approval, ...]: ...
+    def approvals(self, case: Case, ways: Sequence[Way], now_us: int, offsets: Sequence[int]) -> tuple[Approval, ...]:
+        """`offsets`: what the online layer adds to the log-odds over each way, in thousandths."""
+        ...
 
     def payer(self, case: Case) -> Authentication: ...
 
@@ -46,7 +48,7 @@ class Belief(Protocol):
 class PriorBelief(Belief):
     """Stated priors, where nothing was learned."""
 
-    def approvals(self, case: Case, ways: Sequence[Way], now_us: int) -> tuple[Approval, ...]:  # noqa: ARG002 - priors know no time
+    def approvals(self, case: Case, ways: Sequence[Way], now_us: int, offsets: Sequence[int]) -> tuple[Approval, ...]:  # noqa: ARG002 - priors know no time
         return prior_approvals(
             case.arrival.attempt, tuple(ways), economics=case.economics, priors=POLICY.priors,
             history=History(tried=case.tried),
@@ -121,13 +123,18 @@ class Hands:
             may = eligible(attempt, given, economics=economics, history=history)
         return given, may
 
+    def approvals(self, case: Case, may: Eligible, now_us: int) -> tuple[Approval, ...]:
+        facts, routes = case.facts, [way.route for way in may.ways]
+        offsets = self.online.health.offsets(issuer_of(facts), facts.bin8, routes)
+        return self.belief.approvals(case, may.ways, now_us, offsets)
+
     def table(self, case: Case, now_us: int, *, declined: tuple[Worth, ...] | None = None) -> Table:
         """The value of everything that may be done now."""
         given, may = self.may(case, now_us)
         history = self.history(case)
         payer = self.belief.payer(case)
         p_h = fraud_given_history_e9(case.fraud_e9, history, payer=payer, priors=POLICY.priors)
-        approvals = self.belief.approvals(case, may.ways, now_us)
+        approvals = self.approvals(case, may, now_us)
         if history.status in PASSED | SHIFTED:
             approvals = tuple(a._replace(good_e9=a.good_3ds_e9, fraud_e9=a.fraud_3ds_e9) for a in approvals)
         given = structs.replace(given, declined=declined)
@@ -142,9 +149,8 @@ class Hands:
     ) -> None:
         """Remember what was expected of it; `fraud_e9` is p_h."""
         facts = structs.replace(case.facts, intervention=action.intervention, route_id=action.route)
-        if not case.tried:
-            self.online.attacked.attempt(facts, now_us)
         if action.intervention == "block":
+            self.online.attacked.answer(facts, now_us, declined=True)
             return
         over = approvals[may.ways.index(action.way)]
         good, fraud = in_mode(over, action.intervention)

@@ -7,6 +7,7 @@ from a larger log in which everybody's label is known, whatever was decided.
 """
 
 from collections.abc import Callable, Sequence
+from math import exp
 from pathlib import Path
 from typing import Final
 
@@ -16,8 +17,18 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from greenlane.adapters.lightgbm_trainer import LightGbm
+from greenlane.jobs.evaluating.approval import (
+    AUTHENTICATED,
+    EXEMPT,
+    PLAIN,
+    ApprovalEffects,
+    Effects,
+    Sample,
+    effects_of,
+    seen_of,
+)
 from greenlane.jobs.evaluating.contest import Case, Contest, Move
-from greenlane.jobs.evaluating.hands import DRAW, POLICY, Hands, PriorBelief, unit_of
+from greenlane.jobs.evaluating.hands import DRAW, POLICY, Belief, Hands, PriorBelief, unit_of
 from greenlane.jobs.evaluating.observables import NAMES, Observer, Vocabulary
 from greenlane.journal.freeze import Reporting, freeze
 from greenlane.learning.calibrate import calibrate
@@ -25,10 +36,14 @@ from greenlane.learning.examples import Examples
 from greenlane.learning.fit import fit
 from greenlane.models.calibration import E9, AnyCalibrator
 from greenlane.models.flat_trees import NODE, FlatTrees
+from greenlane.payments.codes import decline_of
 from greenlane.payments.facts import Facts
 from greenlane.payments.times import DAY_US
-from greenlane.policy.actions import BLOCK, Action
+from greenlane.policy.actions import BLOCK, Action, Way
 from greenlane.policy.distribution import TOTAL
+from greenlane.policy.heard import kind_of
+from greenlane.policy.priors import Approval, authentication, fraud_approval_e9
+from greenlane.policy.value import Authentication
 from greenlane.ports.subjects import MemorySubjects
 from greenlane.simulation.answers import Answer, Sent
 from greenlane.simulation.living import START_US, Living
@@ -66,6 +81,7 @@ class Kept(Struct, frozen=True):
     vocabulary: Vocabulary
     fraud: FraudTrees
     oracle_fraud: FraudTrees
+    approval: Effects
     warm: list["Logged"]
     """The last quarter of the log."""
     best_key: str = "issuer"
@@ -102,6 +118,28 @@ class Unscored:
 
     def score(self, facts: Sequence[Facts]) -> list[int]:
         return [1_000_000] * len(facts)
+
+
+class ModelBelief(Belief):
+    """The approval model of the warm-up log, moved by what the contestant's own online layer has heard since."""
+
+    def __init__(self, kept: Effects):
+        self._effects = ApprovalEffects(kept)
+
+    def approvals(self, case: Case, ways: Sequence[Way], now_us: int, offsets: Sequence[int]) -> tuple[Approval, ...]:
+        seen = seen_of(case.facts, now_us, case.tried)
+        soft_e9 = round(E9 * self._effects.soft_decline(case.facts.issuer_id))
+        found = []
+        for log_odds, offset in zip(self._effects.log_odds(seen, ways), offsets, strict=True):
+            rates = []
+            for margin in log_odds:
+                good_e9 = round(E9 / (1.0 + exp(-margin - offset / 1e3)))
+                rates += [good_e9, fraud_approval_e9(POLICY.priors, good_e9)]
+            found.append(Approval(*rates, soft_decline_e9=soft_e9))
+        return tuple(found)
+
+    def payer(self, case: Case) -> Authentication:
+        return authentication(POLICY.priors, case.facts.issuer_country or None)
 
 
 class Logger:
@@ -169,9 +207,11 @@ def learned(world: World, tell: Tell) -> Kept:
     reported = np.array([is_reported(first[cases[place].place][2]) for place in labelled])
     shift = -float(np.log(POLICY.priors.fraud_approval_ppm / 1e6))
     fraud = fitted(seen[labelled], reported, [facts[place] for place in labelled], shift)
+    tell(f"{world.parameters.name}: approval from {len(logger.rows):,} logged attempts")
+    approval = effects_of(*samples_of(logger.rows))
     warm = [logged(*row) for row in logger.rows[-len(logger.rows) // 4 :]]
     oracle = uncensored(world, vocabulary, tell)
-    return Kept(vocabulary, fraud, oracle, warm)
+    return Kept(vocabulary, fraud, oracle, approval, warm)
 
 
 def warm_us(world: World) -> int:
@@ -187,6 +227,27 @@ def approved_plainly(row: tuple[Case, Sent, Answer]) -> bool:
 
 def is_reported(answer: Answer) -> bool:
     return any(o.type == "fraud_report" or (o.type == "dispute" and o.reason == "fraud") for _, o in answer.outcomes)
+
+
+def samples_of(rows: Sequence[tuple[Case, Sent, Answer]]) -> tuple[list[Sample], list[tuple[str, bool]]]:
+    """Attempts that an issuer answered, and how each exemption fared."""
+    samples, exempted = list[Sample](), list[tuple[str, bool]]()
+    for case, sent, answer in rows:
+        if answer.result not in ("approved", "declined"):
+            continue
+        facts, before = case.facts, case.tried[: sent.attempt_no - 1]
+        soft = not answer.approved and decline_of(facts.network, answer.code).decline_class == "sca"
+        if sent.intervention == "exempt":
+            exempted.append((facts.issuer_id, soft))
+            if soft:
+                continue
+        if kind_of("declined", facts.network, answer.code) == "technical" and not answer.approved:
+            continue
+        shown = answer.authentication
+        mode = EXEMPT if sent.intervention == "exempt" else AUTHENTICATED if shown and shown.shifted else PLAIN
+        way = Way(sent.route, sent.credential)
+        samples.append(Sample(seen_of(facts, answer.sent_at_us, before), way, mode, answer.approved, 1.0))
+    return samples, exempted
 
 
 def fitted(seen: NDArray[np.float32], reported: NDArray[np.bool_], facts: Sequence[Facts], shift: float) -> FraudTrees:
