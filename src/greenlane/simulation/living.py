@@ -43,9 +43,9 @@ from greenlane.simulation.answers import (
     Terms,
     WayOdds,
 )
-from greenlane.simulation.consequences import Story, settle
+from greenlane.simulation.consequences import LATE_APPROVALS, Story, settle
 from greenlane.simulation.randomness import Reals, uniforms, word
-from greenlane.simulation.recovery import ASKED, FUNDS, Recovery, cause_of
+from greenlane.simulation.recovery import ASKED, FUNDS, Declined, Recovery, cause_of
 from greenlane.simulation.response import (
     FRAUD_SHIFT,
     HOUR,
@@ -72,8 +72,7 @@ DRAWS: Final = ("authorization", *Luck._fields[1:], "code")
 WORDS: Final = np.concatenate([word(purpose) for purpose in DRAWS])
 PERSONAL: Final = np.concatenate([word(purpose) for purpose in ("patience", "returns", "returns when")])
 
-Declines = list[tuple[int, int, int, int]]
-"""(at_us, route, credential, cause) of each decline so far."""
+Declines = list[Declined]
 
 
 @dataclass
@@ -243,7 +242,7 @@ class Living:
         """Of this very payer."""
         truth, case = arrival.truth, arrival.truth.case
         odds, cells = truth.odds, (0.0,) * 5
-        broken = 0.0
+        broken, late = 0.0, 1.0
         if sent.intervention != "block":
             row = np.array(case.row)
             if case.expired:
@@ -256,10 +255,12 @@ class Living:
             kind, here = int(truth.fraud), table[place, token]
             cells = (*here[:, kind].tolist(), here[PLAIN, 2], here[EXEMPT, 2])
             broken = 1.0 - float(health[place])
+            if 0 < broken < 1:
+                late += broken / (1 - broken) * self.world.parameters.outages.timeouts * LATE_APPROVALS
         plain, authenticated, exempt, soft_plain, soft_exempt = cells
         return Chances(
             plain, authenticated, exempt, soft_plain, soft_exempt, truth.unavailable, odds.frictionless,
-            odds.challenge_success, odds.review_cancel, odds.review_release, broken,
+            odds.challenge_success, odds.review_cancel, odds.review_release, broken, late,
         )  # fmt: skip
 
     def _table(
@@ -281,29 +282,36 @@ class Living:
         return out, health
 
     def _paid(self, declines: Declines, payday: int, at_us: int) -> float:
-        if not declines or declines[-1][3] != FUNDS:
+        if not declines or declines[-1].cause != FUNDS:
             return 0.0
-        return self._recovery.paid_share(payday, declines[-1][0], at_us)
+        return self._recovery.paid_share(payday, declines[-1].at_us, at_us)
 
     def _paid_if_unknown(self, declines: Declines, at_us: int) -> float:
         """The mean over paydays, given that the retries so far failed: Bayes, each failure's share by the payday."""
-        if not declines or declines[-1][3] != FUNDS:
+        if not declines or declines[-1].cause != FUNDS:
             return 0.0
         recovery = self._recovery
         weights = recovery.payday_shares.copy()
         for before, after in pairwise(declines):
-            if before[3] == FUNDS:
+            if before.cause == FUNDS:
                 weights *= [
-                    1.0 - recovery.funds_share(recovery.paid_share(p, before[0], after[0])) for p in range(len(weights))
+                    1.0 - recovery.funds_share(recovery.paid_share(p, before.at_us, after.at_us))
+                    for p in range(len(weights))
                 ]
-        shares = [recovery.paid_share(p, declines[-1][0], at_us) for p in range(len(weights))]
+        shares = [recovery.paid_share(p, declines[-1].at_us, at_us) for p in range(len(weights))]
         return float(weights @ shares / weights.sum())
 
     def _declines_of(self, arrival: Arrival, history: History) -> Declines:
         card = arrival.attempt.payment.payment_method.card
         network = card.network if card else ""
         return [
-            (p.at_us, self._place.get(p.route, 0), int(p.credential == "network_token"), cause_of(p.code, network))
+            Declined(
+                p.at_us,
+                self._place.get(p.route, 0),
+                int(p.credential == "network_token"),
+                p.intervention == "challenge",
+                cause_of(p.code, network),
+            )
             for p in history
             if p.code != "00" and p.route and not (p.code == "" and p.intervention in ("challenge", "review"))
         ]
@@ -342,7 +350,7 @@ class Living:
         if answer.result in ("declined", "unknown", "not_sent"):
             place, token = self._at(arrival, sent)
             cause = cause_of(answer.code, arrival.attempt.payment.payment_method.card.network)  # type: ignore[union-attr] # all pay by card
-            course.declines.append((answer.at_us, place, token, cause))
+            course.declines.append(Declined(answer.at_us, place, token, course.passed, cause))
             course.code = answer.code
             if answer.result == "declined":
                 self._hold(
@@ -371,12 +379,12 @@ def _approval(chances: Chances, sent: Sent, *, passed: bool) -> float:
     """P(this action ends approved)."""
     asked = chances.authenticated if passed else chances.plain
     if sent.intervention == "challenge":
-        return chances.passed * chances.authenticated + chances.unavailable * asked
-    if sent.intervention == "exempt" and not passed:
-        return (1 - chances.soft_exempt) * chances.exempt
-    if sent.intervention == "review":
-        return (1 - chances.review_cancel) * chances.review_release * asked
-    return 0.0 if sent.intervention == "block" else asked
+        asked = chances.passed * chances.authenticated + chances.unavailable * asked
+    elif sent.intervention == "exempt" and not passed:
+        asked = (1 - chances.soft_exempt) * chances.exempt
+    elif sent.intervention == "review":
+        asked *= (1 - chances.review_cancel) * chances.review_release
+    return 0.0 if sent.intervention == "block" else min(1.0, asked * chances.late)
 
 
 def _typical_shift(world: World) -> float:

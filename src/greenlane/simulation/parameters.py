@@ -113,7 +113,9 @@ class Merchant(Part, frozen=True):
 
 
 class Acquiring(Part, frozen=True):
-    """A route, as the world sees it. `fee` is a share of the amount; the others are minor units."""
+    """A route, as the world sees it. `fee` is a share of the amount, `fee_abroad` that of cards that are foreign to the
+    acquirer, `fee_debit` that of debit cards at home; the others are minor units.
+    """
 
     id: str
     acquirer: str
@@ -122,6 +124,8 @@ class Acquiring(Part, frozen=True):
     fee: float
     fee_minor: int
     declined_minor: int
+    fee_abroad: float | None = None
+    fee_debit: float | None = None
     credentials: tuple[Credential, ...] = ("pan", "network_token")
     exemptions: tuple[Exemption, ...] = ()
     tra_bps: int = 13

@@ -15,7 +15,7 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -56,6 +56,16 @@ def cause_of(code: str, network: str) -> int:
     return CAUSES.get(code, GENERIC)
 
 
+class Declined(NamedTuple):
+    """A decline: when, over which route (its place) and credential (0 number, 1 token), how, and why."""
+
+    at_us: int
+    route: int
+    token: int
+    authenticated: bool
+    cause: int
+
+
 class Recovery:
     """The recoveries of one world, as the response takes them: [routes, credentials, modes]."""
 
@@ -77,25 +87,24 @@ class Recovery:
         self.payday_shares = np.array(list(world.payers.paydays.values())) / sum(world.payers.paydays.values())
 
     def after(
-        self, declines: Sequence[tuple[int, int, int, int]], over: Table, *, at_us: int, paid_share: float,
+        self, declines: Sequence[Declined], over: Table, *, at_us: int, paid_share: float,
         corrected: bool = False,
     ) -> Table:  # fmt: skip
-        """After `declines` (at_us, route, credential, cause), the oldest first; `over` [routes, OVER].
+        """After `declines`, the oldest first; `over` [routes, OVER].
 
         `paid_share`: how much of a payday's recovery is there now, 0..1.
         """
         if not declines:
             return self.fresh
-        declined_us, route, token, cause = declines[-1]
-        hours = max(0.0, (at_us - declined_us) / HOUR_US)
+        last = declines[-1]
+        hours = max(0.0, (at_us - last.at_us) / HOUR_US)
         good_time = (MORNING if 7 <= at_us // HOUR_US % 24 < 10 else 1.0) * (
             SUNDAY if (at_us // DAY_US + 4) % 7 == 0 else 1.0
         )
         out = np.empty_like(self.fresh)
-        _fill(
-            out, self._shares, over, (cause, route, token, len(declines)), hours, paid_share, good_time,
-            self._world.recovery.corrected if corrected else MISTYPED_AGAIN,
-        )  # fmt: skip
+        how = (last.cause, last.route, last.token, int(last.authenticated), len(declines))
+        mistyped = self._world.recovery.corrected if corrected else MISTYPED_AGAIN
+        _fill(out, self._shares, over, how, hours, paid_share, good_time, mistyped)
         return out
 
     def funds_share(self, paid_share: float) -> float:
@@ -112,14 +121,14 @@ class Recovery:
 
 @njit(cache=True, error_model="numpy")
 def _fill(
-    out: Table, shares: Table, over: Table, last: tuple[int, int, int, int], hours: float, paid: float,
+    out: Table, shares: Table, over: Table, last: tuple[int, int, int, int, int], hours: float, paid: float,
     good_time: float, mistyped: float,
 ) -> None:  # fmt: skip
-    cause, route, token, times = last
+    cause, route, token, authenticated, times = last
     for r in range(out.shape[0]):
         for c in range(2):
             for mode in range(MODES):
-                stronger = mode == AUTHENTICATED
+                stronger = mode == AUTHENTICATED and not authenticated
                 if cause == FUNDS:
                     share = shares[0] + shares[1] * (1.0 - math.exp(-hours / FUNDS_HOURS)) + shares[2] * paid
                     share *= good_time * shares[3] ** (times - 1)

@@ -8,6 +8,7 @@ import numpy as np
 
 from greenlane.errors import SettingsError
 from greenlane.merchants.economics import Economics, Fees, RouteTerms, TraBand
+from greenlane.merchants.fees import FeeRule, Schedule, When
 from greenlane.payments.attempt import Attempt
 from greenlane.payments.times import DAY_US
 from greenlane.simulation.banks import Banks
@@ -96,9 +97,26 @@ def _terms(route: Acquiring) -> RouteTerms:
         acquirer=route.acquirer,
         acquirer_country=route.country,
         fees=_fees(route),
+        schedule=_schedule(route),
         exemptions=route.exemptions,
         tra_band=TraBand(reference_bps=route.tra_bps, amount_max_minor=route.tra_amount_max_minor),
     )
+
+
+def _schedule(route: Acquiring) -> Schedule | None:
+    """A price list where the price depends on the card."""
+    stated = {"abroad": route.fee_abroad, "debit": route.fee_debit}
+    if not any(stated.values()):
+        return None
+    fixed, when = route.fee_minor * PPM, {"abroad": When(region=("inter",)), "debit": When(funding=("debit",))}
+    rules = [
+        FeeRule(id=name, when=when[name], rate_ppm=round(fee * PPM), fixed_micro=fixed)
+        for name, fee in stated.items()
+        if fee is not None
+    ]
+    rules.append(FeeRule(id="home", rate_ppm=round(route.fee * PPM), fixed_micro=fixed))
+    rules.append(FeeRule(id="attempt", component="authorization", fixed_micro=route.declined_minor * PPM))
+    return Schedule(pricing_model="blended", rules=tuple(rules))
 
 
 def _fees(route: Acquiring) -> Fees:

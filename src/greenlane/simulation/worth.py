@@ -31,6 +31,8 @@ class Chances(NamedTuple):
     review_release: float
     broken: float = 0.0
     """Share of approvals that an outage takes away at this moment."""
+    late: float = 1.0
+    """Approvals that come after a time-out come on top: a factor."""
 
     @property
     def passed(self) -> float:
@@ -105,6 +107,7 @@ class Money(NamedTuple):
         """`reached`: P(the issuer is asked at all)."""
         truth, money, p = self.truth, self.stakes, self.truth.report_probability
         own = money.loss + money.unrefunded * price
+        approval = min(1.0, approval * self.chances.late)
         approved, declined = reached * approval, reached * (1 - approval)
         margin = approved * (1 - p) * money.margin
         fees = -approved * (1 - p) * price - declined * self.prices.declined
