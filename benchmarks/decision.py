@@ -97,12 +97,23 @@ def staged(doors: Doors, asked: Request, laps: Laps) -> bytes:
     laps.lap("features read")
     believed = core.believe(known, lane=lane)
     laps.lap("finalise, fraud model, calibration, reasons")
-    started_ns = time.perf_counter_ns()
-    chosen = core.chosen_of(kept, facts, believed, lane=lane, known=known, moment=moment, started_ns=started_ns)
-    laps.lap("policy, 8 routes x 4 interventions")
+    past = journal.entries("payment", facts.payment_id)
+    number = core.attempt_no(earlier, past)
+    economics = lane.economics_of(kept.payment.merchant_id, mcc=kept.payment.mcc)
+    base = core.base_of(
+        facts, believed, core.history_in(past, kept), known=known, moment=moment, left_us=core.NO_DEADLINE_US
+    )
+    laps.lap("the payment's past")
+    given, may = core.gather(
+        kept, facts, base, economics=economics, policy=lane.policy, folds=lane.folds, attempt_no=number,
+        failed=lane.failed,
+    )  # fmt: skip
+    laps.lap("approval, limits, breakers, budgets")
+    chosen = core.choose(kept, given, economics=economics, policy=lane.policy, may=may, draw=lane.folds.draw)
+    laps.lap("policy, 8 routes x 5 interventions")
     record = DecisionRecord(
-        kept, core.attempt_no(facts, earlier, journal), pack(known.vector), known.vector_of, lane.model.id,
-        believed.fraud_probability_e9, believed.reasons, chosen, lane.release, 0, chosen.degraded,
+        kept, number, pack(known.vector), known.vector_of, lane.model.id, believed.reasons, given, chosen,
+        lane.release, 0, chosen.degraded,
     )  # fmt: skip
     laps.lap("record, packed vector")
     entry = core.append(record, facts, lane=lane, moment=moment, event_id=event_id, body_hash=body_hash)

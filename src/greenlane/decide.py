@@ -26,6 +26,7 @@ from greenlane.policy.choose import choose
 from greenlane.policy.degrade import Features, rung_of
 from greenlane.policy.gather import Folds, gather
 from greenlane.policy.given import Given
+from greenlane.policy.history import History
 from greenlane.policy.parameters import Policy
 from greenlane.ports.journal import Entry
 
@@ -89,9 +90,11 @@ def decide(attempt: Attempt, *, lane: Lane, event_id: str, body_hash: bytes) -> 
     earlier = earlier_decisions(attempt.attempt_id, lane.journal)
     known = read(facts, moment, earlier, lane=lane, mode=attempt.mode)
     believed = believe(known, lane=lane)
-    number = attempt_no(facts, earlier, lane.journal)
+    past = lane.journal.entries("payment", facts.payment_id)
+    number = attempt_no(earlier, past)
     economics = lane.economics_of(kept.payment.merchant_id, mcc=kept.payment.mcc)
-    base = base_of(kept, facts, believed, lane=lane, known=known, moment=moment, started_ns=started_ns)
+    history = history_in(past, kept)
+    base = base_of(facts, believed, history, known=known, moment=moment, left_us=left_us(kept, started_ns))
     given, may = gather(
         kept, facts, base, economics=economics, policy=lane.policy, folds=lane.folds, attempt_no=number,
         failed=lane.failed,
@@ -117,12 +120,11 @@ def earlier_decisions(attempt_id: str, journal: Sequencer) -> list[Entry]:
     return [e for e in journal.entries("attempt", attempt_id) if e.kind == SOURCE]
 
 
-def attempt_no(facts: Facts, earlier: list[Entry], journal: Sequencer) -> int:
-    """Counted from 1 over the payment; a later stage has its attempt's number."""
+def attempt_no(earlier: list[Entry], past: list[Entry]) -> int:
+    """Counted from 1 over the payment, whose entries are `past`; a later stage has its attempt's number."""
     if earlier:
         return record_of(earlier[0]).attempt_no
-    known = journal.entries("payment", facts.payment_id)
-    return 1 + len({e.facts.attempt_id for e in known if e.facts is not None and e.facts.attempt_id})
+    return 1 + len({e.facts.attempt_id for e in past if e.facts is not None and e.facts.attempt_id})
 
 
 def read(facts: Facts, moment: Moment, earlier: list[Entry], *, lane: Lane, mode: str) -> Known:
@@ -162,19 +164,21 @@ def believed_from(vector: Ints, finaliser: Finaliser, model: FraudModel) -> Beli
     return Believed(belief.fraud_probability_e9, reasons)
 
 
-def base_of(
-    kept: Attempt, facts: Facts, believed: Believed, *, lane: Lane, known: Known, moment: Moment, started_ns: int
-) -> Given:
+def left_us(attempt: Attempt, started_ns: int) -> int:
+    """How much of the deadline is left."""
+    deadline_us = attempt.deadline_ms * 1000 if attempt.deadline_ms else NO_DEADLINE_US
+    return deadline_us - (time.perf_counter_ns() - started_ns) // 1000
+
+
+def base_of(facts: Facts, believed: Believed, history: History, *, known: Known, moment: Moment, left_us: int) -> Given:
     """What is given before the policy's folds are asked: what is believed, how much time is left, what happened."""
-    deadline_us = kept.deadline_ms * 1000 if kept.deadline_ms else NO_DEADLINE_US
-    left_us = deadline_us - (time.perf_counter_ns() - started_ns) // 1000
     rung = rung_of(features=known.state, model=believed.fraud_probability_e9 is not None, remaining_us=left_us)
     return Given(
         amount_minor=facts.amount_reporting_minor,
         fraud_probability_e9=believed.fraud_probability_e9,
         ingest_us=moment.ingest_us,
         rung=rung,
-        history=history_in(lane.journal.entries("payment", facts.payment_id), kept),
+        history=history,
     )
 
 

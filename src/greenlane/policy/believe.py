@@ -86,11 +86,11 @@ def prior_approvals(
     approvals = []
     for route, credential in ways:
         terms = route_terms.get(route)
-        country = home if terms is None else terms.acquirer_country or home
-        if (country, credential) not in known:
-            token = situation._replace(token=credential == "network_token")
-            known[country, credential] = approval(priors, token, acquirer_country=country)
-        approvals.append(known[country, credential])
+        over = home if terms is None else terms.acquirer_country or home, credential
+        if over not in known:
+            token = situation._replace(token=True) if credential == "network_token" else situation
+            known[over] = approval(priors, token, acquirer_country=over[0])
+        approvals.append(known[over])
     return tuple(approvals)
 
 

@@ -1,6 +1,5 @@
 """The choice: value every eligible action, take the best, and say what was seen so that anybody can check it later."""
 
-from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -20,7 +19,7 @@ from greenlane.policy.explore import Draw, Explored, explore
 from greenlane.policy.given import Given
 from greenlane.policy.history import History, history_of
 from greenlane.policy.parameters import Policy, epoch_of
-from greenlane.policy.price import price, ways_matrix
+from greenlane.policy.price import price, seen_otherwise, ways_matrix
 from greenlane.policy.value import TERMS, VALUE, values
 
 ROW: Final = {intervention: row for row, intervention in enumerate(INTERVENTIONS)}
@@ -140,15 +139,20 @@ def look(
 ) -> Seen:
     """The value of every eligible action in both perspectives, and what is taken of them."""
     beliefs = believe(attempt, given, may.ways, economics=economics, priors=policy.priors, history=history)
-    told, perspective = partial(valued, economics=economics, history=history), policy.perspective
-    table = told(may, beliefs, attempt, given, perspective=perspective)
+    asked, p_h_e9 = "challenge" in may.interventions, beliefs.fraud_given_history_e9
+    money, other = (
+        price(attempt, given, perspective, economics=economics, history=history, challengeable=asked)
+        for perspective in (policy.perspective, OTHER[policy.perspective])
+    )
+    over = ways_matrix(may, beliefs.approvals, attempt, given, economics=economics, money=money)
+    table = values(p_h_e9, money, beliefs.payer, over)
     by_intervention = table[:, :, VALUE].tolist()
     worth = in_order(may, by_intervention)
-    explored = taken(may, worth, given, policy=policy, fraud_e9=beliefs.fraud_given_history_e9, draw=draw)
+    explored = taken(may, worth, given, policy=policy, fraud_e9=p_h_e9, draw=draw)
     cell, allowed = may.cell(explored.place), by_intervention[0]
     intervention = "block" if cell is None else may.rows[cell[0]].intervention
     column = allowed.index(max(allowed)) if cell is None else cell[1]
-    others = told(may, beliefs, attempt, given, perspective=OTHER[perspective], only=column)
+    others = values(p_h_e9, other, beliefs.payer, seen_otherwise(over, column, other))
     return Seen(
         explored,
         _next_best(worth, explored.place),
@@ -168,15 +172,11 @@ def valued(
     perspective: Perspective,
     economics: Economics,
     history: History,
-    only: int | None = None,
 ) -> NDArray[np.int64]:
-    """The value table in one perspective, as `value.values` gives it.
-
-    `only` one way of it, for the perspective that is not optimised, in which a declined payer is worth V_stop.
-    """
+    """The value table in one perspective, as `value.values` gives it."""
     asked = "challenge" in may.interventions
     money = price(attempt, given, perspective, economics=economics, history=history, challengeable=asked)
-    over = ways_matrix(may, beliefs.approvals, attempt, given, economics=economics, money=money, only=only)
+    over = ways_matrix(may, beliefs.approvals, attempt, given, economics=economics, money=money)
     return values(beliefs.fraud_given_history_e9, money, beliefs.payer, over)
 
 

@@ -52,28 +52,20 @@ def eligible_ways(attempt: Attempt, economics: Economics) -> tuple[Way, ...]:
     offered: tuple[Route | RouteTerms, ...] = attempt.eligible_routes or economics.routes or (IMPLIED_ROUTE,)
     terms_of, payment = economics.route_terms, attempt.payment
     card = payment.payment_method.card
-    if payment.initiator == "mit" and payment.network_transaction_id is not None:
-        offered = tuple(
-            route
-            for route in offered
-            if (terms := terms_of.get(route.id)) is None or terms.accepts_network_transaction_id
-        )
     if card is None:
         return tuple(sorted({Way(route.id, "") for route in offered if route.network is None}))
-    networks = None if card.network == "other" else (None, card.network)
+    chained = payment.initiator == "mit" and payment.network_transaction_id is not None
     usable = credentials_of(card, payer_present=payment.initiator == "cit")
-    found = {
-        Way(route.id, credential)
-        for route in offered
-        if networks is None or route.network in networks
-        for credential in usable
-        if credential in route.credentials
-    }
-    requestor = card.token.requestor if card.token is not None else None
-    if requestor is not None:
-        found = {
-            way for way in found if way.credential == "pan" or _takes_tokens_of(requestor, terms_of.get(way.route))
-        }
+    found = []
+    for route in offered:
+        if route.network not in (None, card.network) and card.network != "other":
+            continue
+        terms = terms_of.get(route.id)
+        if chained and terms is not None and not terms.accepts_network_transaction_id:
+            continue
+        for credential in usable:
+            if credential in route.credentials and (credential == "pan" or _takes_token(card, terms)):
+                found.append(Way(route.id, credential))
     return tuple(sorted(found))
 
 
@@ -93,8 +85,9 @@ def credentials_of(card: Card, *, payer_present: bool) -> tuple[str, ...]:
     return (("pan",) if card.credential == "pan" else ()) + (("network_token",) if usable else ())
 
 
-def _takes_tokens_of(requestor: str, terms: RouteTerms | None) -> bool:
-    return terms is None or not terms.token_requestors or requestor in terms.token_requestors
+def _takes_token(card: Card, terms: RouteTerms | None) -> bool:
+    requestor = None if card.token is None else card.token.requestor
+    return requestor is None or terms is None or not terms.token_requestors or requestor in terms.token_requestors
 
 
 def _exempt_rows(attempt: Attempt, ways: tuple[Way, ...], *, economics: Economics, amount_minor: int) -> list[Row]:

@@ -12,13 +12,15 @@ from greenlane.merchants.stakes import Perspective, Stakes, stakes
 from greenlane.payments.attempt import Attempt
 from greenlane.policy.actions import Eligible, Way
 from greenlane.policy.exemptions import BORNE_BY_ISSUER
-from greenlane.policy.given import Given
+from greenlane.policy.given import FREE, Given, Worth
 from greenlane.policy.history import History
 from greenlane.policy.mandate import sca_required
 from greenlane.policy.priors import Approval
 from greenlane.policy.value import Over
 
 WIDTH: Final = len(Over._fields)
+WORTH_GOOD: Final = Over._fields.index("worth_good")
+WORTH_FRAUD: Final = Over._fields.index("worth_fraud")
 NO_BAND: Final = (0.0, 0.0)
 
 Costs = tuple[float, float, float, float]
@@ -38,6 +40,8 @@ def price(
     present = attempt.payment.initiator == "cit"
     plain = stakes(economics, given.amount_minor, perspective, payer_present=present)
     multipliers = given.multipliers
+    if challengeable and not history.liability_shifted and multipliers == FREE:
+        return plain
     return plain._replace(
         shifted_already=plain.shifted_by_challenge if history.liability_shifted else 0.0,
         challengeable=float(challengeable),
@@ -55,34 +59,48 @@ def ways_matrix(
     *,
     economics: Economics,
     money: Stakes,
-    only: int | None = None,
 ) -> NDArray[np.float64]:
     """float64 [ways, fields of `value.Over`], as `value.values` takes it: probabilities 1e-9, money in minor units.
 
-    Where no worth of a declined payer is given, or `only` one way is wanted, it is V_stop for a good one and nothing
-    for a fraudulent one.
+    Where no worth of a declined payer is given, it is V_stop for a good one and nothing for a fraudulent one.
     """
-    terms_of, amount_minor = economics.route_terms, given.amount_minor
-    usual = _blended(economics.fees, economics, amount_minor)
-    bands = _bands(may, attempt, given, economics=economics)
-    borne = 0
-    for row in may.rows:
-        if row.exemption in BORNE_BY_ISSUER:
-            borne = row.ways
+    terms_of, usual = economics.route_terms, _blended(economics.fees, economics, given.amount_minor)
+    rest = _beside_costs(may, attempt, given, economics=economics, money=money)
     flat: list[float] = []
-    chosen = range(len(may.ways)) if only is None else (only,)
-    for at in chosen:
-        way = may.ways[at]
+    for at, way in enumerate(may.ways):
         terms = terms_of.get(way.route)
         flat += approvals[at]
         flat += usual if terms is None else _costs(terms, way, attempt, given, economics=economics, usual=usual)
-        if given.declined is None or only is not None:
-            flat += (money.stop, 0.0)
-        else:
-            flat += (given.declined[at].good_micro / 1e6, given.declined[at].fraud_micro / 1e6)
-        flat.append(money.shifted_by_challenge if borne >> at & 1 else 0.0)
-        flat += bands[at] if bands else NO_BAND
-    return np.array(flat, dtype=np.float64).reshape(len(chosen), WIDTH)
+        flat += rest[at]
+    return np.array(flat, dtype=np.float64).reshape(len(may.ways), WIDTH)
+
+
+def _beside_costs(
+    may: Eligible, attempt: Attempt, given: Given, *, economics: Economics, money: Stakes
+) -> Sequence[tuple[float, ...]]:
+    """Of each way: V_g, V_f, the issuer's share under the exemption, lambda_acq A and b."""
+    borne = next((row.ways for row in may.rows if row.exemption in BORNE_BY_ISSUER), 0)
+    bands = _bands(may, attempt, given, economics=economics)
+    count = len(may.ways)
+    if given.declined is None and not borne and bands is None:
+        return ((money.stop, 0.0, 0.0, 0.0, 0.0),) * count
+    worths = given.declined or (Worth(round(money.stop * 1e6), 0),) * count
+    return [
+        (
+            worths[at].good_micro / 1e6,
+            worths[at].fraud_micro / 1e6,
+            money.shifted_by_challenge if borne >> at & 1 else 0.0,
+            *(bands[at] if bands else NO_BAND),
+        )
+        for at in range(count)
+    ]
+
+
+def seen_otherwise(over: NDArray[np.float64], column: int, money: Stakes) -> NDArray[np.float64]:
+    """One way of the matrix as the other perspective sees it, in which a declined payer is worth V_stop."""
+    row = over[column : column + 1].copy()
+    row[0, WORTH_GOOD], row[0, WORTH_FRAUD] = money.stop, 0.0
+    return row
 
 
 def acquirer_of(route: str, attempt: Attempt, economics: Economics) -> str:

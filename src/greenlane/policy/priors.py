@@ -8,6 +8,7 @@ with a range to try (`FRAUD_APPROVAL_RANGE_PPM`), and a decision that flips insi
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -107,6 +108,7 @@ class Situation(NamedTuple):
     issuer_country: str | None
 
 
+@lru_cache(maxsize=4096)
 def approval(priors: Priors, situation: Situation, *, acquirer_country: str | None) -> Approval:
     """Approval over a route whose acquirer is in `acquirer_country`; unknown countries count as domestic.
 
