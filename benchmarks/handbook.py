@@ -10,8 +10,8 @@ be compromised are removed from each test day; area under ROC, average precision
 2. -> a journal, by examples/handbook/mapping.toml                          (labels known after seven days)
 3. -> a training set: the mapping's features at each payment's own position
 4. the published features among them are checked against pandas
-5. per week: XGBoost on the published features (the baseline), and what `greenlane train fraud` fits, on one week and
-   on all earlier days whose labels are known
+5. per week: XGBoost on the published features (the baseline), and the family that `greenlane train fraud` fits, with
+   PARAMETERS in place of its defaults, on one week and on all earlier days whose labels are known
 """
 
 import argparse
@@ -194,7 +194,7 @@ def baseline(rows: TrainingSet, week: Week) -> NDArray[np.float64]:
 
 
 def greenlane(train: Examples, test: Examples, *, folds: int) -> NDArray[np.float64]:
-    """What `greenlane train fraud` fits on these rows: margins of the test rows."""
+    """The fit of `greenlane train fraud`, by PARAMETERS instead of its defaults or search: margins of the test rows."""
     fitted = fit(LightGbm(threads=2), train, parameters=PARAMETERS, folds=folds)
     return fitted.fitted.margins(test.X)
 
