@@ -7,13 +7,15 @@ from typing import Any, Final
 import msgspec
 
 from greenlane.errors import InputError
-from greenlane.merchants.economics import Economics, Fees, RouteTerms
+from greenlane.merchants.economics import Economics, Fees, RouteTerms, TraBand
 from greenlane.merchants.inherit import prior_economics
 
 PATH: Final = re.compile(r" - at `(?P<path>[^`]+)`$")
 UNKNOWN: Final = re.compile(r"unknown field `(?P<field>[^`]*)`")
 FIELDS: Final = tuple(
-    dict.fromkeys(Economics.__struct_fields__ + RouteTerms.__struct_fields__ + Fees.__struct_fields__)
+    dict.fromkeys(
+        Economics.__struct_fields__ + RouteTerms.__struct_fields__ + Fees.__struct_fields__ + TraBand.__struct_fields__
+    )
 )
 OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
 

@@ -4,7 +4,7 @@ EEA (PSD2), UK (FCA) and India (RBI, two factors for every digital payment) mand
 payer starts, when issuer and merchant lie in the same region (two legs in). Merchant-initiated payments, mail and
 telephone orders and one-leg-out payments are out of scope. The mandate binds Greenlane only where the merchant's
 configuration says so (`sca_mandated`): elsewhere the acquirer or another system applies exemptions, and the issuer's
-soft decline is the safeguard. Until exemptions are offered too, a bound payment is challenged or blocked.
+soft decline is the safeguard. A bound payment is exempted (`exemptions.py`), challenged or blocked.
 
 Fails closed: an issuer whose country is unknown counts as one in the merchant's region.
 """
