@@ -18,6 +18,8 @@ outlooks there are no limits, and approval is what the recovery table states:
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Final, Literal, NamedTuple
 
@@ -25,10 +27,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from greenlane.merchants.economics import Economics
+from greenlane.merchants.stakes import Stakes
 from greenlane.payments.attempt import Attempt
 from greenlane.payments.times import DAY_US, HOUR_US, MINUTE_US
 from greenlane.policy.actions import Action, Eligible, Row, Way
-from greenlane.policy.believe import ONE_E9, believe, given_e9, prior_approvals
+from greenlane.policy.believe import believe, prior_approvals
 from greenlane.policy.choose import ROW, UNVALUED, valued
 from greenlane.policy.eligible import eligible, eligible_ways
 from greenlane.policy.given import Given, Worth
@@ -41,7 +44,7 @@ from greenlane.policy.price import price
 from greenlane.policy.priors import Approval, authentication
 from greenlane.policy.recovery import STATED, RecoveryTable, worths_of_decline
 from greenlane.policy.remedy import REPRESENTED_MAX, Remedy, remedy_of
-from greenlane.policy.value import VALUE
+from greenlane.policy.value import VALUE, Authentication
 
 Step = Literal[
     "authorize", "retry_now", "retry_at", "repair", "reoffer", "query_or_reverse", "void", "capture", "stop"
@@ -66,7 +69,6 @@ SUSPECT: Final = 3
 ENDINGS: Final = frozenset({"stop", "reoffer", "capture", "void"})
 ENDS: Final = {"new_mandate": ("cancel_mandate",), "contact_issuer": ("contact_issuer",)}
 """What an end asks for, by what the code needs."""
-NEVER: Final = Approval(0, 0, 0, 0, 0, 0, soft_decline_e9=0)
 SENDABLE: Final = frozenset({"allow", "exempt", "challenge"})
 """A further try goes out by itself: nobody reviews it again."""
 
@@ -115,8 +117,9 @@ class Next(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     """All that was valued, in the order it is preferred where values are equal."""
 
 
-class Case(NamedTuple):
-    """All that the steps look at."""
+@dataclass(kw_only=True)
+class Case:
+    """All that the steps look at, worked out once."""
 
     attempt: Attempt
     given: Given
@@ -126,11 +129,6 @@ class Case(NamedTuple):
     table: RecoveryTable
     outlooks: tuple[Outlook, ...]
     partial_accepted: bool
-    last: Tried | None
-    remedy: Remedy | None
-    fitting: tuple[Way, ...]
-    may: Eligible
-    stop_micro: int
 
     @property
     def now_us(self) -> int:
@@ -141,20 +139,83 @@ class Case(NamedTuple):
         return self.attempt.payment.initiator == "cit"
 
     @property
+    def method(self) -> str:
+        return self.attempt.payment.payment_method.type
+
+    @property
     def who(self) -> str:
         """Whose patience and whose tries: a direct debit is presented again like a merchant-initiated payment."""
         return "cit" if self.present and self.method not in DEBITS else "mit"
 
     @property
-    def method(self) -> str:
-        return self.attempt.payment.payment_method.type
+    def last(self) -> Tried | None:
+        return self.history.tried[-1] if self.history.tried else None
 
     @property
+    def valueless(self) -> bool:
+        """Nobody said how probable fraud is."""
+        return self.given.fraud_probability_e9 is None
+
+    @cached_property
+    def remedy(self) -> Remedy | None:
+        return None if self.last is None else _remedy(self.attempt, self.last, self.economics)
+
+    @cached_property
     def declines(self) -> int:
         return sum(tried.answer == "declined" for tried in self.history.tried)
 
+    @cached_property
     def sent(self) -> list[Tried]:
         return [tried for tried in self.history.tried if tried.answer not in ("not_sent", "pending")]
+
+    @cached_property
+    def fitting(self) -> tuple[Way, ...]:
+        return eligible_ways(self.attempt, self.economics)
+
+    @cached_property
+    def may(self) -> Eligible:
+        return eligible(self.attempt, self.given, economics=self.economics, history=self.history)
+
+    @cached_property
+    def payer(self) -> Authentication:
+        card = self.attempt.payment.payment_method.card
+        return authentication(self.policy.priors, card.issuer_country if card else None)
+
+    @cached_property
+    def fraud_e9(self) -> int:
+        """p_h."""
+        p_e9 = self.given.fraud_probability_e9 or 0
+        return fraud_given_history_e9(p_e9, self.history, payer=self.payer, priors=self.policy.priors)
+
+    @cached_property
+    def money(self) -> Stakes:
+        return price(
+            self.attempt,
+            self.given,
+            self.policy.perspective,
+            economics=self.economics,
+            history=self.history,
+            challengeable=False,
+        )
+
+    @cached_property
+    def stop_micro(self) -> int:
+        """V_stop(h), a failed authentication included."""
+        if self.valueless:
+            return 0
+        lost = -self.money.abandonment if self.history.status in FAILED else self.money.stop
+        return round((1.0 - self.fraud_e9 / 1e9) * lost * 1e6)
+
+    @cached_property
+    def first_approvals(self) -> dict[Way, Approval]:
+        """What the stated priors say of each way, before anything happened."""
+        priors = prior_approvals(self.attempt, self.fitting, economics=self.economics, priors=self.policy.priors)
+        return dict(zip(self.fitting, priors, strict=True))
+
+    @cached_property
+    def worths(self) -> dict[int, dict[Way, Worth]]:
+        """V(h') of each way, by the tries that are left: filled as they are asked for."""
+        return {}
 
 
 class Plan(NamedTuple):
@@ -267,25 +328,17 @@ def _case(
     partial_accepted: bool,
 ) -> Case:
     history = _settled(attempt, given, economics)
-    given = replace(given, history=history)
-    last = history.tried[-1] if history.tried else None
-    remedy = _remedy(attempt, last, economics) if last is not None else None
     if not outlooks:
         outlooks = tuple(Outlook(us, UNBOUND) for us in times(attempt, given, economics=economics))
     return Case(
-        attempt,
-        given,
-        history,
-        economics,
-        policy,
-        table,
-        outlooks,
-        partial_accepted,
-        last,
-        remedy,
-        fitting=eligible_ways(attempt, economics),
-        may=eligible(attempt, given, economics=economics, history=history),
-        stop_micro=_stop_micro(attempt, given, history, economics, policy),
+        attempt=attempt,
+        given=replace(given, history=history),
+        history=history,
+        economics=economics,
+        policy=policy,
+        table=table,
+        outlooks=outlooks,
+        partial_accepted=partial_accepted,
     )
 
 
@@ -322,22 +375,6 @@ def _remedy(attempt: Attempt, last: Tried, economics: Economics) -> Remedy | Non
 
 UNSENT: Final = Remedy("other_route", "technical", "connect_error", cascade=True)
 """Nothing reached the issuer, or it was taken back with its confirmation: another route is free of danger."""
-
-
-def _stop_micro(attempt: Attempt, given: Given, history: History, economics: Economics, policy: Policy) -> int:
-    """V_stop(h), a failed authentication included."""
-    if given.fraud_probability_e9 is None:
-        return 0
-    money = price(attempt, given, policy.perspective, economics=economics, history=history, challengeable=False)
-    good = 1.0 - _fraud_e9(attempt, given, history, policy) / 1e9
-    return round(good * (-money.abandonment if history.status in FAILED else money.stop) * 1e6)
-
-
-def _fraud_e9(attempt: Attempt, given: Given, history: History, policy: Policy) -> int:
-    assert given.fraud_probability_e9 is not None, "asked for only where there is one"
-    card = attempt.payment.payment_method.card
-    payer = authentication(policy.priors, card.issuer_country if card else None)
-    return fraud_given_history_e9(given.fraud_probability_e9, history, payer=payer, priors=policy.priors)
 
 
 def _country(attempt: Attempt) -> str:
@@ -388,7 +425,7 @@ def _after_approval(case: Case) -> Next | None:
 def _kept(case: Case) -> tuple[Considered, Considered]:
     """(keep it, void it), valued with what the issuer said of address and security code."""
     keep, void = Considered("capture", case.now_us, None, 0), Considered("void", case.now_us, None, -1)
-    if case.given.fraud_probability_e9 is None:
+    if case.valueless:
         return keep, void
     history = case.history._replace(approved=True)
     given = replace(case.given, history=history, stops=(), approvals=None, declined=None)
@@ -422,7 +459,7 @@ def _after_authentication(case: Case) -> Next | None:
     found = _valued(case, plan)
     if found is None:
         return replace(_ended(case, next(iter(case.may.stops), "no_eligible_way")), about=about)
-    if found.value_micro <= case.stop_micro and case.given.fraud_probability_e9 is not None:
+    if found.value_micro <= case.stop_micro and not case.valueless:
         return replace(_ended(case, "not_worth_its_risk", [found]), about=about)
     return _chosen(case, found, [], about=about)
 
@@ -443,7 +480,7 @@ def _given_up(case: Case) -> Next | None:
         return _ended(case, remedy.category)
     if remedy.kind == "authenticate" and not case.present:
         return _ended(case, "needs_the_payer")
-    if len(case.sent()) >= TRIES_MAX:
+    if len(case.sent) >= TRIES_MAX:
         return _ended(case, "tries_used_up")
     if case.now_us > _until_us(case.now_us, case.history):
         return _ended(case, "too_late")
@@ -476,7 +513,7 @@ def _tried_again(case: Case) -> Next | None:
         return _ended(case, "no_eligible_way")
     best = max(considered, key=lambda each: each.value_micro)
     rest = [each for each in considered if each is not best]
-    if case.given.fraud_probability_e9 is not None and best.value_micro <= _ending(case).value_micro:
+    if not case.valueless and best.value_micro <= _ending(case).value_micro:
         return _ended(case, "not_worth_another_try", considered)
     return _chosen(case, best, rest)
 
@@ -507,7 +544,7 @@ def _other_credential(case: Case) -> list[Plan]:
     """A token where the number failed, the number where the token did."""
     if _remedy_kind(case) not in ("token", "update") or case.last is None:
         return []
-    tried = {tried.credential for tried in case.sent()}
+    tried = {tried.credential for tried in case.sent}
     ways = [way for way in case.fitting if way.credential not in tried]
     return [
         Plan("retry_now", (credential,), frozenset(w for w in ways if w.credential == credential), SENDABLE, now)
@@ -531,7 +568,7 @@ def _repaired(case: Case) -> list[Plan]:
 
 def _cascaded(case: Case) -> list[Plan]:
     """Once, at once, over a route that was not tried."""
-    remedy, sent = case.remedy, case.sent()
+    remedy, sent = case.remedy, case.sent
     if remedy is None or not remedy.cascade or remedy.kind not in WAITING:
         return []
     if any(later.at_us - before.at_us < AT_ONCE_US for before, later in pairwise(sent)):
@@ -583,7 +620,7 @@ def _valued(case: Case, plan: Plan) -> Considered | None:
     if not may.rows:
         return None
     at_us = plan.outlook.at_us if plan.outlook else case.now_us
-    if case.given.fraud_probability_e9 is None:
+    if case.valueless:
         return Considered(plan.next, at_us, may.action(0), 0, plan.changes)
     told = plan.outlook.approvals if plan.outlook else None
     if told is not None:
@@ -591,8 +628,7 @@ def _valued(case: Case, plan: Plan) -> Considered | None:
         approvals = tuple(by_way[way] for way in may.ways)
     else:
         approvals = _stated_approvals(case, plan, may.ways)
-    given = replace(case.given, approvals=approvals, declined=None)
-    given = replace(given, declined=_worths(case, plan, may, given))
+    given = replace(case.given, approvals=approvals, declined=_worths(case, plan, may.ways))
     beliefs = believe(attempt, given, may.ways, economics=economics, priors=policy.priors, history=case.history)
     table = valued(
         may, beliefs, attempt, given, perspective=policy.perspective, economics=economics, history=case.history
@@ -622,14 +658,13 @@ def _narrowed(may: Eligible, plan: Plan) -> Eligible:
 
 def _stated_approvals(case: Case, plan: Plan, ways: tuple[Way, ...]) -> tuple[Approval, ...]:
     """Where no model says: what the table says of such a try, spread over ways as first tries differ."""
-    before = prior_approvals(case.attempt, ways, economics=case.economics, priors=case.policy.priors)
+    before = tuple(case.first_approvals[way] for way in ways)
     if case.remedy is None or not ways:
         return before
     share = _share(case, plan)
     usual = sum(each.good_e9 for each in before) / len(before)
     if plan.interventions == {"challenge"}:
-        card = case.attempt.payment.payment_method.card
-        payer = authentication(case.policy.priors, card.issuer_country if card else None)
+        payer = case.payer
         passed = payer.frictionless_good + (1.0 - payer.frictionless_good) * payer.success_good
         share = min(1.0, share / max(passed, 1e-9))
     scale = min(1.0, share * 1e9 / max(usual, 1.0))
@@ -652,31 +687,30 @@ def _share(case: Case, plan: Plan) -> float:
     return min(1.0, share)
 
 
-def _worths(case: Case, plan: Plan, may: Eligible, given: Given) -> tuple[Worth, ...]:
-    """V(h') where this try is declined too: fewer tries are left, and the end is this case's end."""
-    attempt, economics, policy = case.attempt, case.economics, case.policy
+def _worths(case: Case, plan: Plan, ways: tuple[Way, ...]) -> tuple[Worth, ...]:
+    """V(h') where this try is declined too: fewer tries are left, and the end is this case's end.
+
+    Few tries are approved, so that one more decline says little of fraud: p_D is taken as p_h.
+    """
     left = plan.outlook.verdict.attempts_left if plan.outlook else TRIES_MAX
-    money = price(attempt, given, policy.perspective, economics=economics, history=case.history, challengeable=False)
-    approval = given.approvals[0] if given.approvals else NEVER
-    fraud_e9 = given_e9(
-        _fraud_e9(attempt, given, case.history, policy),
-        good_e9=ONE_E9 - approval.good_e9,
-        fraud_e9=ONE_E9 - approval.fraud_e9,
-    )
-    card = attempt.payment.payment_method.card
-    return worths_of_decline(
-        case.table,
-        may.ways,
-        money._replace(stop=money.stop + (money.other_method if _may_be_offered(case) else 0.0)),
-        economics=economics,
-        amount_minor=given.amount_minor,
-        initiator=case.who,
-        issuer_id=(card.issuer_id if card else None) or "",
-        fraud_e9=fraud_e9,
-        fraud_approval_ppm=policy.priors.fraud_approval_ppm,
-        attempts_left=max(0, min(left, TRIES_MAX - len(case.sent())) - 1),
-        tries=case.declines,
-    )
+    left = max(0, min(left, TRIES_MAX - len(case.sent)) - 1)
+    if left not in case.worths:
+        card = case.attempt.payment.payment_method.card
+        found = worths_of_decline(
+            case.table,
+            case.fitting,
+            case.money._replace(stop=case.money.stop + (case.money.other_method if _may_be_offered(case) else 0.0)),
+            economics=case.economics,
+            amount_minor=case.given.amount_minor,
+            initiator=case.who,
+            issuer_id=(card.issuer_id if card else None) or "",
+            fraud_e9=case.fraud_e9,
+            fraud_approval_ppm=case.policy.priors.fraud_approval_ppm,
+            attempts_left=left,
+            tries=case.declines,
+        )
+        case.worths[left] = dict(zip(case.fitting, found, strict=True))
+    return tuple(case.worths[left][way] for way in ways)
 
 
 # how it ends
@@ -692,14 +726,9 @@ def _ending(case: Case) -> Considered:
     """Stop, or offer another way to pay: V_stop(h), with what another method is worth."""
     if not _may_be_offered(case):
         return Considered("stop", case.now_us, None, case.stop_micro)
-    if case.given.fraud_probability_e9 is None:
+    if case.valueless:
         return Considered("reoffer", case.now_us, None, case.stop_micro, ("other_method",))
-    attempt, given = case.attempt, case.given
-    money = price(
-        attempt, given, case.policy.perspective, economics=case.economics, history=case.history, challengeable=False
-    )
-    good = 1.0 - _fraud_e9(attempt, given, case.history, case.policy) / 1e9
-    value = case.stop_micro + round(good * money.other_method * 1e6)
+    value = case.stop_micro + round((1.0 - case.fraud_e9 / 1e9) * case.money.other_method * 1e6)
     return Considered("reoffer", case.now_us, None, value, ("other_method",))
 
 
