@@ -219,7 +219,16 @@ class Told:
 
     def decide(self, at_us, values, card):
         facts = replace(CARD_DAY, payment_id=f"p{len(self.entries)}", card=card)
-        seen = replace(self.ledger.context(facts, at_us=at_us), fraud_e9=10**7)
+        self.ledger.advance(at_us)
+        seen = Context(
+            payment_id=facts.payment_id,
+            unit=f"card/{card}",
+            day=at_us // DAY_US,
+            fraud_e9=10**7,
+            amount_minor=5_000,
+            released_today=self.ledger.released_today(facts),
+            allowances=self.ledger.allowances,
+        )
         answer = explore(values, MAY, context=seen, exploring=BUDGETS, draw=DRAW)
         if answer.explored:
             self.charged[answer.kind, at_us // DAY_US] += answer.charged_micro

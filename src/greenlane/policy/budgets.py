@@ -27,7 +27,7 @@ from msgspec import Struct
 from greenlane.errors import InputError
 from greenlane.payments.facts import Facts
 from greenlane.payments.times import DAY_US
-from greenlane.policy.explore import KINDS, PPM, Allowance, Allowances, Context, Explored, Exploring, Kind
+from greenlane.policy.explore import KINDS, PPM, Allowance, Allowances, Explored, Exploring, Kind
 from greenlane.policy.parameters import EPOCH_US, epoch_of
 from greenlane.ports.journal import Entry
 
@@ -153,33 +153,6 @@ class Ledger:
     def released_today(self, facts: Facts) -> int:
         """Of this card or of this device, whichever is more."""
         return max(self._released.get(facts.card, 0), self._released.get(facts.device, 0))
-
-    def context(
-        self,
-        facts: Facts,
-        *,
-        at_us: int,
-        attempt_no: int = 1,
-        last_attempt: bool = False,
-        barred: bool = False,
-        unhealthy: int = 0,
-        widths_micro: tuple[int, ...] = (),
-    ) -> Context:
-        """What exploration looks at for an attempt that is decided at `at_us`; p_h is for the choice to fill in."""
-        self.advance(at_us)
-        return Context(
-            payment_id=facts.payment_id,
-            attempt_no=attempt_no,
-            unit=unit_of(facts),
-            day=at_us // DAY_US,
-            amount_minor=facts.amount_reporting_minor,
-            last_attempt=last_attempt,
-            barred=barred,
-            unhealthy=unhealthy,
-            released_today=self.released_today(facts),
-            allowances=self.allowances,
-            widths_micro=widths_micro,
-        )
 
     def apply(self, entry: Entry) -> None:
         """Folds in decisions, outcomes and `budget` control entries; passes over everything else."""
@@ -318,17 +291,6 @@ class Ledger:
             self._open[payment_id] = rest
         else:
             del self._open[payment_id]
-
-
-def unit_of(facts: Facts) -> str:
-    """Who holds the draws of a day: the card, else the device, else nobody.
-
-    >>> unit_of(Facts(payment_id="p", payment_us=0, amount_minor=1, currency="EUR", amount_reporting_minor=1, device=9))
-    'device 9'
-    """
-    if facts.card:
-        return f"card {facts.card}"
-    return f"device {facts.device}" if facts.device else ""
 
 
 def _at_todays_rate(demand: list[int]) -> int:

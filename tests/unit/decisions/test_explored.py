@@ -10,7 +10,7 @@ from greenlane.payments.attempt import Attempt, Card, Payment, PaymentMethod
 from greenlane.payments.facts import Facts
 from greenlane.policy.budgets import Ledger
 from greenlane.policy.choose import choose
-from greenlane.policy.explore import Exploring, Routing, secret_draw
+from greenlane.policy.explore import Context, Exploring, Routing, secret_draw
 from greenlane.policy.given import Given
 from greenlane.policy.parameters import Policy
 from greenlane.ports.journal import Entry
@@ -27,7 +27,8 @@ def decided():
     """A decision made with a budget, and its entry."""
     ledger = Ledger(POLICY.exploring, explored_of)
     ledger.accounts["route"].usual[0] = 1  # so little that the pace is full
-    context = replace(ledger.context(FACTS, at_us=1), attempt_no=2)
+    ledger.advance(1)
+    context = Context(payment_id="p", attempt_no=2, amount_minor=5_000, allowances=ledger.allowances)
     given = Given(amount_minor=5_000, fraud_probability_e9=10**6, context=context)
     attempt = Attempt(attempt_id="a", payment=PAYMENT)
     chosen = choose(attempt, given, economics=ROUTES, policy=POLICY, draw=secret_draw(b"s"))

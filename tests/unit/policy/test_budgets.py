@@ -15,6 +15,7 @@ from greenlane.policy.explore import (
     KINDS,
     Allowance,
     Challenging,
+    Context,
     Explored,
     Exploring,
     Releasing,
@@ -175,13 +176,6 @@ def test_releases_are_counted_by_card_and_by_device_and_only_today(days):
     assert days.ledger.released_today(facts_of("q", 7)) == 0
 
 
-def test_a_card_holds_its_draws_else_the_device_else_nobody(days):
-    seen = days.ledger.context(facts_of("p", 7), at_us=3 * DAY_US, attempt_no=2, last_attempt=True, unhealthy=0b10)
-    assert (seen.unit, seen.day, seen.attempt_no, seen.unhealthy, seen.last_attempt) == ("card 7", 3, 2, 2, True)
-    assert days.ledger.context(facts_of("p", 0), at_us=0).unit == "device 99"
-    assert days.ledger.context(replace(facts_of("p", 0), device=0), at_us=0).unit == ""
-
-
 def test_a_control_entry_sets_a_budget_and_takes_it_back(days):
     days.control(1, "route", 0)
     assert days.allowance("route", 1) == Allowance(0, 0, START_PPM)
@@ -230,7 +224,8 @@ def shop(days, *, per_epoch, day_count, seed=1, restart=False):
         for n in range(per_epoch * (5 if epoch % 96 == 48 else 1)):
             at_us = epoch * EPOCH_US + n
             payment = f"p{epoch}-{n}"
-            seen = days.ledger.context(replace(facts_of(payment, 7), amount_reporting_minor=5_000), at_us=at_us)
+            days.ledger.advance(at_us)
+            seen = Context(payment_id=payment, amount_minor=5_000, allowances=days.ledger.allowances)
             found = explore(VALUES, MAY, context=seen, exploring=days.exploring, draw=draw)
             if found.explored:
                 assert found.charged_micro <= seen.allowances.route.remaining_micro
