@@ -110,7 +110,8 @@ def simulate(world: World, seed: int, payments: int, directory: Path, progress: 
     Raises what `Importer` raises where the directory is in use or of another kind.
     """
     make_directory(directory)
-    write_settings(directory, Settings(tenant=world.parameters.name, clock="simulated"))
+    name, currency = world.parameters.name, world.parameters.currency
+    write_settings(directory, Settings(tenant=name, clock="simulated", reporting_currency=currency))
     journal, known, attempts, told, at_us = Importer(directory), _Known(), 0, 0, START_US
     try:
         _configure(journal, world)
