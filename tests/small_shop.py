@@ -26,7 +26,7 @@ def attempt_body(number: int = 1, /, *, amount: int = 12_999, **changes: Any) ->
         "amount": amount,
         "currency": "EUR",
         "merchant_id": "shop_1",
-        "payment_method": {"card": {"fingerprint": f"fp_{number % 7}", "network": "visa", "issuer_country": "DE"}},
+        "payment_method": {"card": {"fingerprint": f"fp_{number}", "network": "visa", "issuer_country": "DE"}},
         "device": {"id": f"dev_{number % 5}", "ip": f"203.0.113.{number % 200}", "ip_country": "DE"},
         "customer": {"id": f"cus_{number % 9}", "email_hash": f"mail_{number % 9}", "email_domain": "mail.example"},
     }

@@ -18,7 +18,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec.structs import replace
 
 from greenlane.client import Client, Refused, Unreachable
 from greenlane.decisions.packing import unpack
@@ -27,10 +26,10 @@ from greenlane.features.inputs import INPUTS
 from greenlane.features.kernels import Ints
 from greenlane.features.parity import Mismatch, compare, is_sampled, report
 from greenlane.features.sql import features_sql
-from greenlane.features.stream import StreamEngine
 from greenlane.journal.days import Day, closed_days
-from greenlane.ports.journal import Entry, Position
-from greenlane.replay import width_of
+from greenlane.policy.parameters import Policy
+from greenlane.ports.journal import Entry
+from greenlane.replay import facts_asked, width_of
 from greenlane.wiring import (
     SERVER_PID,
     Reader,
@@ -39,6 +38,7 @@ from greenlane.wiring import (
     lock_follower,
     open_reader,
     save_snapshot,
+    standing_at,
 )
 
 POLL_S = 0.5
@@ -64,14 +64,16 @@ class Follower:
         self.closed: list[tuple[str, int]] = []
         """Days that became files, with their entries, and were not told yet."""
         self.saved_at = time.monotonic()
-        self.engine, self.position = self.begin()
+        self.begin()
 
-    def begin(self) -> tuple[StreamEngine, Position]:
+    def begin(self) -> None:
         """Where the newest snapshot stands: everything after it is folded, and checked, by `step`."""
         reader = self.reader
-        return kept_engine(
+        self.engine, self.position = kept_engine(
             reader.places, reader.features, reader.store, settings=reader.settings, spill_name="follower-spill.sqlite"
         )
+        policy = Policy(perspective=reader.settings.perspective)
+        self.standing = standing_at(reader.places, reader.store, policy.exploring, seq=self.position.seq)
 
     def step(self) -> int:
         """Fold what is new, keep what is due; 0 when there was nothing to do."""
@@ -79,6 +81,7 @@ class Follower:
         for entry in islice(self.reader.entries(after_seq=self.position.seq), BATCH_MAX):
             self.check(entry)
             self.engine.apply(entry)
+            self.standing.apply(entry)
             self.position = entry.position
             folded += 1
             if entry.kind == "control":
@@ -86,7 +89,7 @@ class Follower:
         if self.reader.features != self.engine.features:
             self.tell("the features changed: folding the journal again")
             self.engine.close()
-            self.engine, self.position = self.begin()
+            self.begin()
         if folded < BATCH_MAX:
             if time.monotonic() - self.saved_at >= self.reader.settings.snapshot_every_s:
                 self.keep()
@@ -111,7 +114,13 @@ class Follower:
         """A snapshot of where this fold stands."""
         self.saved_at = time.monotonic()
         if self.position.seq:
-            save_snapshot(self.reader.places, self.engine, self.position.generation, self.position.seq)
+            save_snapshot(
+                self.reader.places,
+                self.engine,
+                self.position.generation,
+                self.position.seq,
+                standing=self.standing,
+            )
 
     def close_next_day(self) -> int:
         """The oldest closed day that has no file yet, if there is one; how many were closed."""
@@ -130,7 +139,7 @@ class Follower:
         served = self.served(record)
         if facts is None or served is None:
             return
-        again = self.engine.read(replace(facts, intervention="", route_id=""), entry.ingest_us)
+        again = self.engine.read(facts_asked(record, facts), entry.ingest_us)
         seqs = np.array([entry.seq])
         found = compare(self.engine.features, (seqs, served.reshape(1, -1)), (seqs, again.reshape(1, -1)))
         self.parity.vectors += 1

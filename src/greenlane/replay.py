@@ -22,6 +22,7 @@ from greenlane.features.inputs import INPUTS
 from greenlane.features.stream import StreamEngine
 from greenlane.merchants.book import Book
 from greenlane.models.fraud_model import FraudModel
+from greenlane.payments.facts import Facts
 from greenlane.policy.choose import Chosen, choose
 from greenlane.policy.explore import recorded_draw
 from greenlane.policy.parameters import Policy
@@ -135,10 +136,7 @@ class Replayer:
 
     def check_vector(self, entry: Entry, record: DecisionRecord, engine: StreamEngine) -> None:
         assert entry.facts is not None, "a decision always has facts"
-        card = record.attempt.payment.payment_method.card
-        asked = "" if card is None else card.credential
-        facts = replace(entry.facts, intervention="", route_id="", credential=asked)
-        again = engine.read(facts, entry.ingest_us).tolist()
+        again = engine.read(facts_asked(record, entry.facts), entry.ingest_us).tolist()
         logged = unpack(record.known, width_of(engine.features)).tolist()
         self.found.vectors += 1
         names = [*INPUTS, *(c.name for c in engine.features.columns)]
@@ -148,6 +146,12 @@ class Replayer:
     def compare(self, entry: Entry, what: str, logged: object, recomputed: object) -> None:
         if ENCODER.encode(logged) != ENCODER.encode(recomputed):
             self.found.differences.append(Difference(name(entry), what, repr(logged), repr(recomputed)))
+
+
+def facts_asked(record: DecisionRecord, facts: Facts) -> Facts:
+    """A decision's facts as they were when its features were read: before anything was chosen."""
+    card = record.attempt.payment.payment_method.card
+    return replace(facts, intervention="", route_id="", credential="" if card is None else card.credential)
 
 
 def amount_of(entry: Entry) -> int:

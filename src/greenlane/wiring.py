@@ -4,6 +4,8 @@ DIR/
   greenlane.toml   settings           journal.sqlite  entries           days/       closed days, Parquet
   keys.json        API keys, hashed   subjects.sqlite people's map      snapshots/  feature state
   server.json      while one runs     spill.sqlite    cold state        models/     artefacts, by hash
+
+A snapshot is two files of one position: the features' state, and how everything stands that the policy counts.
 """
 
 import fcntl
@@ -14,7 +16,7 @@ import platform
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib import metadata
@@ -36,6 +38,7 @@ from greenlane.decisions.control import ControlRecord, control_draft, control_of
 from greenlane.decisions.live import CHAMPION, Live, alias_change, features_change, policy_change
 from greenlane.decisions.packing import pack, unpack
 from greenlane.decisions.releases import Releases, digest_of
+from greenlane.decisions.standing import Gates, Standing
 from greenlane.errors import InputError, JournalError, NotFound, SettingsError
 from greenlane.features import snapshot
 from greenlane.features.catalogue import CATALOGUE
@@ -54,9 +57,13 @@ from greenlane.payments.attempt import Attempt, Card, MethodType, Payment, Payme
 from greenlane.payments.facts import Facts
 from greenlane.payments.outcome import Outcome
 from greenlane.payments.times import day_of, format_day
+from greenlane.policy.approving import Approving
 from greenlane.policy.choose import choose
+from greenlane.policy.explore import Draw, Exploring, secret_draw
+from greenlane.policy.gather import Folds
 from greenlane.policy.given import Given
 from greenlane.policy.parameters import Policy
+from greenlane.policy.recovery import STATED
 from greenlane.ports.clock import Clock, FakeClock, SystemClock
 from greenlane.ports.journal import Entry, JournalStore, Position
 from greenlane.ports.subjects import SubjectMap
@@ -128,6 +135,7 @@ class System:
     live: Live
     releases: Releases
     lane: Lane
+    standing: Standing
     metrics: Metrics
     reporting: Reporting
     models: dict[str, FraudModel] = field(default_factory=dict)
@@ -188,7 +196,7 @@ class System:
         position = self.journal.position
         try:
             self.journal.close()
-            save_snapshot(self.places, self.lane.features, position.generation, position.seq)
+            save_snapshot(self.places, self.lane.features, position.generation, position.seq, standing=self.standing)
         finally:
             self.subjects.close()
             self.lane.features.close()
@@ -205,8 +213,8 @@ def open_system(directory: Path, *, clock: Clock | None = None, features: Featur
     clock = clock or (FakeClock() if simulated else SystemClock())
     store, subjects = SqliteJournal(places.journal), SqliteSubjects(places.subjects)
     book, live, releases = Book(), Live(), Releases()
-    engine_fold = Late()
-    folds: Sequence[Fold] = (engine_fold, book, live, releases)
+    late = Late()
+    folds: Sequence[Fold] = (late, book, live, releases)
     journal = Sequencer(store, clock, folds, simulated=simulated, before_commit=subjects.flush)
     for entry in store.controls():
         for fold in (book, live, releases):
@@ -216,8 +224,10 @@ def open_system(directory: Path, *, clock: Clock | None = None, features: Featur
         journal.append(control_draft(change, source="engine", event_id="features/1"))
         journal.writer.wait(journal.position.seq)
     assert live.features is not None, "declared just above"
+    policy = Policy(perspective=settings.perspective)
     engine, _ = current_engine(places, live.features, store, settings=settings)
-    engine_fold.engine = engine
+    standing = standing_at(places, store, policy.exploring, seq=journal.position.seq)
+    late.folds = (engine, standing)
     reporting = reporting_of(settings)
     metrics = Metrics()
     lane = Lane(
@@ -226,12 +236,15 @@ def open_system(directory: Path, *, clock: Clock | None = None, features: Featur
         features=engine,
         finaliser=Finaliser(live.features),
         economics_of=book.economics,
-        policy=Policy(perspective=settings.perspective),
+        policy=policy,
         model=None,
         release="",
         failed=lambda what, error: metrics.fell_back(what, error),
+        folds=policy_folds(standing, book, policy, secret_draw(subjects.secret("exploration"))),
     )
-    system = System(places, settings, clock, journal, store, subjects, book, live, releases, lane, metrics, reporting)
+    system = System(
+        places, settings, clock, journal, store, subjects, book, live, releases, lane, standing, metrics, reporting
+    )
     if CHAMPION in live.aliases:
         lane.model = system.bound(live.aliases[CHAMPION])
     system.release()
@@ -293,13 +306,43 @@ def day_path(places: Places, name: str) -> Path:
 
 
 class Late:
-    """The feature engine as a fold of the sequencer, put in once it stands where the journal stands."""
+    """Folds of the sequencer that are put in once they stand where the journal stands."""
 
-    engine: StreamEngine | None = None
+    folds: tuple[Fold, ...] = ()
 
     def apply(self, entry: Entry) -> None:
-        if self.engine is not None:
-            self.engine.apply(entry)
+        for fold in self.folds:
+            fold.apply(entry)
+
+
+def policy_folds(standing: Standing, book: Book, policy: Policy, draw: Draw) -> Folds:
+    """Everything that a choice is given besides the attempt, as the policy asks for it."""
+    approving = Approving(standing.online.health, policy.priors, lambda id_, mcc: book.economics(id_, mcc=mcc))
+    return Folds(
+        approvals=approving,
+        recovery=STATED,
+        limits=standing.limits,
+        gates=Gates(standing.online, draw),
+        prices=standing.prices,
+        ledger=standing.ledger,
+        draw=draw,
+    )
+
+
+def standing_at(places: Places, store: JournalStore, exploring: Exploring, *, seq: int) -> Standing:
+    """As of an entry: the newest that was saved before it by this build, and is of this journal, brought up to it."""
+    standing, after_seq = Standing(exploring), 0
+    for path in sorted(places.snapshots.glob("*.standing"), reverse=True):
+        generation, _, dumped = path.read_bytes().partition(b"\n")
+        if int(path.stem) <= seq and holds(store, int(generation), int(path.stem)):
+            with suppress(ValueError, msgspec.MsgspecError):  # damaged, or of another build: an older one may do
+                standing, after_seq = Standing.load(dumped, exploring), int(path.stem)
+                break
+    for entry in all_entries(places, store, after_seq=after_seq):
+        if entry.seq > seq:
+            break
+        standing.apply(entry)
+    return standing
 
 
 def kept_engine(
@@ -374,13 +417,20 @@ def day_entries(path: Path, *, seq: int | None = None) -> Iterator[Entry]:
         engine.close()
 
 
-def save_snapshot(places: Places, engine: StreamEngine, generation: int, seq: int, *, keep: int = 3) -> Path:
-    """Written under its seq; the newest few are kept."""
+def save_snapshot(
+    places: Places, engine: StreamEngine, generation: int, seq: int, *, standing: Standing | None = None, keep: int = 3
+) -> Path:
+    """Written under its seq; the newest few are kept. Without `standing` what was kept of it before still serves."""
     places.snapshots.mkdir(exist_ok=True)
     path = places.snapshots / f"{seq:020d}.snapshot"
+    if standing is not None:
+        unfinished = path.with_suffix(".unfinished")
+        unfinished.write_bytes(b"%d\n%b" % (generation, standing.dump()))
+        unfinished.replace(path.with_suffix(".standing"))
     snapshot.save(engine, path, Position(generation, seq))
-    for old in sorted(places.snapshots.glob("*.snapshot"))[:-keep]:
-        old.unlink(missing_ok=True)
+    for kind in ("snapshot", "standing"):
+        for old in sorted(places.snapshots.glob(f"*.{kind}"))[:-keep]:
+            old.unlink(missing_ok=True)
     return path
 
 

@@ -33,7 +33,7 @@ class SqliteSubjects(SubjectMap):
     """New pseudonyms wait in memory until `flush`. Opened by the process that holds the journal's lock."""
 
     def __init__(self, path: Path):
-        key = _key(path.with_suffix(".key"), new=not path.exists())
+        key = self._key = _key(path.with_suffix(".key"), new=not path.exists())
         self._row_key, self._digest_key, self._body_key = (
             blake2b(key, person=use).digest() for use in (b"row", b"digest", b"body")
         )
@@ -74,6 +74,9 @@ class SqliteSubjects(SubjectMap):
 
     def fingerprint(self, body: bytes) -> bytes:
         return blake2b(body, digest_size=16, key=self._body_key).digest()
+
+    def secret(self, purpose: str) -> bytes:
+        return blake2b(purpose.encode(), key=self._key, person=b"purpose").digest()
 
     def erase(self, kind: str, identifier: str) -> bool:
         name = f"{kind}\0{identifier}"

@@ -24,6 +24,10 @@ class SubjectMap(Protocol):
         """A keyed hash, 16 bytes, of a body as it was sent: nobody without the key can guess who was named in it."""
         ...
 
+    def secret(self, purpose: str) -> bytes:
+        """A key of this tenant's own, for one purpose: the same as long as the map's key is."""
+        ...
+
     def erase(self, kind: str, identifier: str) -> bool:
         """Forget, durably: no entry leads back to this identifier. False when it was not known."""
         ...
@@ -64,6 +68,9 @@ class MemorySubjects(SubjectMap):
 
     def fingerprint(self, body: bytes) -> bytes:
         return blake2b(body, digest_size=16, key=str(self._seed).encode()).digest()
+
+    def secret(self, purpose: str) -> bytes:
+        return blake2b(f"{self._seed}\0{purpose}".encode()).digest()
 
     def erase(self, kind: str, identifier: str) -> bool:
         self._erased += 1
