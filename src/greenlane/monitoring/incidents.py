@@ -189,7 +189,9 @@ def probable_cause(alarms: Iterable[Alarm]) -> Cause | None:
     >>> probable_cause([above, route])
     Cause(kind='route', name='a')
     """
-    best = max(alarms, key=lambda each: (each.harm**2 / max(each.count, 1), each.observed), default=None)
+    best = max(
+        alarms, key=lambda each: (each.harm**2 / max(each.count, 1), len(each.causes), each.observed), default=None
+    )
     if best is None or not best.causes:
         return None
     first = best.causes[0]

@@ -156,7 +156,7 @@ class Streams:
         self.tilts, self.budgets, self.base, self.rows_max = np.array(tilts, np.float64), tuple(budgets), base, rows_max
         self.state: Floats = np.zeros((64, COLUMNS))
         self._rows: dict[tuple[str, tuple[str, ...]], int] = {}
-        self._names: list[tuple[str, tuple[str, ...]]] = []
+        self.names: list[tuple[str, tuple[str, ...]]] = []
         self._known: dict[tuple[Any, ...], NDArray[np.int64]] = {}
         self._blocks = {level: np.zeros(BLOCKS_KEPT) for budget in budgets for level in budget.levels}
         self._seen = dict.fromkeys(self._blocks, 0)
@@ -191,7 +191,7 @@ class Streams:
             return
         elapsed = min(at_us - self._block_us, MEMORY_US) if self._block_us else 0
         self._block_us = at_us
-        state = self.state[: len(self._names)]
+        state = self.state[: len(self.names)]
         fade = exp(-elapsed / MEMORY_US)
         self._close_blocks(state)
         state[:, [INFORMATION, COUNT, EVENTS, EXCESS, SQUARES]] *= fade
@@ -205,7 +205,7 @@ class Streams:
     @property
     def open(self) -> list[Change]:
         """The series that are in alarm now."""
-        return [self._read(row) for row in np.flatnonzero(self.state[: len(self._names), ALARM]).tolist()]
+        return [self._read(row) for row in np.flatnonzero(self.state[: len(self.names), ALARM]).tolist()]
 
     def harm_of(self, level: str, name: tuple[str, ...]) -> Change | None:
         """A series as it stands, in alarm or under suspicion."""
@@ -213,23 +213,23 @@ class Streams:
         return None if row is None else self._read(row)
 
     def dump(self) -> bytes:
-        count = len(self._names)
+        count = len(self.names)
         blocks = {level: kept.tobytes() for level, kept in self._blocks.items()}
-        return msgspec.msgpack.encode((self._names, self.state[:count].tobytes(), blocks, self._seen, self._block_us))
+        return msgspec.msgpack.encode((self.names, self.state[:count].tobytes(), blocks, self._seen, self._block_us))
 
     def load(self, dumped: bytes) -> None:
         kinds = tuple[list[tuple[str, tuple[str, ...]]], bytes, dict[str, bytes], dict[str, int], int]
-        self._names, rows, blocks, self._seen, self._block_us = msgspec.msgpack.decode(dumped, type=kinds)
+        self.names, rows, blocks, self._seen, self._block_us = msgspec.msgpack.decode(dumped, type=kinds)
         self._hold(np.frombuffer(rows).reshape(-1, COLUMNS))
         self._blocks = {level: np.frombuffer(kept).copy() for level, kept in blocks.items()}
 
     def _hold(self, rows: Floats) -> None:
         self.state = np.concatenate([rows, np.zeros((max(64, len(rows)), COLUMNS))])
-        self._rows = {name: row for row, name in enumerate(self._names)}
+        self._rows = {name: row for row, name in enumerate(self.names)}
         self._known.clear()
 
     def _place(self, series: Sequence[tuple[str, tuple[str, ...]]], at_us: int) -> NDArray[np.int64]:
-        if len(self._names) + len(series) > self.rows_max:
+        if len(self.names) + len(series) > self.rows_max:
             self._make_room()
         rows = np.array([self._row(one, at_us) for one in series], np.int64)
         new = rows[self.state[rows, COUNT] == 0.0]
@@ -240,8 +240,8 @@ class Streams:
     def _row(self, one: tuple[str, tuple[str, ...]], at_us: int) -> int:
         row = self._rows.get(one)
         if row is None:
-            row = self._rows[one] = len(self._names)
-            self._names.append(one)
+            row = self._rows[one] = len(self.names)
+            self.names.append(one)
             if row == len(self.state):
                 self.state = np.concatenate([self.state, np.zeros_like(self.state)])
             self.state[row, BORN] = at_us
@@ -250,10 +250,10 @@ class Streams:
 
     def _make_room(self) -> None:
         """The half that is heard most stays, and whatever is in alarm."""
-        state = self.state[: len(self._names)]
+        state = self.state[: len(self.names)]
         worth = state[:, COUNT] + NEVER * (state[:, ALARM] > 0.0)
         best = np.sort(np.argsort(-worth, kind="stable")[: self.rows_max // 2])
-        self._names = [self._names[row] for row in best.tolist()]
+        self.names = [self.names[row] for row in best.tolist()]
         self._hold(state[best])
 
     def _change(self, row: int) -> Change:
@@ -262,7 +262,7 @@ class Streams:
         return found
 
     def _read(self, row: int, *, ended: bool = False) -> Change:
-        state, (level, name) = self.state[row], self._names[row]
+        state, (level, name) = self.state[row], self.names[row]
         at = TRIALS if state[ALARM] or ended else 0
         widest = int(np.argmax(state[TRIALS_SINCE : TRIALS_SINCE + TILTS]))
         harm, trials, money = (
@@ -292,11 +292,11 @@ class Streams:
 
     @property
     def _levels(self) -> NDArray[np.str_]:
-        return np.array([level for level, _ in self._names], np.str_)
+        return np.array([level for level, _ in self.names], np.str_)
 
     def _dispersion(self, rows: Floats, level: str) -> Floats:
         """Variance of a block's residual over that of independent answers: 1 + tau^2 v, tau drawn to its level's."""
-        together = self.state[: len(self._names)][self._levels == level]
+        together = self.state[: len(self.names)][self._levels == level]
         pooled = max(together[:, EXCESS].sum(), 0.0) / max(together[:, SQUARES].sum(), 1e-9)
         v = self._block_information(rows)
         prior = PRIOR_BLOCKS * np.maximum(v, 1.0) ** 2

@@ -1,0 +1,141 @@
+"""Does the log say enough to learn from and to be evaluated? Where it does not, readouts are blocked.
+
+distributions   every decision's masses sum to 2^32
+propensities    what is left to chance happens as often as it should, by bin of probability
+answers         what was sent is answered, by route
+ratio           arms of an experiment get their shares
+parity          what was served is what is computed again
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from greenlane.experiments.srm import sequential_check
+from greenlane.monitoring.alarms import Alarm, Cause, ControlProposal, Finding
+from greenlane.monitoring.calibration import alarm_of
+from greenlane.policy.distribution import TOTAL, sums
+from greenlane.policy.explore import Explored
+
+BINS: Final = 10
+DRAWS_MIN: Final = 100.0
+"""Variance, in draws, of a bin before it is judged."""
+SURPRISE_MAX: Final = 5.0
+"""Standard errors; looked at every hour for years."""
+HOUR_US: Final = 3_600_000_000
+SENT_MIN: Final = 200
+ANSWERED_MIN: Final = 0.9
+RATIO_ALPHA: Final = 1e-4
+ROUTES_MAX: Final = 1_024
+
+Kind = Literal["distributions", "propensities", "answers", "ratio", "parity"]
+
+
+class Logs:
+    """A fold of decisions and answers.
+
+    >>> logs = Logs()
+    >>> for n in range(1_000):
+    ...     logs.decided(Explored(distribution=(TOTAL // 4, 3 * (TOTAL // 4)), place=1), route="")
+    >>> alarm, blocked = logs.turn(HOUR_US)[:2]
+    >>> alarm.series, blocked.subject
+    ('propensities', 'readouts')
+    """
+
+    def __init__(self) -> None:
+        self.draws: NDArray[np.float64] = np.zeros((BINS, 3))
+        """Of all but the most probable action, by halvings of its probability: expected, taken, variance."""
+        self.routes: dict[str, list[int]] = {}
+        """Sent and answered, this hour."""
+        self.arms: dict[str, tuple[list[int], list[float]]] = {}
+        self.wrong = 0
+        self.mismatches = 0
+        self.hour_us = 0
+        self.open: dict[str, Alarm] = {}
+
+    def decided(self, explored: Explored, *, route: str) -> None:
+        masses = explored.distribution
+        if explored.degraded or not sums(masses):
+            self.wrong += 1
+        elif TOTAL not in masses:
+            others = np.arange(len(masses)) != np.argmax(masses)
+            shares = np.array(masses, np.float64)[others] / TOTAL
+            bins = np.minimum((-np.log2(np.maximum(shares, 1e-9))).astype(np.int64), BINS - 1)
+            taken = (np.arange(len(masses)) == explored.place)[others]
+            for column, values in enumerate((shares, taken, shares * (1.0 - shares))):
+                self.draws[:, column] += np.bincount(bins, values, BINS)
+        if route and (route in self.routes or len(self.routes) < ROUTES_MAX):
+            self.routes.setdefault(route, [0, 0])[0] += 1
+
+    def answered(self, route: str) -> None:
+        if route in self.routes:
+            self.routes[route][1] += 1
+
+    def exposed(self, experiment: str, arm: int, shares: Sequence[float]) -> None:
+        """A unit was exposed to the arm of this number; `shares` are the intended ones."""
+        counts, _ = self.arms.setdefault(experiment, ([0] * len(shares), list(shares)))
+        counts[arm] += 1
+
+    def parity(self, after: Any) -> None:
+        """What the follower found: the `after` of a control entry on parity."""
+        if isinstance(after, dict):
+            self.mismatches = max(self.mismatches, int(after.get("mismatches", 0)))
+
+    def turn(self, at_us: int) -> list[Finding]:
+        """Judged every hour."""
+        if at_us - self.hour_us < HOUR_US:
+            return []
+        self.hour_us = at_us
+        found = self._tell("distributions", float(self.wrong), self.wrong > 0, at_us=at_us)
+        worst = self.surprise()
+        found += self._tell("propensities", worst, worst > SURPRISE_MAX, at_us=at_us)
+        least, route = self._least_answered()
+        found += self._tell("answers", least, least < ANSWERED_MIN, at_us=at_us, cause=Cause("route", route))
+        chance = min((float(sequential_check(*arms)) for arms in self.arms.values()), default=1.0)
+        found += self._tell("ratio", chance, chance < RATIO_ALPHA, at_us=at_us)
+        found += self._tell("parity", float(self.mismatches), self.mismatches > 0, at_us=at_us)
+        self.wrong, self.mismatches = 0, 0
+        self.routes.clear()
+        return found
+
+    def surprise(self) -> float:
+        """The worst bin's distance from what its propensities say, in standard errors."""
+        judged = self.draws[self.draws[:, 2] >= DRAWS_MIN]
+        if not len(judged):
+            return 0.0
+        return float(np.max(np.abs(judged[:, 1] - judged[:, 0]) / np.sqrt(judged[:, 2])))
+
+    def dump(self) -> bytes:
+        return msgspec.msgpack.encode((
+            self.draws.tobytes(), self.routes, self.arms, self.wrong, self.mismatches, self.hour_us, self.open,
+        ))  # fmt: skip
+
+    def load(self, dumped: bytes) -> None:
+        kinds = tuple[
+            bytes, dict[str, list[int]], dict[str, tuple[list[int], list[float]]], int, int, int, dict[str, Alarm]
+        ]
+        draws, self.routes, self.arms, self.wrong, self.mismatches, self.hour_us, self.open = msgspec.msgpack.decode(
+            dumped, type=kinds
+        )
+        self.draws = np.frombuffer(draws).reshape(BINS, 3).copy()
+
+    def _least_answered(self) -> tuple[float, str]:
+        told = [(answered / sent, route) for route, (sent, answered) in self.routes.items() if sent >= SENT_MIN]
+        return min(told, default=(1.0, ""))
+
+    def _tell(self, kind: Kind, value: float, wrong: bool, *, at_us: int, cause: Cause | None = None) -> list[Finding]:
+        known = self.open.get(kind)
+        if wrong and known is None:
+            note = f"{kind}: {value:.4g}"
+            blame = cause or Cause("log", kind)
+            alarm = alarm_of("logging", kind, "ticket", note=note, value=value, at_us=at_us, cause=blame)
+            self.open[kind] = alarm
+            return [alarm, ControlProposal(subject="readouts", id=kind, why=note, after={"blocked": True})]
+        if not wrong and known is not None:
+            del self.open[kind]
+            over = ControlProposal(subject="readouts", id=kind, why=f"{kind} hold again", after=None)
+            return [msgspec.structs.replace(known, ended_us=at_us), over]
+        return []

@@ -1,0 +1,227 @@
+"""All monitors as one fold of the journal: the follower calls `apply` for each entry and `due` now and then.
+
+What a decision expected is remembered until its answer comes. An attacked cell says nothing to any other monitor.
+Time is the entries' own: the same journal gives the same alarms, live, after a restart, and replayed.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from greenlane.decisions import releases
+from greenlane.decisions.control import control_of
+from greenlane.decisions.live import FEATURES, MODEL, POLICY
+from greenlane.decisions.packing import unpack
+from greenlane.features.definition import MARK_MAX, FeatureSet
+from greenlane.features.inputs import INPUTS
+from greenlane.features.parity import is_sampled
+from greenlane.monitoring.alarms import Alarm, Cause, Finding, Signal
+from greenlane.monitoring.attacks import Attacks
+from greenlane.monitoring.calibration import Calibration
+from greenlane.monitoring.drift import Drift
+from greenlane.monitoring.expected import Expected, expected_of
+from greenlane.monitoring.incidents import Incidents
+from greenlane.monitoring.logs import Logs
+from greenlane.monitoring.traffic import Answer, Traffic, told
+from greenlane.payments.facts import Facts
+from greenlane.policy.distribution import TOTAL
+from greenlane.ports.journal import SOURCE_BIT, Entry
+
+ANSWERS: Final = SOURCE_BIT["approvals"] | SOURCE_BIT["declines"]
+REPORTS: Final = SOURCE_BIT["fraud_reports"]
+MINUTE_US: Final = 60_000_000
+WAITING_MAX: Final = 131_072
+"""Decisions whose answers are waited for, the latest."""
+DRIFT_SAMPLE: Final = 10
+"""One decision in so many is looked at for drift."""
+UNCHALLENGED: Final = ("allow", "exempt")
+RELEASED: Final = "release"
+IN_FORCE: Final = (releases.SUBJECT, MODEL, FEATURES, POLICY)
+"""Subjects of control entries after which things may behave otherwise."""
+
+
+class Waiting(NamedTuple):
+    """Of a decision, until it is answered."""
+
+    approval: float
+    fraud: float
+    model: str
+    weight: float
+    """1 / propensity of a released block, else 0."""
+    passes: bool
+    """Without a challenge."""
+
+
+VERSION: Final = 1
+KINDS: Final = tuple[list[bytes], list[tuple[str, Waiting]], int, int]
+
+
+class Monitors:
+    """The fold. `features` name the vectors that drift is looked for in; `decision_of` finds the decision entry that a
+    later report is about, where one can be found.
+
+    >>> monitors = Monitors()
+    >>> facts = Facts(payment_id="p", payment_us=0, amount_minor=99, currency="EUR", amount_reporting_minor=99,
+    ...               issuer_id="iss", route_id="acq_a", network="visa", code="91", decline_class="soft")
+    >>> monitors.apply(Entry(1, 1, 5, "authorization", "acquirer", "1", 5, ANSWERS, 1, b"", facts, b""))
+    >>> monitors.due(MINUTE_US), [name for _, name in monitors.traffic.approval.names]
+    ([], [(), ('visa',), ('acq_a',), ('iss',), ('iss', 'acq_a', 'visa')])
+    """
+
+    def __init__(
+        self, features: FeatureSet | None = None, *, decision_of: Callable[[Entry], Entry | None] | None = None
+    ):
+        self.names = [*INPUTS, *(column.name for column in features.columns)] if features else []
+        self.traffic, self.attacks, self.logs = Traffic(), Attacks(), Logs()
+        self.calibration, self.incidents = Calibration(), Incidents()
+        self.drift = Drift([*self.names, "fraud_probability", "approval_probability"])
+        self._decision_of = decision_of
+        self._waiting: dict[str, Waiting] = {}
+        self._found: list[Finding] = []
+        self._minute_us = 0
+        self.alarms = 0
+
+    def apply(self, entry: Entry) -> None:
+        """Any entry, in the order of the journal."""
+        if entry.kind == "control":
+            self._control(entry)
+        elif entry.facts is not None and entry.sign > 0:
+            if entry.kind == "decision":
+                self._decided(entry, entry.facts)
+            elif entry.emits & ANSWERS or entry.kind in ("authorization", "not_sent"):
+                self._answered(entry, entry.facts)
+            elif entry.emits & REPORTS:
+                self._reported(entry)
+        if entry.ingest_us - self._minute_us >= MINUTE_US:
+            self._turn(entry.ingest_us)
+
+    def due(self, now_us: int) -> list[Finding]:
+        """What was found since it was last asked: alarms that opened or ended, and what they propose to change."""
+        if now_us - self._minute_us >= MINUTE_US:
+            self._turn(now_us)
+        found, self._found = self._found, []
+        return found
+
+    def dump(self) -> bytes:
+        parts = [part.dump() for part in self._parts()]
+        return msgspec.msgpack.encode((VERSION, parts, list(self._waiting.items()), self._minute_us, self.alarms))
+
+    def load(self, dumped: bytes) -> bool:
+        """False, and nothing taken, where another version of this room wrote it."""
+        version, *rest = msgspec.msgpack.decode(dumped)
+        if version != VERSION:
+            return False
+        parts, waiting, self._minute_us, self.alarms = msgspec.convert(rest, type=KINDS)
+        self._waiting = dict(waiting)
+        for part, each in zip(self._parts(), parts, strict=True):
+            part.load(each)
+        return True
+
+    def _parts(self) -> tuple[Any, ...]:
+        return self.traffic, self.attacks, self.logs, self.calibration, self.drift, self.incidents
+
+    def _decided(self, entry: Entry, facts: Facts) -> None:
+        expected = expected_of(entry)
+        self.logs.decided(expected.explored, route=expected.route)
+        if expected.intervention == "block":
+            self.attacks.answer(facts, entry.ingest_us, approved=False)
+            if expected.model:
+                self.calibration.of(expected.model).block(entry.ingest_us, expected.fraud)
+        else:
+            self._remember(facts.attempt_id, waiting_of(expected))
+        if is_sampled(entry.seq, DRIFT_SAMPLE) and expected.model:
+            self._look(expected, entry.ingest_us)
+
+    def _look(self, expected: Expected, at_us: int) -> None:
+        """A vector beside the probabilities made of it."""
+        vector = np.full(len(self.names) + 2, np.nan)
+        vector[-2:] = (expected.fraud, expected.approval or np.nan)
+        if self.names and expected.known:
+            whole = unpack(expected.known, len(self.names))
+            vector[:-2] = np.where(whole > MARK_MAX, whole, np.nan)
+        elif self.names:
+            return
+        self._found += self._heard(self.drift.hear(f"{expected.model} {expected.release}", vector, at_us))
+
+    def _answered(self, entry: Entry, facts: Facts) -> None:
+        at_us, waiting = entry.ingest_us, self._waiting.pop(facts.attempt_id, None)
+        if waiting is not None:
+            self.logs.answered(facts.route_id)
+        if entry.kind == "not_sent":
+            return
+        answer = Answer.of(facts, waiting.approval if waiting else 0.0)
+        if not answer.technical:
+            self.attacks.answer(facts, at_us, approved=answer.approved)
+        if self.attacks.excluded(facts, at_us):
+            return
+        if answer.route:
+            self._found += self._heard(self.traffic.hear(answer, at_us))
+        if answer.approved and waiting is not None and waiting.passes and waiting.model:
+            self.calibration.of(waiting.model).approve(at_us, waiting.fraud, weight=waiting.weight)
+
+    def _reported(self, entry: Entry) -> None:
+        """The decision is asked of the journal: reports are few, and come weeks later."""
+        decision = self._decision_of(entry) if self._decision_of is not None else None
+        if decision is None or not decision.payload:
+            return
+        waiting = waiting_of(expected_of(decision))
+        if waiting.passes and waiting.model:
+            cohorts = self.calibration.of(waiting.model)
+            cohorts.report(decision.ingest_us, waiting.fraud, at_us=entry.ingest_us, weight=waiting.weight)
+
+    def _control(self, entry: Entry) -> None:
+        change = control_of(entry)
+        if change.subject == "parity":
+            self.logs.parity(change.after)
+        elif change.subject in IN_FORCE:
+            self.incidents.released(entry.ingest_us, cause_of(change.subject, change.id, change.after))
+
+    def _turn(self, at_us: int) -> None:
+        self._minute_us = at_us
+        self.traffic.turn(at_us)
+        for part in (self.attacks, self.logs, self.calibration, self.drift):
+            self._found += self._heard(part.turn(at_us))
+        self.incidents.update([*self._standing(at_us), *self.attacks.measured()])
+
+    def _standing(self, at_us: int) -> list[Alarm]:
+        """The open alarms of traffic, as large as they are by now."""
+        signals: tuple[Signal, ...] = ("approval", "outage")
+        found = [one for s in signals for change in self.traffic.streams(s).open for one in told(s, change, at_us)]
+        return [one for one in found if isinstance(one, Alarm)]
+
+    def _heard(self, found: "list[Finding] | list[Alarm]") -> list[Finding]:
+        for one in found:
+            if isinstance(one, Alarm):
+                self.alarms += not one.ended_us
+                self.incidents.hear(one)
+        return list(found)
+
+    def _remember(self, attempt_id: str, waiting: Waiting) -> None:
+        self._waiting.pop(attempt_id, None)
+        if len(self._waiting) >= WAITING_MAX:
+            del self._waiting[next(iter(self._waiting))]
+        self._waiting[attempt_id] = waiting
+
+
+def waiting_of(expected: Expected) -> Waiting:
+    drawn = expected.explored
+    released = drawn.explored and drawn.kind == RELEASED and drawn.distribution[drawn.place]
+    return Waiting(
+        approval=expected.approval,
+        fraud=expected.fraud_given_approval,
+        model=expected.model,
+        weight=TOTAL / drawn.distribution[drawn.place] if released else 0.0,
+        passes=expected.intervention in UNCHALLENGED,
+    )
+
+
+def cause_of(subject: str, name: str, after: Any) -> Cause:
+    """
+    >>> str(cause_of("model", "fraud/champion", "mdl_1"))
+    'model mdl_1'
+    """
+    if subject == MODEL:
+        return Cause("model", after if isinstance(after, str) else name)
+    return Cause("feature" if subject == FEATURES else "release", name)
