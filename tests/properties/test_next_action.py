@@ -12,10 +12,11 @@ from greenlane.merchants.economics import Economics
 from greenlane.payments.attempt import Attempt, Card, NetworkToken, Payment, PaymentMethod, Route
 from greenlane.payments.facts import Facts
 from greenlane.payments.times import DAY_US, HOUR_US, SECOND_US
+from greenlane.policy.case import HORIZON_US, TRIES_MAX
 from greenlane.policy.given import Given
 from greenlane.policy.history import History, Tried
 from greenlane.policy.limits import Limits
-from greenlane.policy.next_action import HORIZON_US, TRIES_MAX, capturable_minor, next_action, outlooks_of
+from greenlane.policy.next_action import capturable_minor, next_action, outlooks_of
 from greenlane.policy.parameters import Policy
 from greenlane.ports.journal import Entry
 

@@ -6,6 +6,7 @@ these are weak priors. Local time is the country's standard time: an hour more o
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from greenlane.payments.times import DAY_US, HOUR_US
@@ -70,6 +71,7 @@ def payday_mornings(from_us: int, until_us: int, country: str) -> Iterator[int]:
             yield us
 
 
+@lru_cache(maxsize=8192)
 def is_payday(local_day: int, country: str) -> bool:
     """Of a local day, counted from 1970."""
     today = _day(local_day)

@@ -5,11 +5,11 @@ import pytest
 from greenlane.merchants.economics import Economics, RouteTerms
 from greenlane.payments.attempt import Attempt, Card, LocalMethod, NetworkToken, Payment, PaymentMethod, Route
 from greenlane.payments.times import DAY_US, HOUR_US, MINUTE_US, format_rfc3339, parse_rfc3339
+from greenlane.policy.case import TRIES_MAX
 from greenlane.policy.given import Barred, Given
 from greenlane.policy.history import History, Tried
 from greenlane.policy.limits import Asked, Limits, Verdict
 from greenlane.policy.next_action import (
-    TRIES_MAX,
     Outlook,
     capturable_minor,
     double_approvals,

@@ -1,0 +1,214 @@
+"""What may be tried after a refusal, by its remedy, and what each try is worth at its time."""
+
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+from msgspec.structs import replace
+
+from greenlane.payments.times import MINUTE_US
+from greenlane.policy.actions import Action, Eligible, Row, Way
+from greenlane.policy.believe import believe
+from greenlane.policy.case import TRIES_MAX, WAITING, Case, Considered, Outlook, Step, country_of, ready_us, until_us_of
+from greenlane.policy.choose import ROW, valued
+from greenlane.policy.given import Worth
+from greenlane.policy.paydays import day_ppm
+from greenlane.policy.priors import Approval
+from greenlane.policy.recovery import worths_of_decline
+from greenlane.policy.remedy import remedy_of
+from greenlane.policy.value import VALUE
+
+AT_ONCE_US: Final = 15 * MINUTE_US
+"""Two attempts within this time were a cascade: there is one in a payment, not more."""
+FIXES_MAX: Final = 2
+"""How often a payer is asked for corrected data."""
+SENDABLE: Final = frozenset({"allow", "exempt", "challenge"})
+"""A further try goes out by itself: nobody reviews it again."""
+
+
+class Plan(NamedTuple):
+    """A kind of further try: with which interventions, over which ways, changing what."""
+
+    next: Step
+    changes: tuple[str, ...]
+    ways: frozenset[Way]
+    interventions: frozenset[str] = SENDABLE
+    outlook: Outlook | None = None
+    wait_us: int = 0
+
+
+def _authenticated(case: Case) -> list[Plan]:
+    """The issuer wants to know who pays: at once, with a challenge and without an exemption."""
+    if _remedy_kind(case) != "authenticate" or not case.present:
+        return []
+    ways = frozenset(case.fitting)
+    return [Plan("retry_now", ("challenge", "no_exemption"), ways, frozenset({"challenge"}), case.outlooks[0])]
+
+
+def _other_credential(case: Case) -> list[Plan]:
+    """A token where the number failed, the number where the token did."""
+    if _remedy_kind(case) not in ("token", "update") or case.last is None:
+        return []
+    tried = {tried.credential for tried in case.sent}
+    ways = [way for way in case.fitting if way.credential not in tried]
+    return [
+        Plan("retry_now", (credential,), frozenset(w for w in ways if w.credential == credential), SENDABLE, now)
+        for credential in sorted({way.credential for way in ways})
+        for now in case.outlooks[:1]
+    ]
+
+
+def _repaired(case: Case) -> list[Plan]:
+    """New data come from the updater or the payer; the try that follows is asked about anew."""
+    kinds: list[str] = [
+        remedy_of(t.network, t.code, t.advice).kind for t in case.history.tried if t.answer == "declined"
+    ]
+    kind = _remedy_kind(case)
+    if kind not in ("update", "fix_data", "token") or kinds.count(kind) > (FIXES_MAX if kind == "fix_data" else 1):
+        return []
+    needs = "new_cryptogram" if kind == "token" else case.remedy.needs if case.remedy else ""
+    ways = frozenset(way for way in case.fitting if case.last is None or way.credential == case.last.credential)
+    return [Plan("repair", (needs or "update_credential",), ways, SENDABLE, case.outlooks[0])]
+
+
+def _cascaded(case: Case) -> list[Plan]:
+    """Once, at once, over a route that was not tried."""
+    remedy, sent = case.remedy, case.sent
+    if remedy is None or not remedy.cascade or remedy.kind not in WAITING:
+        return []
+    if any(later.at_us - before.at_us < AT_ONCE_US for before, later in pairwise(sent)):
+        return []
+    tried = {tried.route for tried in case.history.tried}
+    ways = [way for way in case.fitting if way.route not in tried]
+    if remedy.domestic:
+        abroad = not any(_is_domestic(case, Way(route, "")) for route in tried)
+        ways = [way for way in ways if abroad and _is_domestic(case, way)]
+    return [Plan("retry_now", ("other_route",), frozenset(ways), SENDABLE, case.outlooks[0])] if ways else []
+
+
+def _scheduled(case: Case) -> list[Plan]:
+    """Every time at which the wait that the answer asks for is over."""
+    remedy = case.remedy
+    if remedy is None or remedy.kind not in WAITING:
+        return []
+    ways = frozenset(case.fitting)
+    changes = (remedy.condition,) if remedy.condition else ()
+    ready, until = ready_us(case.now_us, case.last, remedy), until_us_of(case.now_us, case.history)
+    return [
+        Plan("retry_at", changes, ways, SENDABLE, outlook, outlook.at_us - case.now_us)
+        for outlook in case.outlooks
+        if ready <= outlook.at_us <= until and outlook.at_us > case.now_us
+    ]
+
+
+PLANS: Final = (_authenticated, _other_credential, _cascaded, _repaired, _scheduled)
+"""In the order in which equal values are preferred."""
+
+
+def _remedy_kind(case: Case) -> str:
+    return case.remedy.kind if case.remedy is not None else ""
+
+
+def _is_domestic(case: Case, way: Way) -> bool:
+    terms, card = case.economics.route_terms.get(way.route), case.attempt.payment.payment_method.card
+    country = (terms.acquirer_country if terms else None) or case.economics.country
+    return card is not None and card.issuer_country is not None and card.issuer_country == country
+
+
+def worth_of(case: Case, plan: Plan) -> Considered | None:
+    """The best action of a plan; None where nothing of it is eligible."""
+    attempt, economics, policy = case.attempt, case.economics, case.policy
+    may = _narrowed(case.may, plan)
+    if not may.rows:
+        return None
+    at_us = plan.outlook.at_us if plan.outlook else case.now_us
+    if case.valueless:
+        return Considered(plan.next, at_us, may.action(0), 0, plan.changes)
+    told = plan.outlook.approvals if plan.outlook else None
+    if told is not None:
+        by_way = dict(zip(case.fitting, told, strict=True))
+        approvals = tuple(by_way[way] for way in may.ways)
+    else:
+        approvals = _stated_approvals(case, plan, may.ways)
+    given = replace(case.given, approvals=approvals, declined=_worths(case, plan, may.ways))
+    beliefs = believe(attempt, given, may.ways, economics=economics, priors=policy.priors, history=case.history)
+    table = valued(
+        may, beliefs, attempt, given, perspective=policy.perspective, economics=economics, history=case.history
+    )
+    cells = [
+        (table[ROW[row.intervention], at].tolist(), may.place(Action(row.intervention, row.exemption, *way)))
+        for row in may.rows
+        for at, way in enumerate(may.ways)
+        if row.ways >> at & 1
+    ]
+    terms, place = max(cells, key=lambda cell: cell[0][VALUE])
+    stays = case.table.persistence(case.who, plan.wait_us)
+    value = round(stays * terms[VALUE] + (1.0 - stays) * case.stop_micro)
+    return Considered(plan.next, at_us, may.action(place), value, plan.changes, tuple(terms[:VALUE]))
+
+
+def _narrowed(may: Eligible, plan: Plan) -> Eligible:
+    """Only the plan's ways and interventions."""
+    kept = [at for at, way in enumerate(may.ways) if way in plan.ways]
+    rows = []
+    for row in may.rows:
+        bits = sum(1 << new for new, old in enumerate(kept) if row.ways >> old & 1)
+        if bits and row.intervention in plan.interventions:
+            rows.append(Row(row.intervention, row.exemption, bits))
+    return Eligible(tuple(rows), tuple(may.ways[at] for at in kept), may.stops)
+
+
+def _stated_approvals(case: Case, plan: Plan, ways: tuple[Way, ...]) -> tuple[Approval, ...]:
+    """Where no model says: what the table says of such a try, spread over ways as first tries differ."""
+    before = tuple(case.first_approvals[way] for way in ways)
+    if case.remedy is None or not ways:
+        return before
+    share = _share(case, plan)
+    usual = sum(each.good_e9 for each in before) / len(before)
+    if plan.interventions == {"challenge"}:
+        payer = case.payer
+        passed = payer.frictionless_good + (1.0 - payer.frictionless_good) * payer.success_good
+        share = min(1.0, share / max(passed, 1e-9))
+    scale = min(1.0, share * 1e9 / max(usual, 1.0))
+    return tuple(_scaled(each, scale) for each in before)
+
+
+def _scaled(approval: Approval, scale: float) -> Approval:
+    *rates, soft_decline_e9 = approval
+    good, fraud, good_3ds, fraud_3ds, good_exempt, fraud_exempt = (round(rate * scale) for rate in rates)
+    return Approval(good, fraud, good_3ds, fraud_3ds, good_exempt, fraud_exempt, soft_decline_e9)
+
+
+def _share(case: Case, plan: Plan) -> float:
+    assert case.remedy is not None, "a share is of a decline"
+    tries = max(0, case.declines - 1)
+    since_us = plan.wait_us + (case.now_us - case.last.at_us if case.last and case.last.at_us else 0)
+    share = case.table.share(case.who, case.remedy.group, tries=tries, wait_us=since_us)
+    if plan.next == "retry_at" and case.remedy.group == "insufficient_funds":
+        share *= day_ppm(case.now_us + plan.wait_us, country_of(case.attempt)) / 1e6
+    return min(1.0, share)
+
+
+def _worths(case: Case, plan: Plan, ways: tuple[Way, ...]) -> tuple[Worth, ...]:
+    """V(h') where this try is declined too: fewer tries are left, and the end is this case's end.
+
+    Few tries are approved, so that one more decline says little of fraud: p_D is taken as p_h.
+    """
+    left = plan.outlook.verdict.attempts_left if plan.outlook else TRIES_MAX
+    left = max(0, min(left, TRIES_MAX - len(case.sent)) - 1)
+    if left not in case.worths:
+        card = case.attempt.payment.payment_method.card
+        found = worths_of_decline(
+            case.table,
+            case.fitting,
+            case.money._replace(stop=case.money.stop + (case.money.other_method if case.may_be_offered else 0.0)),
+            economics=case.economics,
+            amount_minor=case.given.amount_minor,
+            initiator=case.who,
+            issuer_id=(card.issuer_id if card else None) or "",
+            fraud_e9=case.fraud_e9,
+            fraud_approval_ppm=case.policy.priors.fraud_approval_ppm,
+            attempts_left=left,
+            tries=case.declines,
+        )
+        case.worths[left] = dict(zip(case.fitting, found, strict=True))
+    return tuple(case.worths[left][way] for way in ways)
