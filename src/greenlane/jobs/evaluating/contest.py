@@ -64,6 +64,17 @@ class Move(NamedTuple):
     explored: bool = False
     charged_minor: float = 0.0
     """To the exploration budget."""
+    corrected: bool = False
+    """The payer was asked for the data again first."""
+
+
+class Logged(Struct, frozen=True, array_like=True):
+    """One attempt of the warm-up log, as routers learn from it."""
+
+    facts: Facts
+    route: str
+    credential: str
+    approved: bool
 
 
 class Contestant(Protocol):
@@ -87,9 +98,8 @@ class Scorer(Protocol):
 class Contest:
     """One course; `run` it once."""
 
-    def __init__(self, living: Living, contestant: Contestant, scorer: Scorer):
-        self.living, self.contestant, self.scorer = living, contestant, scorer
-        self.limits = Limits()
+    def __init__(self, living: Living, contestant: Contestant, scorer: Scorer, limits: Limits):
+        self.living, self.contestant, self.scorer, self.limits = living, contestant, scorer, limits
         self.checked = Checked()
         self._due: list[tuple[int, int, Case, Move | tuple[Sent, Answer]]] = []
         self._order = count()
@@ -152,7 +162,7 @@ class Contest:
         if answer.authentication is not None:
             case.authenticated = answer.authentication.status
         if answer.code or answer.result == "unknown":
-            self.fold_answer(case, sent, answer, at_us)
+            self.limits.apply(answer_entry(case, sent, answer, at_us))
         self.checked.heard(case, answer)
         self.contestant.hear(case, sent, answer)
         if answer.issuer_approved:
@@ -201,12 +211,6 @@ class Contest:
         )  # fmt: skip
         self.limits.apply(entry(kind, facts, at_us, b""))
 
-    def fold_answer(self, case: Case, sent: Sent, answer: Answer, at_us: int) -> None:
-        facts = structs.replace(case.facts, attempt_id=attempt_id(case, sent.attempt_no), route_id=sent.route)
-        kind = "not_sent" if answer.result == "not_sent" else "authorization"
-        told = LimitAnswer(kind, result_of(answer), facts.network, answer.code, answer.advice)
-        self.limits.apply(entry(kind, facts, at_us, msgpack.encode(told)))
-
 
 class Checked:
     """The second count of forbidden retries: no rule table, only what may never happen, counted from scratch.
@@ -243,11 +247,18 @@ class Checked:
 def sent_of(move: Move, *, attempt_no: int) -> Sent:
     action = move.action
     intervention: Any = action.intervention  # any text to an Action, one of five to a Sent
-    return Sent(action.route, action.credential, intervention, action.exemption, move.at_us, attempt_no)
+    return Sent(action.route, action.credential, intervention, action.exemption, move.at_us, attempt_no, move.corrected)
 
 
 def entry(kind: str, facts: Facts, at_us: int, payload: bytes) -> Entry:
     return Entry(0, 0, at_us, kind, "", "", at_us, 0, 1, b"", facts, payload)
+
+
+def answer_entry(case: Case, sent: Sent, answer: Answer, at_us: int) -> Entry:
+    facts = structs.replace(case.facts, attempt_id=attempt_id(case, sent.attempt_no), route_id=sent.route)
+    kind = "not_sent" if answer.result == "not_sent" else "authorization"
+    told = LimitAnswer(kind, result_of(answer), facts.network, answer.code, answer.advice)
+    return entry(kind, facts, at_us, msgpack.encode(told))
 
 
 def attempt_id(case: Case, number: int) -> str:
@@ -263,6 +274,8 @@ def result_of(answer: Answer) -> str:
 
 def tried(case: Case, sent: Sent, answer: Answer) -> Tried:
     network, result = case.facts.network, result_of(answer)
+    if result == "unknown":  # the query found nothing, so nothing stands
+        result = "reversed"
     return Tried(
         attempt_id(case, sent.attempt_no),
         sent.attempt_no,

@@ -1,23 +1,37 @@
 """The policies that are compared, each in few lines over the same hands.
 
-joint               every action at once, worth of a later retry included
-sequential          first the intervention, as if the first route were taken; then the way; then retries
-success_rate ...    the same first step; the way by a router of `policy.baselines`; retries by the handbook
-informed_oracle     the joint rule with the world's true conditional probabilities: same information, same bans
-clairvoyant         knows who the payer is and how the world will treat them: no bar for anybody
+joint            every action at once, with what a declined payer is still worth, and a little exploration
+sequential       first the intervention, as if the first way were taken; then the way by approval value; then retries
+success rate ..  the same first step; the way by a router of `policy.baselines`; retries by the handbook
+informed_oracle  the joint rule with the world's true conditional probabilities: same information, same bans
+clairvoyant      knows who the payer is and how the world will treat them: no bar for anybody
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from greenlane.jobs.evaluating.contest import Case, Contestant, Move, sent_of
-from greenlane.jobs.evaluating.hands import DRAW, ROW, Belief, Hands, PriorBelief, Table, in_mode, unit_of
+from msgspec import structs
+
+from greenlane.jobs.evaluating.contest import Case, Contestant, Logged, Move, sent_of
+from greenlane.jobs.evaluating.hands import DRAW, POLICY, Belief, Hands, PriorBelief, Table, in_mode, unit_of
 from greenlane.payments.codes import decline_of
+from greenlane.payments.facts import Facts
 from greenlane.payments.times import DAY_US, HOUR_US, SECOND_US
-from greenlane.policy.actions import BLOCK, Action, Row, Way
-from greenlane.policy.baselines import Occasion, Router
+from greenlane.policy.actions import BLOCK, Action, Eligible, Row, Way
+from greenlane.policy.baselines import ByApprovalValue, Occasion, Router
+from greenlane.policy.believe import given_e9
+from greenlane.policy.budgets import Ledger
+from greenlane.policy.choose import choose
+from greenlane.policy.eligible import eligible_ways
+from greenlane.policy.explore import Context, Explored
+from greenlane.policy.given import Given, Worth
+from greenlane.policy.limits import Limits
+from greenlane.policy.next_action import Outlook, next_action, outlooks_of
+from greenlane.policy.price import price
 from greenlane.policy.priors import Approval
+from greenlane.policy.recovery import RecoveryTable, worths_of_decline
 from greenlane.policy.value import Authentication, Over
+from greenlane.ports.journal import Entry
 from greenlane.simulation.answers import AUTHENTICATED, EXEMPT, PLAIN, Answer, Sent
 from greenlane.simulation.living import Living
 
@@ -25,6 +39,7 @@ AT_ONCE_US: Final = SECOND_US
 FEE, DECLINED = Over._fields.index("fee"), Over._fields.index("declined")
 SCHEDULE_DAYS: Final = (1, 3, 5, 7)
 """Of merchant-initiated payments after soft declines: the four tries of the handbook."""
+SENT_AGAIN: Final = frozenset({"retry_now", "retry_at"})
 
 
 class Staged(Contestant):
@@ -34,9 +49,12 @@ class Staged(Contestant):
     a soft decline for want of authentication is challenged, merchant-initiated ones wait for set days.
     """
 
-    def __init__(self, hands: Hands, router: Router):
+    def __init__(self, hands: Hands, router: Router, warm: Iterable[Logged] = ()):
         self.hands, self.router = hands, router
         self._occasions: dict[int, Occasion] = {}
+        for logged in warm:
+            way = Way(logged.route, logged.credential)
+            router.learn(way, occasion_in(logged.facts), approved=logged.approved)
 
     def first(self, case: Case) -> Move:
         return self.choose(case, case.arrival.at_us, ())
@@ -44,7 +62,7 @@ class Staged(Contestant):
     def choose(self, case: Case, now_us: int, avoided: Sequence[Way]) -> Move:
         table = self.hands.table(case, now_us)
         may = table.may
-        action = table.best(1 << self.first_way(case, table)) if may.ways else BLOCK
+        action = table.best(1 << self.first_way(case, may)) if may.ways else BLOCK
         if action.intervention != "block":
             row = next(r for r in may.rows if (r.intervention, r.exemption) == (action.intervention, action.exemption))
             action = self.routed(case, table, row, avoided)
@@ -55,9 +73,9 @@ class Staged(Contestant):
         self.hands.sent(case, action, now_us, may=table.may, approvals=table.approvals, fraud_e9=table.fraud_e9)
 
     @staticmethod
-    def first_way(case: Case, table: Table) -> int:
+    def first_way(case: Case, may: Eligible) -> int:
         order = [terms.id for terms in case.economics.routes]
-        places = [order.index(way.route) if way.route in order else len(order) for way in table.may.ways]
+        places = [order.index(way.route) if way.route in order else len(order) for way in may.ways]
         return places.index(min(places))
 
     def routed(self, case: Case, table: Table, row: Row, avoided: Sequence[Way]) -> Action:
@@ -71,24 +89,23 @@ class Staged(Contestant):
     def hear(self, case: Case, sent: Sent, answer: Answer) -> None:
         self.hands.hear(case, sent, answer)
         if answer.result in ("approved", "declined", "unknown", "not_sent"):
-            way, occasion = Way(sent.route, sent.credential), self._occasions[case.place]
-            genuine = 1.0 - case.fraud_e9 / 1e9
-            self.router.learn(way, occasion, approved=answer.result == "approved", genuine=genuine)
+            way, occasion = Way(sent.route, sent.credential), self._occasions.get(case.place, occasion_in(case.facts))
+            self.router.learn(way, occasion, approved=answer.result == "approved", genuine=1.0 - case.fraud_e9 / 1e9)
 
     def next(self, case: Case, now_us: int) -> Move | None:
         last, tries = case.tried[-1], len(case.tried)
         decline = decline_of(last.network, last.code)
         soon_us = now_us + AT_ONCE_US
         avoided = [Way(each.route, each.credential) for each in case.tried]
-        if last.answer in ("unknown", "not_sent"):
-            return self.choose(case, soon_us, avoided) if tries < 3 else None
+        if last.answer in ("reversed", "not_sent"):
+            return sendable(self.choose(case, soon_us, avoided)) if tries < 3 else None
         if decline.decline_class == "sca" and case.facts.initiator == "cit" and not case.authenticated:
             return self.challenged(case, soon_us)
         if tries == 1 and decline.cascade in ("yes", "maybe"):
-            return self.unblocked(self.choose(case, soon_us, avoided))
+            return sendable(self.choose(case, soon_us, avoided))
         if case.facts.initiator == "mit" and decline.retry_policy == "delay" and tries <= len(SCHEDULE_DAYS):
             wait_us = max(SCHEDULE_DAYS[tries - 1] * DAY_US, int(decline.min_wait_hours * HOUR_US))
-            return self.unblocked(self.choose(case, case.arrival.at_us + wait_us, ()))
+            return sendable(self.choose(case, max(case.arrival.at_us + wait_us, soon_us), ()))
         return None
 
     def challenged(self, case: Case, at_us: int) -> Move | None:
@@ -100,31 +117,134 @@ class Staged(Contestant):
         self.remember(case, table, action, at_us)
         return Move(action, at_us)
 
-    @staticmethod
-    def unblocked(move: Move) -> Move | None:
-        return None if move.action.intervention == "block" else move
 
+class Sequential(Staged):
+    """The best of each step with the joint policy's own models: approval value for ways, `next_action` for retries."""
 
-class Joint(Staged):
-    """The whole table at once; retries as the handbook's, over the way that is worth most."""
-
-    def __init__(self, hands: Hands):
-        self.hands = hands
-
-    def choose(self, case: Case, now_us: int, avoided: Sequence[Way]) -> Move:
-        table = self.hands.table(case, now_us)
-        mask = sum(1 << at for at, way in enumerate(table.may.ways) if way not in avoided)
-        action = table.best(mask or -1)
-        self.remember(case, table, action, now_us)
-        return Move(action, now_us)
-
-    def routed(self, case: Case, table: Table, row: Row, avoided: Sequence[Way]) -> Action:  # noqa: ARG002 - the table knows the case
-        ways = [at for at in range(len(table.may.ways)) if row.ways >> at & 1]
-        best = max(ways, key=lambda at: table.worth[ROW[row.intervention]][at])
-        return Action(row.intervention, row.exemption, *table.may.ways[best])
+    def __init__(self, hands: Hands, limits: Limits, recovery: RecoveryTable):
+        super().__init__(hands, ByApprovalValue())
+        self.limits, self.recovery = limits, recovery
 
     def hear(self, case: Case, sent: Sent, answer: Answer) -> None:
         self.hands.hear(case, sent, answer)
+
+    def next(self, case: Case, now_us: int) -> Move | None:
+        attempt, economics = case.arrival.attempt, case.economics
+        given, _ = self.hands.may(case, now_us)
+        outlooks = self.outlooks(case, given)
+        found = next_action(attempt, given, outlooks, economics=economics, policy=POLICY, table=self.recovery)
+        corrected = found.next == "repair" and case.facts.initiator == "cit"
+        if found.action is None or not (found.next in SENT_AGAIN or corrected):
+            return None
+        at_us = max(found.at_us, now_us + AT_ONCE_US)
+        self.expect(case, found.action, at_us)
+        return Move(found.action, at_us, corrected=corrected)
+
+    def outlooks(self, case: Case, given: Given) -> list[Outlook]:
+        """What the limits say, and what this contestant believes, at each time that is proposed."""
+        attempt, economics = case.arrival.attempt, case.economics
+        ways = eligible_ways(attempt, economics)
+        asked = case.asked._replace(at_us=given.ingest_us)
+        found = outlooks_of(attempt, given, self.limits, asked, economics=economics)
+        return [
+            structs.replace(each, approvals=self.hands.approvals(case, ways, each.at_us))
+            if each.verdict.allowed
+            else each
+            for each in found
+        ]
+
+    def expect(self, case: Case, action: Action, at_us: int) -> None:
+        ways = eligible_ways(case.arrival.attempt, case.economics)
+        approvals = self.hands.approvals(case, ways, at_us)
+        self.hands.sent(case, action, at_us, may=Eligible((), ways, ()), approvals=approvals, fraud_e9=case.fraud_e9)
+
+
+class Joint(Sequential):
+    """The product: `choose` over everything at once, exploring within its budget; `next_action` afterwards."""
+
+    def __init__(
+        self,
+        hands: Hands,
+        limits: Limits,
+        recovery: RecoveryTable,
+        *,
+        retry_value: bool = True,
+        exploring: bool = True,
+    ):
+        super().__init__(hands, limits, recovery)
+        self.retry_value, self.exploring = retry_value, exploring
+        self._explored: Explored | None = None
+        self.ledger = Ledger(POLICY.exploring, lambda _: self._explored)
+
+    def first(self, case: Case) -> Move:
+        now_us, attempt = case.arrival.at_us, case.arrival.attempt
+        given, may = self.hands.may(case, now_us)
+        approvals = self.hands.approvals(case, may.ways, now_us)
+        given = structs.replace(
+            given,
+            approvals=approvals,
+            declined=self.worths(case, given, may, approvals) if self.retry_value else None,
+            context=self.context(case, now_us) if self.exploring else None,
+        )
+        chosen = choose(attempt, given, economics=case.economics, policy=POLICY, may=may, draw=DRAW)
+        p_h = chosen.probabilities.fraud_given_history_e9 if chosen.probabilities else case.fraud_e9
+        self.hands.sent(case, chosen.action, now_us, may=may, approvals=approvals, fraud_e9=p_h)
+        return self.charged(case, chosen.action, chosen.explored)
+
+    def worths(
+        self, case: Case, given: Given, may: Eligible, approvals: Sequence[Approval]
+    ) -> tuple[Worth, ...] | None:
+        """V(h') after a decline over each way."""
+        attempt, economics, history = case.arrival.attempt, case.economics, self.hands.history(case)
+        if not may.ways:
+            return None
+        money = price(attempt, given, "merchant", economics=economics, history=history, challengeable=False)
+        best = approvals[0]
+        return worths_of_decline(
+            self.recovery,
+            may.ways,
+            money,
+            economics=economics,
+            amount_minor=given.amount_minor,
+            initiator=case.facts.initiator,
+            fraud_e9=given_e9(case.fraud_e9, good_e9=10**9 - best.good_e9, fraud_e9=10**9 - best.fraud_e9),
+            fraud_approval_ppm=POLICY.priors.fraud_approval_ppm,
+            issuer_id=case.facts.issuer_id,
+        )
+
+    def context(self, case: Case, now_us: int) -> Context:
+        facts = case.facts
+        self.ledger.advance(now_us)
+        return Context(
+            payment_id=facts.payment_id,
+            unit=f"card {facts.card}",
+            day=now_us // DAY_US,
+            amount_minor=facts.amount_reporting_minor,
+            barred=self.hands.online.attacked.covers(facts, now_us),
+            released_today=self.ledger.released_today(facts),
+            allowances=self.ledger.allowances,
+        )
+
+    def charged(self, case: Case, action: Action, explored: Explored) -> Move:
+        now_us = case.arrival.at_us
+        if explored.kind:
+            self._explored = explored
+            facts = structs.replace(case.facts, route_id=action.route, intervention=action.intervention)
+            self.ledger.apply(Entry(0, 0, now_us, "decision", "", "", now_us, 0, 1, b"", facts, b""))
+        return Move(action, now_us, explored.explored, explored.charged_micro / 1e6 if explored.explored else 0.0)
+
+
+class Oracle(Joint):
+    """The joint rule with true conditional probabilities of approval and of authentication; it need not explore."""
+
+    def first(self, case: Case) -> Move:
+        now_us = case.arrival.at_us
+        given, may = self.hands.may(case, now_us)
+        worths = self.worths(case, given, may, self.hands.approvals(case, may.ways, now_us))
+        table = self.hands.table(case, now_us, declined=worths)
+        action = table.best()
+        self.remember(case, table, action, now_us)
+        return Move(action, now_us)
 
 
 class OddsBelief(Belief):
@@ -138,15 +258,13 @@ class OddsBelief(Belief):
         places = {Way(*way): at for at, way in enumerate(odds.ways)}
         found = []
         for way in ways:
-            at = places.get(way, places.get(Way(way.route, "pan"), 0))
-            good, fraud = odds.good[at], odds.fraud[at]
+            good, fraud = odds.good[places[way]], odds.fraud[places[way]]
             rates = (good[PLAIN], fraud[PLAIN], good[AUTHENTICATED], fraud[AUTHENTICATED], good[EXEMPT], fraud[EXEMPT])
-            found.append(Approval(*(round(1e9 * rate) for rate in (*rates, odds.soft[at].max()))))
+            found.append(Approval(*(round(1e9 * rate) for rate in (*rates, odds.soft[places[way]][EXEMPT]))))
         return tuple(found)
 
     def payer(self, case: Case) -> Authentication:
-        odds = self._living.odds(case.arrival, case.arrival.at_us, case.tried).authentication
-        return Authentication(*odds)
+        return Authentication(*self._living.authentication_odds(case.arrival))
 
 
 class Clairvoyant(Contestant):
@@ -172,21 +290,28 @@ class Clairvoyant(Contestant):
         pass
 
 
+def sendable(move: Move) -> Move | None:
+    return None if move.action.intervention == "block" else move
+
+
 def occasion_of(case: Case, table: Table, row: Row, ways: Sequence[int]) -> Occasion:
+    """All that a router may see of ways that are eligible."""
     facts, economics = case.facts, case.economics
     margin = economics.margin_ppm * facts.amount_reporting_minor / 1e6
     p = table.fraud_e9 / 1e9
     modes = [in_mode(table.approvals[at], row.intervention) for at in ways]
     fees, declined = (table.over[list(ways), column].tolist() for column in (FEE, DECLINED))
-    return Occasion(
-        merchant_id=facts.merchant_id,
-        network=facts.network,
-        issuer_id=facts.issuer_id,
-        issuer_country=facts.issuer_country,
-        bin8=facts.bin8,
+    return occasion_in(facts)._replace(
         earned_minor=tuple(margin - fee for fee in fees),
         fees_minor=tuple(fees),
         declined_minor=tuple(each + economics.lost_sale_minor for each in declined),
         approvals=tuple(((1 - p) * good + p * fraud) / 1e9 for good, fraud in modes),
         draw=DRAW("route", unit_of(case)),
     )
+
+
+def occasion_in(facts: Facts) -> Occasion:
+    """Whose payment it is."""
+    return Occasion(
+        facts.merchant_id, facts.network, facts.issuer_id, facts.issuer_country, facts.bin8, (), (), (), ()
+    )  # fmt: skip

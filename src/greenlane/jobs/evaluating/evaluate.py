@@ -12,6 +12,7 @@ from greenlane.jobs.evaluating import field
 from greenlane.jobs.evaluating.contest import Contest
 from greenlane.jobs.evaluating.models import Kept, Tell, TreeScorer, models_of
 from greenlane.jobs.evaluating.results import Course, Evaluated, evaluated
+from greenlane.policy.limits import Limits
 from greenlane.simulation.living import Living
 from greenlane.simulation.world import World
 
@@ -76,10 +77,10 @@ def courses_of(world: str, seed: int, payments: int, names: Sequence[str], cache
     loaded, kept = prepared(world, cache)
     found = []
     for name in names:
-        living = Living(loaded, seed)
-        contestant = field.FULL[name](field.Start(living, kept))
+        living, limits = Living(loaded, seed), Limits()
+        contestant = field.FULL[name](field.Start(living, kept, limits))
         trees = kept.oracle_fraud if name in ORACLES else kept.fraud
-        found.append(Contest(living, contestant, TreeScorer(trees, kept.vocabulary)).run(name, payments))
+        found.append(Contest(living, contestant, TreeScorer(trees, kept.vocabulary), limits).run(name, payments))
     return found
 
 

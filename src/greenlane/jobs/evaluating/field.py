@@ -1,16 +1,16 @@
 """Who takes part: the policies by name, each made new for one start."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from greenlane.jobs.evaluating.contest import Contestant
-from greenlane.jobs.evaluating.contestants import Clairvoyant, Joint, OddsBelief, Staged
-from greenlane.jobs.evaluating.hands import Belief, Hands
-from greenlane.jobs.evaluating.models import Kept, ModelBelief
+from greenlane.jobs.evaluating.contestants import Clairvoyant, Joint, OddsBelief, Oracle, Sequential, Staged
+from greenlane.jobs.evaluating.hands import Belief, Hands, ModelBelief
+from greenlane.jobs.evaluating.models import Kept
 from greenlane.policy.baselines import (
     DEFAULT_KEY,
-    ByApprovalValue,
     Cheapest,
     RoundRobin,
     Router,
@@ -18,6 +18,8 @@ from greenlane.policy.baselines import (
     SuccessRateWindow,
     Thompson,
 )
+from greenlane.policy.limits import Limits
+from greenlane.policy.recovery import RecoveryTable
 from greenlane.simulation.living import Living
 
 
@@ -26,6 +28,7 @@ class Start(NamedTuple):
 
     living: Living
     kept: Kept
+    limits: Limits
 
     @property
     def belief(self) -> Belief:
@@ -35,30 +38,42 @@ class Start(NamedTuple):
     def hands(self) -> Hands:
         return Hands(self.belief)
 
+    @property
+    def recovery(self) -> RecoveryTable:
+        return RecoveryTable.load(self.kept.recovery)
+
 
 Maker = Callable[[Start], Contestant]
 
 
 def routed(router: Callable[[Start], Router]) -> Maker:
-    return lambda start: Staged(start.hands, router(start))
+    return lambda start: Staged(start.hands, router(start), start.kept.warm)
 
 
-def window(*, best: bool, by_money: bool = False, genuine_weighted: bool = False) -> Maker:
+def window(*, best: bool, by_money: bool | None = None, genuine_weighted: bool = False) -> Maker:
+    """`best`: at its best-keyed setting; `by_money` None: as that setting has it."""
+
     def router(start: Start) -> Router:
         key = start.kept.best_key if best else DEFAULT_KEY
-        return SuccessRateWindow(key, by_money=by_money, genuine_weighted=genuine_weighted)
+        money = start.kept.best_by_money if by_money is None else by_money
+        return SuccessRateWindow(key, by_money=money, genuine_weighted=genuine_weighted)
 
     return routed(router)
 
 
+def joint(start: Start, *, pooled: bool = True, retry_value: bool = True, exploring: bool = True) -> Joint:
+    hands = Hands(start.belief, pooled=pooled)
+    return Joint(hands, start.limits, start.recovery, retry_value=retry_value, exploring=exploring)
+
+
 DEFAULT: Final[Mapping[str, Maker]] = MappingProxyType(
     {
-        "joint": lambda start: Joint(start.hands),
-        "sequential": routed(lambda _: ByApprovalValue()),
-        "success_rate": window(best=False),
-        "success_rate_best_key": window(best=True, by_money=True),
+        "joint": joint,
+        "sequential": lambda start: Sequential(start.hands, start.limits, start.recovery),
+        "success_rate": window(best=False, by_money=False),
+        "success_rate_best_key": window(best=True),
         "cheapest": routed(lambda _: Cheapest()),
-        "informed_oracle": lambda start: Joint(Hands(OddsBelief(start.living))),
+        "informed_oracle": lambda start: Oracle(Hands(OddsBelief(start.living)), start.limits, start.recovery),
     }
 )
 """Those of `greenlane evaluate policies`."""
@@ -69,10 +84,14 @@ FULL: Final[Mapping[str, Maker]] = MappingProxyType(
         "static_priority": routed(lambda _: StaticPriority([])),
         "round_robin": routed(lambda _: RoundRobin()),
         "success_rate_by_money": window(best=False, by_money=True),
-        "success_rate_genuine": window(best=False, genuine_weighted=True),
-        "success_rate_best_key_no_fees": window(best=True),
-        "success_rate_best_key_genuine": window(best=True, by_money=True, genuine_weighted=True),
+        "success_rate_genuine": window(best=False, by_money=False, genuine_weighted=True),
+        "success_rate_best_key_rates_only": window(best=True, by_money=False),
+        "success_rate_best_key_by_money": window(best=True, by_money=True),
+        "success_rate_best_key_genuine": window(best=True, genuine_weighted=True),
         "thompson": routed(lambda _: Thompson()),
+        "joint_without_retry_value": partial(joint, retry_value=False),
+        "joint_without_pooling": partial(joint, pooled=False),
+        "joint_without_exploration": partial(joint, exploring=False),
         "clairvoyant": lambda start: Clairvoyant(start.living),
     }
 )

@@ -4,20 +4,22 @@ A contestant is a way of using these hands. Only the informed oracle's belief is
 """
 
 from collections.abc import Sequence
+from math import exp
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 from msgspec import structs
 from numpy.typing import NDArray
 
+from greenlane.jobs.evaluating.approval import ApprovalEffects, Effects, seen_of
 from greenlane.jobs.evaluating.contest import Case, attempt_id
 from greenlane.payments.facts import Facts
 from greenlane.policy.actions import BLOCK, INTERVENTIONS, Action, Eligible, Way
-from greenlane.policy.believe import given_e9, prior_approvals
+from greenlane.policy.believe import ONE_E9, given_e9, prior_approvals
 from greenlane.policy.breaker import CLOSED
 from greenlane.policy.distribution import TOTAL
 from greenlane.policy.eligible import eligible
-from greenlane.policy.explore import secret_draw
+from greenlane.policy.explore import Exploring, Routing, secret_draw
 from greenlane.policy.given import Barred, Given, Worth
 from greenlane.policy.heard import issuer_of
 from greenlane.policy.history import NOTHING_YET, PASSED, History, fraud_given_history_e9
@@ -25,11 +27,13 @@ from greenlane.policy.liability import SHIFTED
 from greenlane.policy.online import Expected, Online
 from greenlane.policy.parameters import Policy
 from greenlane.policy.price import price, ways_matrix
-from greenlane.policy.priors import Approval, authentication
+from greenlane.policy.priors import Approval, authentication, fraud_approval_e9
 from greenlane.policy.value import VALUE, Authentication, values
 from greenlane.simulation.answers import Answer, Sent
 
-POLICY: Final = Policy(perspective="merchant")
+EXPLORED_MINOR: Final = 2_000
+"""A day, of expected loss at its upper 95 %: the exploration budget of every policy that explores within one."""
+POLICY: Final = Policy(perspective="merchant", exploring=Exploring(route=Routing(budget_minor=EXPLORED_MINOR)))
 ROW: Final = {intervention: row for row, intervention in enumerate(INTERVENTIONS)}
 DRAW: Final = secret_draw(b"evaluation")
 """Equal for all policies, so that equal choices have equal luck."""
@@ -49,10 +53,29 @@ class PriorBelief(Belief):
     """Stated priors, where nothing was learned."""
 
     def approvals(self, case: Case, ways: Sequence[Way], now_us: int, offsets: Sequence[int]) -> tuple[Approval, ...]:  # noqa: ARG002 - priors know no time
-        return prior_approvals(
-            case.arrival.attempt, tuple(ways), economics=case.economics, priors=POLICY.priors,
-            history=History(tried=case.tried),
-        )  # fmt: skip
+        return prior_approvals(case.arrival.attempt, tuple(ways), economics=case.economics, priors=POLICY.priors)
+
+    def payer(self, case: Case) -> Authentication:
+        return authentication(POLICY.priors, case.facts.issuer_country or None)
+
+
+class ModelBelief(Belief):
+    """The approval model of the warm-up log, moved by what the contestant's own online layer has heard since."""
+
+    def __init__(self, kept: Effects):
+        self._effects = ApprovalEffects(kept)
+
+    def approvals(self, case: Case, ways: Sequence[Way], now_us: int, offsets: Sequence[int]) -> tuple[Approval, ...]:
+        seen = seen_of(case.facts, now_us, case.tried)
+        soft_e9 = round(ONE_E9 * self._effects.soft_decline(case.facts.issuer_id))
+        found = []
+        for log_odds, offset in zip(self._effects.log_odds(seen, ways), offsets, strict=True):
+            rates = []
+            for margin in log_odds:
+                good_e9 = round(ONE_E9 / (1.0 + exp(-margin - offset / 1e3)))
+                rates += [good_e9, fraud_approval_e9(POLICY.priors, good_e9)]
+            found.append(Approval._make((*rates, soft_e9)))
+        return tuple(found)
 
     def payer(self, case: Case) -> Authentication:
         return authentication(POLICY.priors, case.facts.issuer_country or None)
@@ -84,8 +107,8 @@ class Table(NamedTuple):
 class Hands:
     """One contestant's; the online layer learns only from its own world, and from the common warm-up log."""
 
-    def __init__(self, belief: Belief):
-        self.belief = belief
+    def __init__(self, belief: Belief, *, pooled: bool = True):
+        self.belief, self.pooled = belief, pooled
         self.online = Online(lambda _: None)
 
     def history(self, case: Case) -> History:
@@ -123,10 +146,10 @@ class Hands:
             may = eligible(attempt, given, economics=economics, history=history)
         return given, may
 
-    def approvals(self, case: Case, may: Eligible, now_us: int) -> tuple[Approval, ...]:
-        facts, routes = case.facts, [way.route for way in may.ways]
-        offsets = self.online.health.offsets(issuer_of(facts), facts.bin8, routes)
-        return self.belief.approvals(case, may.ways, now_us, offsets)
+    def approvals(self, case: Case, ways: Sequence[Way], now_us: int) -> tuple[Approval, ...]:
+        facts, routes = case.facts, [way.route for way in ways]
+        offsets = self.online.health.offsets(issuer_of(facts), facts.bin8, routes) if self.pooled else (0,) * len(ways)
+        return self.belief.approvals(case, ways, now_us, offsets)
 
     def table(self, case: Case, now_us: int, *, declined: tuple[Worth, ...] | None = None) -> Table:
         """The value of everything that may be done now."""
@@ -134,7 +157,7 @@ class Hands:
         history = self.history(case)
         payer = self.belief.payer(case)
         p_h = fraud_given_history_e9(case.fraud_e9, history, payer=payer, priors=POLICY.priors)
-        approvals = self.approvals(case, may, now_us)
+        approvals = self.approvals(case, may.ways, now_us)
         if history.status in PASSED | SHIFTED:
             approvals = tuple(a._replace(good_e9=a.good_3ds_e9, fraud_e9=a.fraud_3ds_e9) for a in approvals)
         given = structs.replace(given, declined=declined)
@@ -159,7 +182,8 @@ class Hands:
             action.route,
             good,
             given_e9(fraud_e9, good_e9=good, fraud_e9=fraud),
-            given_e9(fraud_e9, good_e9=10**9 - good, fraud_e9=10**9 - fraud),
+            given_e9(fraud_e9, good_e9=ONE_E9 - good, fraud_e9=ONE_E9 - fraud),
+            adapted=self.pooled,
         )
         self.online.decided(expected, issuer=issuer_of(facts), bin8=facts.bin8)
 

@@ -6,29 +6,20 @@ payments only (p_A; the stated q_f / q_g turns it into p), with labels that have
 from a larger log in which everybody's label is known, whatever was decided.
 """
 
-from collections.abc import Callable, Sequence
-from math import exp
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 from numpy.typing import NDArray
 
 from greenlane.adapters.lightgbm_trainer import LightGbm
-from greenlane.jobs.evaluating.approval import (
-    AUTHENTICATED,
-    EXEMPT,
-    PLAIN,
-    ApprovalEffects,
-    Effects,
-    Sample,
-    effects_of,
-    seen_of,
-)
-from greenlane.jobs.evaluating.contest import Case, Contest, Move
-from greenlane.jobs.evaluating.hands import DRAW, POLICY, Belief, Hands, PriorBelief, unit_of
+from greenlane.jobs.evaluating.approval import AUTHENTICATED, EXEMPT, PLAIN, Effects, Sample, effects_of, seen_of
+from greenlane.jobs.evaluating.contest import Case, Contest, Logged, Move, answer_entry
+from greenlane.jobs.evaluating.contestants import Staged
+from greenlane.jobs.evaluating.hands import DRAW, POLICY, Hands, ModelBelief, PriorBelief, unit_of
 from greenlane.jobs.evaluating.observables import NAMES, Observer, Vocabulary
 from greenlane.journal.freeze import Reporting, freeze
 from greenlane.learning.calibrate import calibrate
@@ -39,11 +30,13 @@ from greenlane.models.flat_trees import NODE, FlatTrees
 from greenlane.payments.codes import decline_of
 from greenlane.payments.facts import Facts
 from greenlane.payments.times import DAY_US
+from greenlane.policy import recovery
 from greenlane.policy.actions import BLOCK, Action, Way
+from greenlane.policy.baselines import DEFAULT_KEY, KEYS, SuccessRateWindow
 from greenlane.policy.distribution import TOTAL
 from greenlane.policy.heard import kind_of
-from greenlane.policy.priors import Approval, authentication, fraud_approval_e9
-from greenlane.policy.value import Authentication
+from greenlane.policy.limits import Limits
+from greenlane.ports.journal import Entry
 from greenlane.ports.subjects import MemorySubjects
 from greenlane.simulation.answers import Answer, Sent
 from greenlane.simulation.living import START_US, Living
@@ -51,6 +44,10 @@ from greenlane.simulation.world import Arrival, World
 
 LOGGED: Final = 100_000
 """Payments in the warm-up log."""
+WARM: Final = 10_000
+"""Attempts of it that routers hear of before they begin."""
+TUNED: Final = 10_000
+"""Payments by which the success-rate window's setting is chosen."""
 UNCENSORED: Final = 400_000
 """Payments behind the oracle's fraud probability."""
 WARM_SEED: Final = 1_000_003
@@ -82,19 +79,13 @@ class Kept(Struct, frozen=True):
     fraud: FraudTrees
     oracle_fraud: FraudTrees
     approval: Effects
-    warm: list["Logged"]
-    """The last quarter of the log."""
-    best_key: str = "issuer"
-
-
-class Logged(Struct, frozen=True, array_like=True):
-    """One attempt of the warm-up log, as online learners hear of it."""
-
-    facts: Facts
-    sent: Sent
-    code: str
-    answer: str
-    at_us: int
+    recovery: bytes
+    """The dumped table of what further tries bring."""
+    warm: list[Logged]
+    """The last attempts of the log."""
+    best_key: str = DEFAULT_KEY
+    best_by_money: bool = True
+    """The success-rate window's best setting on people that nothing else meets."""
 
 
 class TreeScorer:
@@ -118,28 +109,6 @@ class Unscored:
 
     def score(self, facts: Sequence[Facts]) -> list[int]:
         return [1_000_000] * len(facts)
-
-
-class ModelBelief(Belief):
-    """The approval model of the warm-up log, moved by what the contestant's own online layer has heard since."""
-
-    def __init__(self, kept: Effects):
-        self._effects = ApprovalEffects(kept)
-
-    def approvals(self, case: Case, ways: Sequence[Way], now_us: int, offsets: Sequence[int]) -> tuple[Approval, ...]:
-        seen = seen_of(case.facts, now_us, case.tried)
-        soft_e9 = round(E9 * self._effects.soft_decline(case.facts.issuer_id))
-        found = []
-        for log_odds, offset in zip(self._effects.log_odds(seen, ways), offsets, strict=True):
-            rates = []
-            for margin in log_odds:
-                good_e9 = round(E9 / (1.0 + exp(-margin - offset / 1e3)))
-                rates += [good_e9, fraud_approval_e9(POLICY.priors, good_e9)]
-            found.append(Approval(*rates, soft_decline_e9=soft_e9))
-        return tuple(found)
-
-    def payer(self, case: Case) -> Authentication:
-        return authentication(POLICY.priors, case.facts.issuer_country or None)
 
 
 class Logger:
@@ -194,7 +163,8 @@ def models_of(world: World, cache: Path, tell: Tell) -> Kept:
 def learned(world: World, tell: Tell) -> Kept:
     tell(f"{world.parameters.name}: a warm-up log of {LOGGED:,} payments")
     logger = Logger()
-    Contest(Living(world, WARM_SEED, start_us=START_US - warm_us(world)), logger, Unscored()).run("logging", LOGGED)
+    living = Living(world, WARM_SEED, start_us=START_US - warm_us(world))
+    Contest(living, logger, Unscored(), Limits()).run("logging", LOGGED)
     first: dict[int, tuple[Case, Sent, Answer]] = {}
     for case, sent, answer in logger.rows:
         first.setdefault(case.place, (case, sent, answer))
@@ -209,9 +179,30 @@ def learned(world: World, tell: Tell) -> Kept:
     fraud = fitted(seen[labelled], reported, [facts[place] for place in labelled], shift)
     tell(f"{world.parameters.name}: approval from {len(logger.rows):,} logged attempts")
     approval = effects_of(*samples_of(logger.rows))
-    warm = [logged(*row) for row in logger.rows[-len(logger.rows) // 4 :]]
-    oracle = uncensored(world, vocabulary, tell)
-    return Kept(vocabulary, fraud, oracle, approval, warm)
+    kept = Kept(
+        vocabulary,
+        fraud,
+        uncensored(world, vocabulary, tell),
+        approval,
+        recovery.learned(entries_of(logger.rows)).dump(),
+        [logged(*row) for row in logger.rows[-WARM:]],
+    )
+    return best_window(world, kept, tell)
+
+
+def best_window(world: World, kept: Kept, tell: Tell) -> Kept:
+    """The key, and whether fees count, with which the success-rate window earns most on a seed of its own."""
+    tell(f"{world.parameters.name}: the success-rate window's best setting")
+    net = {}
+    for key in KEYS:
+        for by_money in (False, True):
+            hands = Hands(ModelBelief(kept.approval))
+            contestant = Staged(hands, SuccessRateWindow(key, by_money=by_money), kept.warm)
+            scorer = TreeScorer(kept.fraud, kept.vocabulary)
+            contest = Contest(Living(world, WARM_SEED + 2), contestant, scorer, Limits())
+            net[key, by_money] = float(contest.run(key, TUNED).net_minor.sum())
+    key, by_money = max(net, key=net.__getitem__)
+    return structs.replace(kept, best_key=key, best_by_money=by_money)
 
 
 def warm_us(world: World) -> int:
@@ -295,4 +286,11 @@ def uncensored(world: World, vocabulary: Vocabulary, tell: Tell) -> FraudTrees:
 
 
 def logged(case: Case, sent: Sent, answer: Answer) -> Logged:
-    return Logged(case.facts, sent, answer.code, answer.result, answer.at_us)
+    return Logged(case.facts, sent.route, sent.credential, answer.approved)
+
+
+def entries_of(rows: Sequence[tuple[Case, Sent, Answer]]) -> Iterator[Entry]:
+    """The log's answers as a journal has them."""
+    for case, sent, answer in rows:
+        if answer.result in ("approved", "declined"):
+            yield answer_entry(case, sent, answer, answer.at_us)
