@@ -1,8 +1,10 @@
-"""Worlds live as their files say: one seed is one world, issuers remember, thieves move, and all meet the same people."""
+"""Worlds live as their files say: one seed is one world, issuers remember, thieves move, all meet the same people."""
 
 import math
+import re
 from importlib import resources
 from itertools import pairwise
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -27,6 +29,7 @@ FROZEN = {
 }
 """A world is frozen before any policy is tuned on it: whoever changes one says so here, and measures again."""
 
+ROOT = Path(__file__).parents[2]
 WORLDS = ("europe", "us", "subscriptions", "calm")
 
 
@@ -315,6 +318,15 @@ def test_a_world_comes_from_a_file_anywhere_and_states_only_what_is_its_own(tmp_
     assert strong.digest != packaged.digest
     assert strong.banks.overs[:, :, 1:] == pytest.approx(2 * packaged.banks.overs[:, :, 1:])
     assert (strong.banks.overs[:, :, 0] == packaged.banks.overs[:, :, 0]).all()
+
+
+def test_the_example_of_the_documentation_is_a_world_that_runs(tmp_path):
+    page = (ROOT / "docs" / "worlds.md").read_text()
+    example, code = (re.search(rf"```{language}\n(.*?)```", page, re.DOTALL)[1] for language in ("toml", "python"))
+    (tmp_path / "mine.toml").write_text(example)
+    answers = walk(Living(World.load(tmp_path / "mine.toml"), 1), 50, plain)
+    assert {"approved", "declined"} <= {answer.result for answer in answers}
+    exec(code, {})
 
 
 def test_a_simulated_history_is_a_journal_in_order_with_labels_when_they_became_known(tmp_path):

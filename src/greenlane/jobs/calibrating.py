@@ -15,12 +15,14 @@ from greenlane.payments.times import DAY_US, HOUR_US, MINUTE_US
 from greenlane.policy.mandate import sca_required
 from greenlane.simulation.answers import AUTHENTICATED, PLAIN, Answer, Sent
 from greenlane.simulation.living import Living
+from greenlane.simulation.randomness import Draws
 from greenlane.simulation.world import Arrival, World
 
 BIN_PAYMENTS_MIN: Final = 30
 RETRIED_MIN: Final = 15
 """Fewer cases than that say nothing: the figure is left out."""
 PROBE_EVERY: Final = 2
+DELAYS: Final = 4000
 
 
 class Calibration(NamedTuple):
@@ -197,7 +199,8 @@ def _fraud(seen: _Seen, world: World) -> Iterator[Calibration]:
         prior = float(present + (absent - present) * mit)
         share = codes.count(code) / len(codes)
         yield Calibration(f"share of {code} among declines", share, (prior - 0.09, prior + 0.09), "[A] 2.6")
-    delays = np.interp(_grid(), (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1), world.parameters.reporting.dispute_days)
+    luck = Draws(world.parameters.seed, "calibration", np.arange(DELAYS))
+    delays = world.oracle.dispute_delay_us(luck, np.ones(DELAYS, np.bool_)) / DAY_US
     stated = (("p5", 5, 55), ("p25", 25, 80), ("median", 50, 96), ("p75", 75, 123), ("p95", 95, 144))
     for name, percent, days in stated:
         value = float(np.percentile(delays, percent))
@@ -207,10 +210,6 @@ def _fraud(seen: _Seen, world: World) -> Iterator[Calibration]:
 def _bps(world: World) -> tuple[float, float]:
     """Of attempts 8 bps in Europe and 25 in the US, by count, before typologies and countries multiply them."""
     return (15.0, 90.0) if world.parameters.currency == "USD" else (4.0, 45.0)
-
-
-def _grid() -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    return (np.arange(1000) + 0.5) / 1000
 
 
 def _declined(firsts: list[First]) -> float:

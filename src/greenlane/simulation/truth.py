@@ -149,7 +149,7 @@ class Oracle:
             draws.chance("reported", reported).tolist(),
             self._brings(draws).tolist(),
             self._report_delay_us(draws, who).tolist(),
-            self._dispute_delay_us(draws, fraud).tolist(),
+            self.dispute_delay_us(draws, fraud).tolist(),
             friendly.tolist(),
             draws.chance("friendly", friendly).tolist(),
             self._challenge_us(draws).tolist(),
@@ -217,7 +217,8 @@ class Oracle:
         delay: Indexes = each[np.maximum(who, 0), np.arange(len(u))]
         return delay
 
-    def _dispute_delay_us(self, draws: Draws, fraud: Flags) -> Indexes:
+    def dispute_delay_us(self, draws: Draws, fraud: Flags) -> Indexes:
+        """From the approval to the dispute."""
         u = draws.uniform("dispute delay")
         measured = np.interp(u, MEASURED, self._world.reporting.dispute_days) * DAY_US
         return np.where(fraud, measured.astype(np.int64), delay_us(u, self._world.payers.friendly_delay))
