@@ -34,10 +34,12 @@ def eligible(attempt: Attempt, given: Given, *, economics: Economics, history: H
     if hard:
         return Eligible((), ways, hard)
     in_scope = sca_required(attempt, economics.country)
-    refused = _refused(attempt, given, mandated=in_scope and economics.sca_mandated, history=history)
+    soft_declined = history.soft_declined and (in_scope or not _counts_attempts(history))
+    mandated = in_scope and economics.sca_mandated
+    refused = _refused(attempt, given, mandated=mandated, soft_declined=soft_declined, history=history)
     everywhere = (1 << len(ways)) - 1
     rows = [Row("allow", "", everywhere)] if "allow" not in refused else []
-    if in_scope and not (history.answered or history.approved or history.soft_declined):
+    if in_scope and not (history.answered or history.approved or soft_declined):
         rows += _exempt_rows(attempt, ways, economics=economics, amount_minor=given.amount_minor)
     rows += [Row(name, "", everywhere) for name in ("challenge", "review") if name not in refused]
     return Eligible(tuple(rows), ways, tuple(sorted({*refused.values(), *taken})))
@@ -108,7 +110,9 @@ def _hard_stops(given: Given, *, economics: Economics, history: History) -> tupl
     return tuple(found)
 
 
-def _refused(attempt: Attempt, given: Given, *, mandated: bool, history: History) -> dict[str, str]:
+def _refused(
+    attempt: Attempt, given: Given, *, mandated: bool, soft_declined: bool, history: History
+) -> dict[str, str]:
     """Intervention -> the constraint that takes it away."""
     refused = {}
     unchallengeable = _unchallengeable(attempt, history)
@@ -118,11 +122,17 @@ def _refused(attempt: Attempt, given: Given, *, mandated: bool, history: History
         refused["review"] = "caller_refuses_review"
     elif not given.review_open:
         refused["review"] = "review_capacity"
-    if history.soft_declined:
+    if soft_declined:
         refused["allow"] = refused["review"] = "soft_declined"
     elif mandated and not _authentication_settled(history):
         refused["allow"] = refused["review"] = "sca_mandated"
     return refused
+
+
+def _counts_attempts(history: History) -> bool:
+    """Where no law asks for authentication, Mastercard's 65 says only that there were too many attempts."""
+    last = history.last_sent
+    return last is not None and (last.network, last.code) == ("mastercard", "65")
 
 
 def _unchallengeable(attempt: Attempt, history: History) -> str:
