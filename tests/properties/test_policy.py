@@ -10,12 +10,14 @@ from greenlane.merchants.economics import Economics, Fees, RouteTerms
 from greenlane.merchants.stakes import Stakes, stakes
 from greenlane.payments.attempt import Attempt, Card, Payment, PaymentMethod, Route
 from greenlane.policy import value
-from greenlane.policy.actions import INTERVENTIONS
+from greenlane.policy.actions import INTERVENTIONS, ROWS, Eligible, Row, Way
 from greenlane.policy.believe import ONE_E9, given_e9, mixed_e9
 from greenlane.policy.choose import choose
 from greenlane.policy.distribution import TOTAL
-from greenlane.policy.given import Given
+from greenlane.policy.given import Barred, Given
+from greenlane.policy.history import History, Tried
 from greenlane.policy.parameters import Multipliers, Policy
+from greenlane.policy.priors import Approval
 from greenlane.policy.value import TERMS, VALUE, Authentication, Over, values
 
 few = settings(max_examples=60, deadline=None)
@@ -272,3 +274,91 @@ def test_scarcer_budgets_never_raise_a_value(p, merchant, amount):
     free = chosen_by(p, merchant, amount=amount)
     priced = chosen_by(p, merchant, amount=amount, multipliers=Multipliers(report_minor=500, review_minor=500))
     assert all(after <= before for before, after in zip(free.values_micro, priced.values_micro, strict=True))
+
+
+two_to_six = st.integers(2, 6).map(lambda n: tuple(Way(f"r{at}", "pan") for at in range(n)))
+approvals = st.builds(Approval, *[probabilities] * 7)
+
+
+@few
+@given(st.data(), two_to_six)
+def test_every_eligible_action_has_one_place(data, ways):
+    masks = data.draw(st.lists(st.integers(0, 2 ** len(ways) - 1), min_size=len(ROWS), max_size=len(ROWS)))
+    rows = tuple(Row(*row, mask) for row, mask in zip(ROWS, masks, strict=True) if mask)
+    may = Eligible(rows, ways, ())
+    assert may.size == len(may.actions) == len(set(may.actions))
+    assert [may.place(action) for action in may.actions] == list(range(may.size))
+    assert [may.action(at) for at in range(may.size)] == may.actions
+
+
+mandated = st.builds(
+    lambda merchant, bound: replace(
+        merchant,
+        country="DE",
+        sca_mandated=bound,
+        routes=tuple(RouteTerms(id=route, exemptions=("transaction_risk_analysis",)) for route in ("a", "b", "c")),
+    ),
+    economics,
+    st.booleans(),
+)
+
+
+def german_choice(p_e9, merchant, *, history=None, issuer_country="DE", **more):
+    given_to = Given(amount_minor=9_000, fraud_probability_e9=p_e9, history=history, **more)
+    attempt = attempt_over(("a", "b", "c"), amount=9_000, issuer_country=issuer_country)
+    return choose(attempt, given_to, economics=merchant, policy=Policy(perspective="merchant"))
+
+
+@few
+@given(probabilities, mandated, st.lists(approvals, min_size=3, max_size=3), st.permutations(range(3)))
+def test_relabelling_routes_relabels_values_whatever_was_learned_of_them(p, merchant, learned, order):
+    before = german_choice(p, merchant, approvals=tuple(learned))
+    after = german_choice(p, merchant, approvals=tuple(learned[at] for at in order))
+    worth = [
+        {(a.intervention, a.exemption, a.route): v for a, v in zip(c.actions, c.values_micro, strict=True)}
+        for c in (before, after)
+    ]
+    assert all(
+        worth[1][intervention, exemption, route] == worth[0][intervention, exemption, "abc"[order["abc".index(route)]]]
+        for intervention, exemption, route in worth[1]
+        if route
+    )
+    assert before.value_micro == after.value_micro
+
+
+@few
+@given(
+    probabilities, mandated, st.sets(st.sampled_from("abc")), st.sampled_from(["full", "static", "merchant_default"])
+)
+def test_what_is_barred_is_never_taken(p, merchant, shut, rung):
+    barred = tuple(Barred(route, "pan", "breaker") for route in sorted(shut))
+    chosen = german_choice(p, merchant, barred=barred, rung=rung)
+    assert chosen.action.route not in shut
+    assert bool(chosen.action.route) or chosen.action.intervention == "block"
+
+
+@few
+@given(probabilities, mandated, st.sampled_from(["full", "static", "merchant_default"]))
+def test_the_law_holds_on_every_rung(p, merchant, rung):
+    chosen = german_choice(p, merchant, rung=rung)
+    if merchant.sca_mandated:
+        assert chosen.action.intervention in ("exempt", "challenge", "block")
+    refused = (Tried("att_0", 1, "a", "pan", "exempt", "low_value", answer="declined", decline_class="sca"),)
+    after = german_choice(p, merchant, rung=rung, history=History(tried=refused))
+    assert after.action.intervention in ("challenge", "block")
+
+
+@few
+@given(probabilities, mandated, st.integers(0, 10**7), st.integers(0, 10**4))
+def test_the_other_perspective_is_what_it_would_have_shown(p, merchant, band, report):
+    prices = Multipliers(report_minor=report, band_micro={"a": band})
+    chosen = german_choice(p, merchant, multipliers=prices)
+    other = choose(
+        attempt_over(("a", "b", "c"), amount=9_000, issuer_country="DE"),
+        Given(amount_minor=9_000, fraud_probability_e9=p, multipliers=prices),
+        economics=merchant,
+        policy=Policy(perspective="psp"),
+    )
+    if chosen.action == other.action and chosen.action.intervention != "block":
+        assert chosen.other_terms_micro == other.terms_micro
+        assert other.other_terms_micro == chosen.terms_micro
