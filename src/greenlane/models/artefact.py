@@ -18,6 +18,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -50,7 +51,7 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     format: int = FORMAT
     kind: str
-    """What is predicted: "fraud"."""
+    """What is predicted: "fraud" or "approval"."""
     family: str
     trainer: str
     """The library that fitted it, with its version."""
@@ -63,6 +64,8 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     label: str
     """The event whose probability it is, and when it counts as known."""
     calibrator: AnyCalibrator
+    segments: dict[str, AnyCalibrator] = {}
+    """Calibrators of segments that are calibrated apart."""
     training_set: dict[str, Any]
     evaluation: dict[str, Any]
     files: dict[str, str] = {}
@@ -105,10 +108,21 @@ def golden_rows(x: NDArray[np.float32], trees: FlatTrees, *, seed: int, rows: in
     return np.concatenate([real, planted])
 
 
-def save(directory: Path, manifest: Manifest, trees: FlatTrees, *, golden: Golden) -> str:
-    """Write the artefact under `directory` and answer its id; all of it is there, durably, or nothing is."""
+def save(
+    directory: Path,
+    manifest: Manifest,
+    trees: FlatTrees,
+    *,
+    golden: Golden,
+    beside: Mapping[str, bytes] = MappingProxyType({}),
+) -> str:
+    """Write the artefact under `directory` and answer its id; all of it is there, durably, or nothing is.
+
+    `beside` are files that this kind of model has besides the arrays.
+    """
     arrays: tuple[NDArray[Any], ...] = (trees.nodes, trees.roots, golden.rows, golden.margins, golden.probabilities)
     contents = {f"{name}.npy": npy(array) for name, array in zip(ARRAYS, arrays, strict=True)}
+    contents.update(beside)
     manifest = msgspec.structs.replace(manifest, files={name: sha256(data) for name, data in contents.items()})
     contents["manifest.json"] = msgspec.json.encode(manifest, order="sorted")
     model_id = id_of(contents["manifest.json"])
@@ -166,8 +180,8 @@ def load(path: Path) -> FraudModel:
     return model
 
 
-def read_manifest(path: Path) -> Manifest:
-    """The manifest of an artefact, whose hash must be the directory's name."""
+def read_manifest(path: Path, *, kind: str = "fraud") -> Manifest:
+    """The manifest of an artefact of this kind, whose hash must be the directory's name."""
     try:
         data = (path / "manifest.json").read_bytes()
     except OSError as error:
@@ -178,18 +192,24 @@ def read_manifest(path: Path) -> Manifest:
         manifest = msgspec.json.decode(data, type=Manifest)
     except msgspec.DecodeError as error:
         raise refused(path, "model_format_unknown", f"its manifest cannot be read: {error}") from error
-    if manifest.format != FORMAT or manifest.kind != "fraud":
+    if manifest.format != FORMAT or manifest.kind != kind:
         raise refused(path, "model_format_unknown", f"format {manifest.format}, kind {manifest.kind!r}")
     return manifest
 
 
-def verified(path: Path, files: Mapping[str, str]) -> NDArray[Any]:
+def verified_bytes(path: Path, files: Mapping[str, str]) -> bytes:
+    """A file beside the manifest, which must be the one that was saved."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise refused(path.parent, "model_incomplete", f"{path.name} cannot be read: {error}") from error
     if sha256(data) != files.get(path.name):
         raise refused(path.parent, "model_hash_differs", f"{path.name} is not the file that was saved")
+    return data
+
+
+def verified(path: Path, files: Mapping[str, str]) -> NDArray[Any]:
+    data = verified_bytes(path, files)
     try:
         array: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
     except ValueError as error:

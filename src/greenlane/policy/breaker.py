@@ -159,10 +159,9 @@ class Breaker:
         watch = self._watches.get((issuer, ""))
         return watch is not None and watch.gate(at_us) is not CLOSED
 
-    def explains(self, heard: Heard) -> bool:
-        """Is this answer one of an outage that is known, so that nothing slower need learn from it?"""
-        keys = ("", heard.route), (heard.issuer, ""), (heard.issuer, heard.route)
-        watches = (self._watches.get(key) for key in keys)
+    def is_known_outage(self, issuer: str, route: str) -> bool:
+        """Does the way fail technically, and is that known, so that nothing slower need learn from its answers?"""
+        watches = (self._watches.get(key) for key in (("", route), (issuer, ""), (issuer, route)))
         return any(watch is not None and watch.cause == "technical" for watch in watches)
 
     def not_closed(self, at_us: int) -> dict[tuple[str, str], Gate]:

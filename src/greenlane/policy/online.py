@@ -132,7 +132,7 @@ class Online:
             genuine_ppm=self.attacked.weight_ppm(facts, at_us) * (ONE_E9 - fraud_e9) // ONE_E9,
         )
         self.breaker.hear(heard)
-        if heard.genuine_ppm and not self.breaker.explains(heard):
+        if heard.genuine_ppm and not self.breaker.is_known_outage(heard.issuer, heard.route):
             self.health.hear(heard)
         if facts.attempt_id:
             self._remember(

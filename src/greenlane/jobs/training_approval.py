@@ -1,0 +1,119 @@
+"""From the journal to an approval model: samples, fit, calibrate, judge on later time, artefact, alias."""
+
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from greenlane.decisions.live import alias_change
+from greenlane.errors import Conflict
+from greenlane.jobs.training import Plan
+from greenlane.learning.approval_fit import PARAMETERS, ApprovalEvaluation, judge, learn, split_us
+from greenlane.learning.approval_publish import publish_approval
+from greenlane.learning.approval_set import Samples
+from greenlane.models.approval_model import ApprovalModel, load_approval
+from greenlane.wiring import Places, Progress, Reader, is_running, open_reader, open_system
+
+APPROVAL_CHAMPION = "approval/champion"
+CHUNK = 20_000
+
+
+@dataclass(frozen=True)
+class TrainedApproval:
+    """A published artefact, and how the same recipe did on time it had not seen."""
+
+    model_id: str
+    evaluation: ApprovalEvaluation
+    training_set: dict[str, Any]
+
+    @property
+    def summary(self) -> str:
+        found = self.evaluation
+        return (
+            f"AUC {found.auc:.3f} on {found.attempts} held-out attempts, log loss {found.log_loss:.4f} against "
+            f"{found.base_log_loss:.4f} of the base rate"
+        )
+
+
+def approval_samples(reader: Reader, plan: Plan, *, progress: Progress) -> Samples:
+    """The answered attempts of the plan's time; what came before it is read for the payments' pasts."""
+    samples, entries, done = Samples(), reader.entries(), 0
+    _, last = reader.store.span()
+    while chunk := list(islice(entries, CHUNK)):
+        samples.take(entry for entry in chunk if plan.cut_us is None or entry.ingest_us <= plan.cut_us)
+        done += len(chunk)
+        progress(done, max(last, done))
+    samples.keep(from_us=plan.from_us or 0, to_us=plan.to_us)
+    return samples
+
+
+def train_approval(
+    directory: Path, plan: Plan, *, promote: bool = True, progress: Progress
+) -> TrainedApproval:
+    """Learn an approval model from a journal and make it champion. TrainingError where there is too little to learn."""
+    from greenlane.adapters.lightgbm_trainer import LightGbm
+
+    estimator = LightGbm(threads=plan.threads)
+    reader = open_reader(directory)
+    samples = approval_samples(reader, plan, progress=progress)
+    from_us = split_us(samples)
+    judged = learn(samples, estimator, frozen_from_us=from_us, seed=plan.seed)
+    evaluation = judge(judged, samples, from_us=from_us)
+    whole = learn(samples, estimator, parameters=PARAMETERS, seed=plan.seed)
+    model = publish_approval(
+        reader.places.models,
+        whole,
+        estimator=estimator,
+        evaluation=evaluation,
+        training_set=samples.manifest(),
+        seed=plan.seed,
+    )
+    if promote:
+        promote_approval(directory, model.id, why="trained on this journal")
+    return TrainedApproval(model.id, evaluation, samples.manifest())
+
+
+def promote_approval(directory: Path, model_id: str, *, why: str) -> None:
+    """Champion from the next start on; Conflict while a server runs, which moves its models itself."""
+    places = Places(directory)
+    if is_running(places):
+        raise Conflict(
+            "a server runs in this directory", hint="stop it, promote, and start it again: no request is lost"
+        )
+    load_approval(places.models / model_id)
+    system = open_system(directory)
+    try:
+        event_id = f"{APPROVAL_CHAMPION}/{system.journal.position.generation}/{system.journal.position.seq}"
+        change = alias_change(system.live, APPROVAL_CHAMPION, model_id, who="cli", why=why)
+        system.control(change, event_id=event_id, who="cli")
+    finally:
+        system.close()
+
+
+def approval_champion(reader: Reader) -> ApprovalModel | None:
+    """The approval model in force, loaded and proven; None where none was promoted."""
+    model_id = reader.live.aliases.get(APPROVAL_CHAMPION)
+    return None if model_id is None else load_approval(reader.places.models / model_id)
+
+
+def approval_figures(evaluation: ApprovalEvaluation) -> list[tuple[str, str]]:
+    """The evaluation as lines of a table."""
+    worst = {
+        name: max(groups, key=lambda g: abs(g.ratio - 1.0) if g.declines >= 50 else 0.0)
+        for name, groups in (
+            ("route", evaluation.by_route),
+            ("issuer", evaluation.by_issuer),
+            ("attempt number", evaluation.by_attempt_no),
+        )
+    }
+    return [
+        ("attempts", str(evaluation.attempts)),
+        ("approved", f"{evaluation.approved_share:.3f}"),
+        ("AUC", f"{evaluation.auc:.3f}"),
+        ("log loss", f"{evaluation.log_loss:.4f}"),
+        ("  of the base rate", f"{evaluation.base_log_loss:.4f}"),
+        *(
+            (f"  furthest {name}: {g.name}", f"declines {g.ratio:.2f} of expected ({g.low:.2f} to {g.high:.2f})")
+            for name, g in worst.items()
+        ),
+    ]

@@ -1,0 +1,187 @@
+"""Fit, calibrate and judge the approval model: what attempts say, held against attempts that came later."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from greenlane.errors import TrainingError
+from greenlane.learning.approval_set import Encoded, Samples, encoded
+from greenlane.learning.calibrate import Calibration, calibrate, log_loss
+from greenlane.learning.estimator import Estimator, Record
+from greenlane.learning.examples import Examples
+from greenlane.learning.fit import Fit, HeldOut, fit
+from greenlane.learning.maturity import poisson_interval
+from greenlane.learning.ranking import Ranking
+from greenlane.learning.reliability import Bin, reliability_bins
+from greenlane.models.approval_model import Calibrators
+from greenlane.models.approval_rows import COLUMNS, Encoding, segment_of
+
+PARAMETERS: Final[Mapping[str, float]] = {
+    "rounds": 240,
+    "learning_rate": 0.04,
+    "num_leaves": 16,
+    "min_data_in_leaf": 30,
+    "feature_fraction": 0.6,
+    "lambda_l2": 10.0,
+    "min_gain_to_split": 0.0,
+    "max_bin": 255,
+}
+"""Small, because three modes of every way are valued for each decision; careful, because approval is noisy."""
+HELD_OUT_SHARE: Final = 0.2
+SEGMENT_DECLINES_MIN: Final = 200
+"""A segment with fewer held-out declines, or approvals, is calibrated with all others."""
+GROUPS_MAX: Final = 20
+"""The groups with the most attempts are shown."""
+
+
+class Group(Struct, frozen=True):
+    """Attempts of one route, issuer or number: declines observed over expected, with a 95 % interval."""
+
+    name: str
+    attempts: int
+    declines: float
+    ratio: float
+    low: float
+    high: float
+
+
+class ApprovalEvaluation(Struct, frozen=True):
+    """How the recipe did on attempts that came after all it had learned from."""
+
+    attempts: int
+    approved_share: float
+    auc: float
+    log_loss: float
+    base_log_loss: float
+    """Of the held-out share itself, foretold for everyone."""
+    bins: list[Bin]
+    """Of declines: equally many expected in each."""
+    by_route: list[Group]
+    by_issuer: list[Group]
+    by_attempt_no: list[Group]
+
+    @property
+    def skill(self) -> float:
+        return 1.0 - self.log_loss / self.base_log_loss
+
+    def record(self) -> Record:
+        """As plain JSON."""
+        found: Record = msgspec.to_builtins(self)
+        return found
+
+
+class Learned(NamedTuple):
+    """A fitted model with all that serving needs."""
+
+    fit: Fit
+    calibrators: Calibrators
+    losses: dict[str, float]
+    """Log loss of each kind of calibrator, of all segments together."""
+    encoded: Encoded
+
+
+def learn(
+    samples: Samples,
+    estimator: Estimator,
+    *,
+    parameters: Mapping[str, float] = PARAMETERS,
+    frozen_from_us: int | None = None,
+    seed: int = 0,
+) -> Learned:
+    """Fit on everything before `frozen_from_us`, or on all. TrainingError where there is too little to learn."""
+    found = encoded(
+        samples.rows, routes=samples.routes, exempted=samples.exempted, frozen_from_us=frozen_from_us
+    )  # names of later attempts are known, never their answers
+    examples = found.examples
+    if frozen_from_us is not None:
+        examples = examples.take(examples.at_us < frozen_from_us)
+    if len(examples) < 200:
+        raise TrainingError(
+            f"{len(examples)} answered attempts are too few to learn approval from",
+            hint="import history with authorizations, or wait; the stated priors answer until then",
+        )
+    ranked = replace(examples, at_us=np.arange(len(examples)))  # folds of equally many attempts, still in time order
+    fitted = fit(estimator, ranked, parameters=parameters, seed=seed)
+    calibrators, losses = calibrators_of(examples, fitted.held_out)
+    return Learned(fitted, calibrators, losses, found)
+
+
+def calibrators_of(examples: Examples, held_out: HeldOut) -> tuple[Calibrators, dict[str, float]]:
+    """One for all, and one for each segment that has held-out answers of both kinds enough."""
+    rows, margins = held_out.rows, held_out.margins
+    segments = np.array(segments_of(examples.X[rows]))
+
+    def of(part: NDArray[np.bool_]) -> Calibration:
+        at = rows[part]
+        return calibrate(margins[part], examples.y[at], examples.weight[at], at_us=examples.at_us[at])
+
+    overall, found = of(np.ones(len(rows), bool)), {}
+    for segment in sorted(set(segments.tolist())):
+        part = segments == segment
+        approved = int(examples.y[rows[part]].sum())
+        if min(approved, int(part.sum()) - approved) >= SEGMENT_DECLINES_MIN:
+            found[segment] = of(part).calibrator
+    return Calibrators(overall.calibrator, found), overall.losses
+
+
+def segments_of(rows: NDArray[np.float32]) -> list[str]:
+    number, initiated = (rows[:, COLUMNS.index(name)].tolist() for name in ("attempt_no", "merchant_initiated"))
+    return [segment_of(attempt_no=n, merchant_initiated=m) for n, m in zip(number, initiated, strict=True)]
+
+
+def split_us(samples: Samples) -> int:
+    """When the last fifth of the attempts began: of attempts, as late retries would stretch the time."""
+    if not samples.rows:
+        raise TrainingError("no answered attempts", hint="report authorizations, or import history with them")
+    return samples.rows[int(len(samples.rows) * (1.0 - HELD_OUT_SHARE))].situation.at_us
+
+
+def judge(learned: Learned, samples: Samples, *, from_us: int) -> ApprovalEvaluation:
+    """How a model that was frozen at `from_us` did on what came later."""
+    every = learned.encoded.examples
+    later = every.at_us >= from_us
+    issuers = np.array([s.situation.facts.issuer_id for s in samples.rows if s.genuine > 0.0])[later]
+    test = every.take(later)
+    if not 0 < int(test.y.sum()) < len(test):
+        raise TrainingError("the held-out time has no declines, or nothing else", hint="take a longer period")
+    margins = learned.fit.fitted.margins(test.X)
+    p = learned.calibrators.probabilities(test.X, margins)
+    y, weight = test.y.astype(np.float64), test.weight
+    base = float(weight @ y / weight.sum())
+    routes = route_names(test.X, learned.encoded.encoding)
+    return ApprovalEvaluation(
+        attempts=len(test),
+        approved_share=base,
+        auc=Ranking.of(p, test.y, weight).auc(),
+        log_loss=log_loss(p, y, weight),
+        base_log_loss=log_loss(np.full(len(y), base), y, weight),
+        bins=reliability_bins(1.0 - p, 1.0 - y, weight),
+        by_route=groups(routes, p, y, weight),
+        by_issuer=groups(issuers, p, y, weight),
+        by_attempt_no=groups(test.X[:, COLUMNS.index("attempt_no")].astype(int).astype(str), p, y, weight),
+    )
+
+
+def route_names(rows: NDArray[np.float32], encoding: Encoding) -> NDArray[np.str_]:
+    names = {code.index: route for route, code in encoding.routes.items()}
+    return np.array([names[int(index)] for index in rows[:, COLUMNS.index("route")]])
+
+
+Floats = NDArray[np.float64]
+
+
+def groups(names: NDArray[np.str_], p: Floats, y: Floats, weight: Floats) -> list[Group]:
+    """The largest groups, by their number of attempts."""
+    distinct, place, sizes = np.unique(names, return_inverse=True, return_counts=True)
+    declines, expected = (np.bincount(place, weight * (1.0 - each)).tolist() for each in (y, p))
+    found = []
+    for at in np.argsort(-sizes, kind="stable")[:GROUPS_MAX].tolist():
+        due = max(expected[at], 1e-9)
+        low, high = (bound / due for bound in poisson_interval(declines[at]))
+        found.append(Group(str(distinct[at]), int(sizes[at]), declines[at], declines[at] / due, low, high))
+    return found

@@ -1,0 +1,313 @@
+"""The training set of the approval model: every authorization in the journal, whoever decided it, as it was asked for.
+
+Each row is one attempt: what was known when it was sent (facts, and what had happened to the payment before), the way
+and the mode it went, and whether it was approved. Rows teach about good payers, so each weighs P(genuine): what the
+decision believed given the answer, and nothing where fraud was reported. Left out are attacked cells, known outages,
+answers that never came, and soft declines of exempted attempts, which are counted apart.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from greenlane.decisions.record import DecisionRecord, record_of
+from greenlane.learning.estimator import Record
+from greenlane.learning.examples import Examples
+from greenlane.merchants.book import Book
+from greenlane.models.approval_rows import (
+    AUTHENTICATED,
+    COLUMNS,
+    EXEMPT,
+    PLAIN,
+    Encoding,
+    RouteCode,
+    Situation,
+    categories,
+    names_of,
+    payment_values,
+    vocabulary,
+    way_values,
+)
+from greenlane.outcomes.accept import RECORD_DECODER
+from greenlane.payments.codes import decline_of
+from greenlane.payments.facts import Facts
+from greenlane.policy.heard import kind_of
+from greenlane.policy.online import ANSWERS, Online
+from greenlane.ports.journal import Entry
+
+PAYMENTS_MAX: Final = 1_000_000
+"""Payments whose past is remembered, the latest."""
+PASSED: Final = ("Y", "A")
+ONE_E9: Final = 1_000_000_000
+
+
+class Sample(NamedTuple):
+    """One attempt that was answered."""
+
+    situation: Situation
+    route: str
+    credential: str
+    mode: int
+    approved: bool
+    genuine: float
+    """P(the payer is genuine | the answer)."""
+
+
+@dataclass(slots=True)
+class Past:
+    """What happened to a payment so far."""
+
+    attempts: list[str] = field(default_factory=list)
+    category: str = ""
+    declined_us: int = 0
+    route: str = ""
+    status: str = ""
+    """trans_status of the last authentication."""
+    decision: DecisionRecord | None = None
+    answers: dict[str, str] = field(default_factory=dict)
+    """Decline class by attempt: an answer that is told again is no other."""
+    rows: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Samples:
+    """A fold of the journal from its beginning: rows in the order of the journal, and what is counted beside them."""
+
+    rows: list[Sample] = field(default_factory=list)
+    routes: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """(acquirer, its country) by route, as far as told."""
+    exempted: list[tuple[str, bool, int]] = field(default_factory=list)
+    """(issuer, soft decline, time) of each attempt with an exemption."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    _payments: dict[str, Past] = field(default_factory=dict)
+    _book: Book = field(default_factory=Book)
+    _online: Online = field(default_factory=lambda: Online(lambda _: None))
+
+    def take(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            self.apply(entry)
+
+    def apply(self, entry: Entry) -> None:
+        self._online.apply(entry)
+        facts = entry.facts
+        if entry.kind == "control":
+            self._configured(entry)
+        elif facts is None or entry.sign < 0:
+            return
+        elif entry.kind == "decision":
+            self._decided(entry, facts)
+        elif entry.kind == "authentication":
+            self._past(facts).status = facts.code
+        elif entry.kind == "fraud_report":
+            for row in self._past(facts).rows:
+                self.rows[row] = self.rows[row]._replace(genuine=0.0)
+        elif entry.kind == "authorization" or (entry.kind == "link" and entry.emits & ANSWERS):
+            self._answered(entry, facts)
+
+    def keep(self, *, from_us: int, to_us: int | None = None) -> None:
+        """Only the rows from a time on, until before another; call it once, after the last entry."""
+        until_us = 2**62 if to_us is None else to_us
+        self.rows = [row for row in self.rows if from_us <= row.situation.at_us < until_us]
+        self.exempted = [each for each in self.exempted if from_us <= each[2] < until_us]
+
+    def manifest(self) -> Record:
+        """Plain JSON: what the set is made of."""
+        return {
+            "rows": len(self.rows),
+            "from_us": self.rows[0].situation.at_us if self.rows else 0,
+            "to_us": self.rows[-1].situation.at_us + 1 if self.rows else 0,
+            "approved": sum(row.approved for row in self.rows),
+            "exempted": len(self.exempted),
+            "left_out": dict(sorted(self.left_out.items())),
+        }
+
+    def _past(self, facts: Facts) -> Past:
+        past = self._payments.get(facts.payment_id)
+        if past is None:
+            if len(self._payments) >= PAYMENTS_MAX:
+                del self._payments[next(iter(self._payments))]
+            past = self._payments[facts.payment_id] = Past()
+        return past
+
+    def _decided(self, entry: Entry, facts: Facts) -> None:
+        record = record_of(entry)
+        if record.attempt.mode == "shadow":
+            return
+        self._past(facts).decision = record
+        for route in record.attempt.eligible_routes:
+            self._told(route.id, route.acquirer, None)
+
+    def _configured(self, entry: Entry) -> None:
+        self._book.apply(entry)
+        for economics in self._book.merchants.values():
+            for terms in economics.routes:
+                self._told(terms.id, terms.acquirer, terms.acquirer_country)
+
+    def _told(self, route: str, acquirer: str | None, country: str | None) -> None:
+        known = self.routes.get(route, ("", ""))
+        self.routes[route] = (acquirer or known[0], country or known[1])
+
+    def _answered(self, entry: Entry, facts: Facts) -> None:
+        past, said = self._past(facts), RECORD_DECODER.decode(entry.payload)
+        decision = past.decision
+        if decision is not None and facts.attempt_id and decision.attempt.attempt_id != facts.attempt_id:
+            decision = None
+        if not facts.attempt_id or facts.attempt_id not in past.attempts:
+            past.attempts.append(facts.attempt_id)
+        elif past.answers.get(facts.attempt_id) == facts.decline_class:
+            return
+        past.answers[facts.attempt_id] = facts.decline_class
+        sample = Sample(
+            situation_of(facts, entry.ingest_us, past=past, decision=decision),
+            facts.route_id,
+            said.executed_credential or (decision.chosen.action.credential if decision else "") or facts.credential,
+            mode_of(facts, past.status),
+            facts.decline_class == "approved",
+            genuine_of(decision, approved=facts.decline_class == "approved"),
+        )
+        why = self._excluded(sample, entry.ingest_us)
+        if sample.mode == EXEMPT and why in ("", "soft decline"):
+            self.exempted.append((facts.issuer_id, why == "soft decline", entry.ingest_us))
+        if why:
+            self.left_out[why] = self.left_out.get(why, 0) + 1
+        else:
+            past.rows.append(len(self.rows))
+            self.rows.append(sample)
+        if not sample.approved:
+            past.category = decline_of(facts.network or "*", facts.code).category
+            past.declined_us, past.route = entry.ingest_us, facts.route_id
+
+    def _excluded(self, sample: Sample, at_us: int) -> str:
+        """Why this answer teaches nothing, or ""."""
+        facts = sample.situation.facts
+        if not facts.route_id:
+            return "no route"
+        if facts.decline_class == "unknown":
+            return "no answer"
+        if self._online.attacked.covers(facts, at_us):
+            return "attacked"
+        technical = kind_of(facts.decline_class, facts.network, facts.code) == "technical"
+        if technical and self._online.breaker.is_known_outage(facts.issuer_id or facts.issuer_country, facts.route_id):
+            return "outage"
+        return "soft decline" if sample.mode == EXEMPT and facts.decline_class == "sca" else ""
+
+
+def situation_of(facts: Facts, at_us: int, *, past: Past, decision: DecisionRecord | None) -> Situation:
+    """As it was when the attempt was sent; only what came before."""
+    attempt = decision.attempt if decision else None
+    verification = attempt.verification if attempt else None
+    return Situation(
+        facts,
+        at_us,
+        attempt_no=past.attempts.index(facts.attempt_id) + 1 if facts.attempt_id else len(past.attempts),
+        chained=None if attempt is None else attempt.payment.network_transaction_id is not None,
+        cvv_present=None if attempt is None else verification is not None and verification.cvv_result is not None,
+        last_category=past.category,
+        last_us=past.declined_us,
+        last_route=past.route,
+    )
+
+
+def mode_of(facts: Facts, status: str) -> int:
+    """What the issuer saw: authentication passed, else an exemption flag, else neither."""
+    if status in PASSED:
+        return AUTHENTICATED
+    return EXEMPT if facts.intervention == "exempt" else PLAIN
+
+
+def genuine_of(decision: DecisionRecord | None, *, approved: bool) -> float:
+    """1 - p_A or 1 - p_D as the decision believed; 1 where nobody did."""
+    seen = decision.chosen.probabilities if decision else None
+    if seen is None:
+        return 1.0
+    return 1.0 - (seen.fraud_given_approval_e9 if approved else seen.fraud_given_decline_e9) / ONE_E9
+
+
+class Encoded(NamedTuple):
+    """Examples whose event is approval, with the encoding as it stood after the last of them."""
+
+    examples: Examples
+    encoding: Encoding
+
+
+def encoded(
+    samples: Iterable[Sample],
+    *,
+    routes: Mapping[str, tuple[str, str]],
+    exempted: Iterable[tuple[str, bool, int]] = (),
+    frozen_from_us: int | None = None,
+) -> Encoded:
+    """Rows of samples in time order. Names count from the samples before each (never its own answer), and no more
+    from `frozen_from_us` on: then rows are as a model frozen at that time would see them.
+
+    >>> facts = Facts(payment_id="p", payment_us=0, amount_minor=99, currency="EUR", amount_reporting_minor=99,
+    ...               issuer_id="iss")
+    >>> rows = [Sample(Situation(facts, at_us), "a", "pan", 0, True, 1.0) for at_us in range(3)]
+    >>> found = encoded(rows, routes={"a": ("north", "NL")})
+    >>> found.examples.X.shape[0], found.encoding.counts["i iss"]
+    (3, (3, 3))
+    """
+    listed = list(samples)
+    encoding = empty_encoding(listed, routes=routes)
+    values = np.empty((len(listed), len(COLUMNS)), np.float32)
+    for row, sample in enumerate(listed):
+        values[row] = row_of(sample, encoding)
+        counts = sample.situation.attempt_no == 1 and sample.genuine > 0.5
+        if counts and (frozen_from_us is None or sample.situation.at_us < frozen_from_us):
+            count(sample, encoding)
+    for issuer, soft, at_us in exempted:
+        if frozen_from_us is None or at_us < frozen_from_us:
+            for name in dict.fromkeys(("", issuer)):
+                known = encoding.soft.get(name, (0, 0))
+                encoding.soft[name] = (known[0] + soft, known[1] + 1)
+    return Encoded(examples_of(listed, values), encoding)
+
+
+def empty_encoding(samples: list[Sample], *, routes: Mapping[str, tuple[str, str]]) -> Encoding:
+    seen = sorted({sample.route for sample in samples} | set(routes))
+    told = {route: routes.get(route, ("", "")) for route in seen}
+    acquirers = vocabulary([acquirer or route for route, (acquirer, _) in told.items()])
+    return Encoding(
+        counts={},
+        routes={
+            route: RouteCode(index, acquirers[told[route][0] or route], told[route][1])
+            for index, route in enumerate(seen)
+        },
+        countries=vocabulary([sample.situation.facts.issuer_country for sample in samples]),
+        categories=categories(),
+        soft={},
+    )
+
+
+def row_of(sample: Sample, encoding: Encoding) -> list[float]:
+    situation, route = sample.situation, sample.route
+    over = way_values(
+        situation.facts, encoding, route=route, credential=sample.credential, mode=sample.mode,
+        last_route=situation.last_route,
+    )  # fmt: skip
+    return [*payment_values(situation, encoding), *over]
+
+
+def count(sample: Sample, encoding: Encoding) -> None:
+    facts = sample.situation.facts
+    for name in names_of(facts, route=sample.route, credential=sample.credential, mode=sample.mode):
+        approved, answered = encoding.counts.get(name, (0, 0))
+        encoding.counts[name] = (approved + sample.approved, answered + 1)
+
+
+def examples_of(samples: list[Sample], values: np.ndarray) -> Examples:
+    """Only rows with a weight; `card` keeps attempts of one card together where intervals are resampled."""
+    kept = np.array([sample.genuine > 0.0 for sample in samples], bool)
+    facts = [sample.situation.facts for sample in samples]
+    whole = Examples(
+        names=COLUMNS,
+        X=values,
+        y=np.array([sample.approved for sample in samples], np.int8),
+        weight=np.array([sample.genuine for sample in samples], np.float64),
+        at_us=np.array([sample.situation.at_us for sample in samples], np.int64),
+        amount_minor=np.array([each.amount_reporting_minor for each in facts], np.int64),
+        card=np.array([each.card for each in facts], np.int64),
+    )
+    return whole.take(kept)
