@@ -5,12 +5,11 @@ counts like a decline until an approval shows that it was none, and only `not_se
 but never granted counts too; a reserve is kept below the networks' caps for attempts that nobody tells us of.
 
 Every attempt is counted under its fingerprint and under its PAR, at its merchant across all acquirers, and every rule
-in force that day is asked under both: the strictest answer counts. Nothing here is older than the longest window,
-except what category 1 forbids for ever.
+in force that day is asked under both: the strictest answer counts. What was approved is forgotten at once, what was not
+when it has left the longest window; only what category 1 forbids stays for ever.
 """
 
 from bisect import insort
-from collections import deque
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -38,8 +37,11 @@ HORIZON_US: Final = 31 * DAY_US
 NOMINAL_MINOR: Final[dict[str, int]] = {currency: 10**decimals for currency, decimals in EXPONENTS.items()}
 """One unit of each currency."""
 
-SENT_MAX: Final = 2_000
-"""Attempts remembered per card and merchant; approved ones are forgotten first."""
+SENT_MAX: Final = 1_000
+"""Attempts remembered per card and merchant, the latest: far more than any rule allows."""
+
+SWEPT: Final = 2
+"""Ledgers looked at with each entry for what has left every window, so that no request pays for a whole day."""
 
 RESERVE: Final = 2
 """Attempts kept free below each network's cap, for those that Greenlane is never told of."""
@@ -158,8 +160,7 @@ class Limits:
         self._ledgers: dict[Key, Ledger] = {}
         self._category_3: dict[str, dict[int, int]] = {}
         """Category 3 declines by merchant and day."""
-        self._due: deque[tuple[int, Key]] = deque()
-        """Ledgers to look at again, when what was added to them has left every window."""
+        self._to_sweep: list[Key] = []
         self._binding: dict[tuple[str, int], Binding] = {}
         self._now_us = 0
 
@@ -192,15 +193,13 @@ class Limits:
                 self._answered(facts, answer, min(entry.ingest_us, entry.occurred_us))
             elif answer.type == "not_sent":
                 self._release(facts)
-        self._forget()
+        self._sweep()
 
     def dump(self) -> bytes:
         """The whole state: the same bytes for the same entries, whether folded at once or across restarts."""
-        kept = []
-        for (card, merchant_id), ledger in sorted(self._ledgers.items()):
-            left = _pruned(ledger, self._now_us)
-            if left.sent or left.stops:
-                kept.append((card, merchant_id, left))
+        for key, ledger in list(self._ledgers.items()):
+            self._drop_if_empty(key, _pruned(ledger, self._now_us))
+        kept = [(*key, ledger) for key, ledger in sorted(self._ledgers.items())]
         merchants = {merchant: dict(sorted(days.items())) for merchant, days in sorted(self._category_3.items())}
         return DUMP_ENCODER.encode((self._now_us, kept, merchants))
 
@@ -212,12 +211,7 @@ class Limits:
         """
         limits = cls(rules, reserve=reserve)
         limits._now_us, kept, limits._category_3 = DUMP_DECODER.decode(dumped)
-        due = []
-        for card, merchant_id, ledger in kept:
-            limits._ledgers[card, merchant_id] = ledger
-            ends = [s.at_us + HORIZON_US for s in ledger.sent] + [s.until_us for s in ledger.stops]
-            due += [(end, (card, merchant_id)) for end in ends if end < NEVER_US]
-        limits._due = deque(sorted(due))
+        limits._ledgers = {(card, merchant_id): ledger for card, merchant_id, ledger in kept}
         return limits
 
     # what was sent
@@ -228,32 +222,37 @@ class Limits:
             ledger = self._ledger(key)
             at = _place(ledger, attempt)
             if at is None or ledger.sent[at].state == DECLINED:
-                self._add(key, ledger, _sent(facts, attempt, at_us, PENDING))
-            elif ledger.sent[at].state != APPROVED:
+                self._add(ledger, _sent(facts, attempt, at_us, PENDING))
+            else:
                 ledger.sent[at] = ledger.sent[at]._replace(at_us=max(ledger.sent[at].at_us, at_us))
 
     def _answered(self, facts: Facts, answer: Answer, told_us: int) -> None:
         state = ANSWERS.get(answer.result or "", UNKNOWN)
-        attempt = _number(facts.attempt_id)
-        fresh = False
-        for key in _keys(facts):
-            ledger = self._ledger(key)
-            at = _place(ledger, attempt)
-            if at is None:
-                fresh = True
-                self._add(key, ledger, _sent(facts, attempt, told_us, state))
-                sent = ledger.sent[-1]
-            else:
-                before = ledger.sent[at]
-                fresh |= before.state != state
-                sent = before._replace(at_us=max(before.at_us, told_us), state=max(before.state, state))
-                ledger.sent[at] = sent
-            if state == APPROVED:
-                _clear(ledger, sent)
-            elif state == DECLINED:
-                self._stop(key, ledger, facts, answer, sent.at_us)
-        if fresh and state == DECLINED:
+        fresh = [
+            self._heard(key, _sent(facts, _number(facts.attempt_id), told_us, state), facts, answer)
+            for key in _keys(facts)
+        ]
+        if any(fresh) and state == DECLINED:
             self._count_category_3(facts, answer)
+
+    def _heard(self, key: Key, sent: Sent, facts: Facts, answer: Answer) -> bool:
+        """Whether this ledger did not know it."""
+        ledger = self._ledger(key)
+        at = _place(ledger, sent.attempt)
+        before = None if at is None else ledger.sent[at]
+        if before is not None:
+            sent = before._replace(at_us=max(before.at_us, sent.at_us), state=max(before.state, sent.state))
+        if sent.state == APPROVED:
+            ledger.sent = [_cleared(each, sent) for each in ledger.sent if each.attempt != sent.attempt]
+            self._drop_if_empty(key, ledger)
+            return False
+        if at is None:
+            self._add(ledger, sent)
+        else:
+            ledger.sent[at] = sent
+        if sent.state == DECLINED:
+            self._stop(ledger, facts, answer, sent.at_us)
+        return before is None or before.state != sent.state
 
     def _release(self, facts: Facts) -> None:
         """An answer stands whatever is said later; only what nobody answered was perhaps never sent."""
@@ -262,15 +261,14 @@ class Limits:
             ledger = self._ledgers.get(key)
             if ledger is not None:
                 ledger.sent = [s for s in ledger.sent if s.attempt != attempt or s.state > UNKNOWN]
+                self._drop_if_empty(key, ledger)
 
-    def _stop(self, key: Key, ledger: Ledger, facts: Facts, answer: Answer, at_us: int) -> None:
+    def _stop(self, ledger: Ledger, facts: Facts, answer: Answer, at_us: int) -> None:
         network, code, mac = _codes(facts, answer)
         for stop in limit_rules.stops_of(network, code, mac, channel=facts.channel, at_us=at_us):
             forbidden = _forbidden(stop, facts.card)
             if forbidden not in ledger.stops:
                 ledger.stops.append(forbidden)
-                if stop.until_us < NEVER_US:
-                    self._due.append((stop.until_us, key))
 
     def _count_category_3(self, facts: Facts, answer: Answer) -> None:
         network, code, _ = _codes(facts, answer)
@@ -287,26 +285,24 @@ class Limits:
             ledger = self._ledgers[key] = Ledger([], [])
         return ledger
 
-    def _add(self, key: Key, ledger: Ledger, sent: Sent) -> None:
+    def _add(self, ledger: Ledger, sent: Sent) -> None:
         ledger.sent.append(sent)
-        self._due.append((sent.at_us + HORIZON_US, key))
         if len(ledger.sent) > SENT_MAX:
-            ledger.sent = _pruned(ledger, self._now_us).sent
-            while len(ledger.sent) > SENT_MAX:
-                approved = (at for at, each in enumerate(ledger.sent) if each.state == APPROVED)
-                del ledger.sent[next(approved, 0)]
+            del _pruned(ledger, self._now_us).sent[:-SENT_MAX]
 
-    def _forget(self) -> None:
-        """A little with each entry, so that no request pays for a whole day."""
-        for _ in range(4):
-            if not self._due or self._due[0][0] > self._now_us:
-                return
-            key = self._due.popleft()[1]
-            ledger = self._ledgers.get(key)
-            if ledger is not None:
-                left = self._ledgers[key] = _pruned(ledger, self._now_us)
-                if not left.sent and not left.stops:
-                    del self._ledgers[key]
+    def _drop_if_empty(self, key: Key, ledger: Ledger) -> None:
+        if not ledger.sent and not ledger.stops:
+            del self._ledgers[key]
+
+    def _sweep(self) -> None:
+        for _ in range(SWEPT):
+            if not self._to_sweep:
+                self._to_sweep = list(self._ledgers)
+            if self._to_sweep:
+                key = self._to_sweep.pop()
+                ledger = self._ledgers.get(key)
+                if ledger is not None:
+                    self._drop_if_empty(key, _pruned(ledger, self._now_us))
 
     # what may be sent
 
@@ -320,11 +316,7 @@ class Limits:
                 rule = binding.stopping.get(forbidden.applies_to)
                 if rule is not None and at_us < forbidden.until_us and not _cured(forbidden, asked):
                     worst = _stricter(worst, Held(0, rule.rule_id, forbidden.until_us))
-            open_ = [
-                each
-                for each in ledger.sent
-                if each.state != APPROVED and (each.attempt != attempt or each.state == DECLINED)
-            ]
+            open_ = [each for each in ledger.sent if each.attempt != attempt or each.state == DECLINED]
             for rule in binding.counted:
                 worst = _stricter(worst, self._held(rule, open_, asked, at_us=at_us))
         return worst
@@ -411,10 +403,10 @@ def _place(ledger: Ledger, attempt: int) -> int | None:
     return None
 
 
-def _clear(ledger: Ledger, approved: Sent) -> None:
-    for at, each in enumerate(ledger.sent):
-        if each[2:5] == approved[2:5] and each.at_us <= approved.at_us and not each.cleared:
-            ledger.sent[at] = each._replace(cleared=True)
+def _cleared(each: Sent, approved: Sent) -> Sent:
+    if each[2:5] == approved[2:5] and each.at_us <= approved.at_us:
+        return each._replace(cleared=True)
+    return each
 
 
 def _codes(facts: Facts, answer: Answer) -> tuple[str, str, str]:
@@ -438,5 +430,10 @@ def _stricter(one: Held, other: Held) -> Held:
 
 
 def _pruned(ledger: Ledger, now_us: int) -> Ledger:
+    """The same ledger, without what no rule can reach any more."""
     floor_us = now_us - HORIZON_US
-    return Ledger([s for s in ledger.sent if s.at_us > floor_us], [s for s in ledger.stops if s.until_us > now_us])
+    if any(each.at_us <= floor_us for each in ledger.sent):
+        ledger.sent = [each for each in ledger.sent if each.at_us > floor_us]
+    if any(each.until_us <= now_us for each in ledger.stops):
+        ledger.stops = [each for each in ledger.stops if each.until_us > now_us]
+    return ledger
