@@ -31,7 +31,7 @@ class Row(NamedTuple):
     amount_minor: int
     night: bool
     payday: int
-    """Of the payer: index into the paydays of the billing country."""
+    """Of the payer: index into the world's paydays."""
     absent: bool
     """The merchant charges a stored card: nobody is there."""
     chained: bool
@@ -45,31 +45,9 @@ class Row(NamedTuple):
 
 
 FORMATS: Final = (
-    "i8",
-    "u8",
-    "i8",
-    "i8",
-    "i2",
-    "i8",
-    "i4",
-    "?",
-    "i2",
-    "i8",
-    "i8",
-    "i8",
-    "i2",
-    "?",
-    "i2",
-    "i8",
-    "?",
-    "i1",
-    "?",
-    "?",
-    "?",
-    "?",
-    "?",
-    "i1",
-)
+    "i8", "u8", "i8", "i8", "i2", "i8", "i4", "?", "i2", "i8", "i8", "i8", "i2", "?", "i2", "i8", "?", "i1", "?", "?",
+    "?", "?", "?", "i1",
+)  # fmt: skip
 ROW: Final = np.dtype(list(zip(Row._fields, FORMATS, strict=True)))
 Crowd = NDArray[np.void]
 """An array of `ROW`."""

@@ -18,7 +18,6 @@ differ (`fraud.adaptation` of the world).
 Send in time order, retries among arrivals (a heap of due times does): memory is what it is when asked.
 """
 
-import heapq
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -44,6 +43,7 @@ from greenlane.simulation.answers import (
     WayOdds,
 )
 from greenlane.simulation.consequences import LATE_APPROVALS, Story, settle
+from greenlane.simulation.memory import Memory
 from greenlane.simulation.randomness import Reals, uniforms, word
 from greenlane.simulation.recovery import ASKED, FUNDS, Declined, Recovery, cause_of
 from greenlane.simulation.response import (
@@ -100,10 +100,9 @@ class Living:
         parameters = world.parameters
         self.weather = Weather(parameters, issuers=len(world.banks.issuer_country), seed=seed)
         self._recovery = Recovery(parameters)
-        self._points = np.zeros((len(parameters.merchants), len(world.banks.range_issuer)))
-        self._points_us = np.zeros(self._points.shape, np.int64)
-        self._reports: list[tuple[int, int, int]] = []
-        self._stopped = np.full(len(parameters.merchants), 0.5)
+        merchants, ranges = len(parameters.merchants), len(world.banks.range_issuer)
+        self.memory = Memory(parameters.memory, merchants=merchants, ranges=ranges)
+        self._stopped = np.full(merchants, 0.5)
         self._courses: dict[str, Course] = {}
         self._place = {route.id: place for place, route in enumerate(parameters.routes)}
         self._codes_upto = [np.cumsum(shares, axis=1).tolist() for shares in world.oracle.decline_shares]
@@ -215,12 +214,6 @@ class Living:
             return None
         return declined_at_us - int(math.log(when) * payers.returns_minutes * MINUTE_US)
 
-    def remembered(self, merchant: int, card_range: int, at_us: int) -> float:
-        """Points that issuers hold against a merchant in a card range."""
-        days = max(0, at_us - int(self._points_us[merchant, card_range])) / DAY_US
-        half_life = self.world.parameters.memory.half_life_days
-        return float(self._points[merchant, card_range]) * math.exp(-math.log(2) * days / half_life)
-
     def _story(self, arrival: Arrival, sent: Sent, course: Course) -> Story:
         case = arrival.truth.case
         uniforms(np.uint64(case.luck), sent.attempt_no, self._place.get(sent.route, 0), WORDS, self._u)
@@ -267,12 +260,10 @@ class Living:
         self, arrival: Arrival, row: Reals, at_us: int, declines: Declines, *, paid: float, corrected: bool = False
     ) -> tuple[Table, Reals]:
         """([routes, credentials, modes, (good, fraud, soft)], health of the routes) at a moment."""
-        case, banks, memory = arrival.truth.case, self.world.banks, self.world.parameters.memory
+        case, banks = arrival.truth.case, self.world.banks
         row[HOUR] = at_us / 3.6e9 % 24
         over, issuer = banks.overs[case.issuer], banks.issuers[case.issuer]
-        self._hear_reports(at_us)
-        points = self.remembered(case.merchant, case.card_range, at_us)
-        lost = memory.weight * math.log(points / memory.threshold) if points > memory.threshold else 0.0
+        lost = self.memory.drop(case.merchant, case.card_range, at_us)
         health, own = self.weather.at(at_us, case.issuer)
         health = health * own
         out = np.empty((len(health), 2, MODES, 3))
@@ -302,8 +293,7 @@ class Living:
         return float(weights @ shares / weights.sum())
 
     def _declines_of(self, arrival: Arrival, history: History) -> Declines:
-        card = arrival.attempt.payment.payment_method.card
-        network = card.network if card else ""
+        network = "visa" if arrival.truth.case.visa else "mastercard"
         return [
             Declined(
                 p.at_us,
@@ -337,37 +327,23 @@ class Living:
         return oracle.codes[case.who][min(bisect_right(upto, draw * upto[-1]), len(upto) - 1)]
 
     def _remember(self, arrival: Arrival, sent: Sent, answer: Answer, course: Course) -> None:
-        truth, memory = arrival.truth, self.world.parameters.memory
-        case = truth.case
+        truth, case = arrival.truth, arrival.truth.case
         if truth.fraud:
             self._stopped[case.merchant] += EXPERIENCE * (float(not answer.approved) - self._stopped[case.merchant])
         if sent.intervention == "block":
             return
-        retry = bool(course.declines)
         course.past.append(Heard(answer.sent_at_us, sent.route, sent.credential, sent.intervention, answer.code))
-        if answer.authentication is not None:
-            course.passed |= answer.authentication.shifted
+        course.passed |= answer.authentication is not None and answer.authentication.shifted
+        if answer.result == "declined":
+            self.memory.declined(case.merchant, case.card_range, answer.at_us, retry=bool(course.declines))
         if answer.result in ("declined", "unknown", "not_sent"):
             place, token = self._at(arrival, sent)
-            cause = cause_of(answer.code, arrival.attempt.payment.payment_method.card.network)  # type: ignore[union-attr] # all pay by card
+            cause = cause_of(answer.code, "visa" if case.visa else "mastercard")
             course.declines.append(Declined(answer.at_us, place, token, course.passed, cause))
             course.code = answer.code
-            if answer.result == "declined":
-                self._hold(
-                    case.merchant, case.card_range, answer.at_us, memory.declined_retry if retry else memory.declined
-                )
         if answer.approved and truth.would_be_reported:
-            known_us = truth.dispute_delay_us if truth.brings == "dispute" else truth.report_delay_us
-            heapq.heappush(self._reports, (answer.at_us + known_us, case.merchant, case.card_range))
-
-    def _hold(self, merchant: int, card_range: int, at_us: int, points: float) -> None:
-        self._points[merchant, card_range] = self.remembered(merchant, card_range, at_us) + points
-        self._points_us[merchant, card_range] = max(at_us, int(self._points_us[merchant, card_range]))
-
-    def _hear_reports(self, at_us: int) -> None:
-        while self._reports and self._reports[0][0] <= at_us:
-            known_us, merchant, card_range = heapq.heappop(self._reports)
-            self._hold(merchant, card_range, known_us, self.world.parameters.memory.reported)
+            delay_us = truth.dispute_delay_us if truth.brings == "dispute" else truth.report_delay_us
+            self.memory.will_be_reported(case.merchant, case.card_range, answer.at_us + delay_us)
 
     def _personal(self, arrival: Arrival, turn: int) -> Sequence[float]:
         out = np.empty(len(PERSONAL))

@@ -70,6 +70,8 @@ class Money(NamedTuple):
 
     def exempt(self) -> Terms:
         """A soft decline is a decline; what an authentication then brings is another action."""
+        if self.shifted:
+            return self.allow()
         borne = self.stakes.shifted_by_challenge if self.exemption in BORNE_BY_ISSUER else 0.0
         approval = (1 - self.chances.soft_exempt) * self.chances.exempt
         asked = self._asked(1.0, approval, price=self.prices.approved, shifted=borne)
