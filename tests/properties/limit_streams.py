@@ -57,6 +57,8 @@ class Step(NamedTuple):
     answered_after_us: int
     granted: bool = True
     restart: bool = False
+    ahead_us: int = 0
+    """Granted now, for later."""
 
 
 class Traffic:
@@ -78,14 +80,14 @@ class Traffic:
         self.now_us += step.gap_us
         if step.restart:
             self.limits = Limits.load(self.limits.dump())
-        facts = self.facts(step)
+        facts, at_us = self.facts(step), self.now_us + (step.ahead_us if step.granted else 0)
         if step.granted:
-            verdict = self.limits.verdict(asked_of(facts, self.now_us))
+            verdict = self.limits.verdict(asked_of(facts, at_us))
             self.verdicts.append(verdict)
             if self.obey and not verdict.allowed:
                 return
-            self.append("decision", facts, b"", self.now_us)
-        self.late.append((self.now_us + step.answered_after_us, facts, ANSWERS[step.answer], self.now_us))
+            self.append("decision", facts, b"", self.now_us, occurred_us=at_us)
+        self.late.append((at_us + step.answered_after_us, facts, ANSWERS[step.answer], at_us))
 
     def facts(self, step):
         self.number += 1
@@ -152,4 +154,5 @@ def random_step(rng):
         answered_after_us=rng.choice((10**6, 10**6, 10**9, 2 * 10**11)),
         granted=rng.random() < 0.9,
         restart=rng.random() < 0.02,
+        ahead_us=rng.choice((0, 0, 0, 0, 10**10, 6 * 10**11)),
     )
