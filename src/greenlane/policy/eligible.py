@@ -14,8 +14,12 @@ IMPLIED_ROUTE: Final = Route(id="default")
 """Where neither the attempt nor the merchant names a route: there is one, and we are not asked which."""
 
 
-def eligible(attempt: Attempt, given: Given, *, economics: Economics, history: History) -> Eligible:
+def eligible(
+    attempt: Attempt, given: Given, *, economics: Economics, history: History, fitting: tuple[Way, ...] | None = None
+) -> Eligible:
     """The eligible actions; `given.stops` are hits of lists and blocking rules, and leave only the block.
+
+    `fitting` are `eligible_ways`, where the caller asked already.
 
     >>> from greenlane.payments.attempt import Payment, PaymentMethod
     >>> order_by_phone = Attempt(attempt_id="a", payment=Payment(id="p", amount=1, currency="EUR", merchant_id="m",
@@ -24,7 +28,8 @@ def eligible(attempt: Attempt, given: Given, *, economics: Economics, history: H
     >>> eligible(order_by_phone, given, economics=Economics(), history=History()).interventions
     ('allow', 'review', 'block')
     """
-    fitting = eligible_ways(attempt, economics)
+    if fitting is None:
+        fitting = eligible_ways(attempt, economics)
     barred = {Way(route, credential): why for route, credential, why in given.barred}
     ways = tuple([way for way in fitting if way not in barred]) if barred else fitting
     taken = {barred[way] for way in fitting if way in barred}

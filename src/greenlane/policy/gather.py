@@ -105,14 +105,14 @@ def gather(
     ...        policy=Policy(perspective="merchant"), folds=Folds(), failed=print).may.size
     4
     """
-    history, verdict = base.history or NOTHING_YET, None
+    history, verdict, ways = base.history or NOTHING_YET, None, eligible_ways(attempt, economics)
     if folds.prices is not None:
-        base = replace(base, multipliers=_multipliers(attempt, facts, base, economics=economics, prices=folds.prices))
+        acquirers = (acquirer_of(way.route, attempt, economics) for way in ways)
+        base = replace(base, multipliers=_multipliers(facts, base, acquirers, prices=folds.prices))
     if folds.limits is not None or folds.gates is not None:
-        ways = eligible_ways(attempt, economics)
         verdict = None if folds.limits is None else folds.limits.verdict(asked(facts, at_us=base.ingest_us))
         base = replace(base, barred=_barred(facts, ways, verdict, at_us=base.ingest_us, gates=folds.gates))
-    may = eligible(attempt, base, economics=economics, history=history)
+    may = eligible(attempt, base, economics=economics, history=history, fitting=ways)
     if base.fraud_probability_e9 is None or base.rung in ("static", "merchant_default") or not may.ways:
         return Gathered(base, may)
     if folds.approvals is not None:
@@ -123,7 +123,8 @@ def gather(
                              table=folds.recovery, left=left)  # fmt: skip
         base = replace(base, declined=declined)
     if folds.ledger is not None and folds.draw is not None:
-        base = replace(base, context=_context(facts, base, may, folds=folds, attempt_no=attempt_no, last=left == 0))
+        context = _context(facts, base, may, folds=folds, attempt_no=attempt_no, last=left == 0)
+        base = base if context is None else replace(base, context=context)
     return Gathered(base, may)
 
 
@@ -143,11 +144,9 @@ def asked(facts: Facts, *, at_us: int) -> Asked:
     )
 
 
-def _multipliers(attempt: Attempt, facts: Facts, base: Given, *, economics: Economics, prices: Pricing) -> Multipliers:
-    acquirers = (acquirer_of(way.route, attempt, economics) for way in eligible_ways(attempt, economics))
-    return prices.at(
-        epoch_of(base.ingest_us), acquirers=acquirers, merchant_id=facts.merchant_id, network=facts.network
-    )
+def _multipliers(facts: Facts, base: Given, acquirers: Iterable[str], *, prices: Pricing) -> Multipliers:
+    epoch = epoch_of(base.ingest_us)
+    return prices.at(epoch, acquirers=acquirers, merchant_id=facts.merchant_id, network=facts.network)
 
 
 def _barred(
@@ -211,10 +210,13 @@ def _after_decline_e9(base: Given, policy: Policy) -> int:
     return given_e9(fraud_e9, good_e9=120_000_000, fraud_e9=10**9 - 880 * policy.priors.fraud_approval_ppm)
 
 
-def _context(facts: Facts, base: Given, may: Eligible, *, folds: Folds, attempt_no: int, last: bool) -> Context:
-    """What exploration may look at."""
+def _context(facts: Facts, base: Given, may: Eligible, *, folds: Folds, attempt_no: int, last: bool) -> Context | None:
+    """What exploration may look at; None while it has no budget."""
     assert folds.ledger is not None, "asked for only where there is one"
     folds.ledger.advance(base.ingest_us)
+    allowances = folds.ledger.allowances
+    if not any(allowance.budget_micro for allowance in allowances):
+        return None
     unit = f"card/{facts.card}" if facts.card else f"device/{facts.device}" if facts.device else ""
     gates, at_us = folds.gates, base.ingest_us
     return Context(
@@ -227,5 +229,5 @@ def _context(facts: Facts, base: Given, may: Eligible, *, folds: Folds, attempt_
         barred=gates is not None and gates.attacked(facts, at_us=at_us),
         unhealthy=0 if gates is None else gates.unhealthy(facts, may.ways, at_us=at_us),
         released_today=folds.ledger.released_today(facts),
-        allowances=folds.ledger.allowances,
+        allowances=allowances,
     )
