@@ -34,14 +34,14 @@ class Evidence(Struct, array_like=True):
 
 
 class Attacks:
-    """A fold of answers. `excluded` says which payments no other monitor should learn from.
+    """A fold of answers.
 
     >>> attacks = Attacks()
     >>> for n in range(60):
     ...     amount = 99 if n else 5_000
     ...     facts = Facts(payment_id="p", payment_us=0, amount_minor=amount, currency="EUR", card=n, code="14",
     ...                   amount_reporting_minor=amount, merchant_id="shop", bin8="40000000")
-    ...     attacks.answer(facts, n * 1_000_000, approved=not n)
+    ...     marked = attacks.answer(facts, n * 1_000_000, approved=not n)
     >>> alarm, rule = attacks.turn(60_000_000)[:2]
     >>> str(alarm.causes[0]), rule.after["where"]
     ('merchant shop', "merchant_id = 'shop' AND bin8 = '40000000' AND amount_reporting_minor <= 500")
@@ -53,18 +53,17 @@ class Attacks:
         self.evidence: dict[str, Evidence] = {}
         self.open: dict[str, Alarm] = {}
 
-    def answer(self, facts: Facts, at_us: int, *, approved: bool) -> None:
-        """Approved, declined, or blocked before it was sent."""
+    def answer(self, facts: Facts, at_us: int, *, approved: bool) -> bool:
+        """Approved, declined, or blocked before it was sent. True: no other monitor should learn from it."""
         self.cells.answer(facts, at_us, declined=not approved)
         if facts.amount_reporting_minor <= SMALL_MINOR:
             for key in wide_keys(facts):
                 self._small(key, facts, at_us, declined=not approved)
-        if self.evidence or self.cells.covers(facts, at_us):
+        covered = self.cells.covers(facts, at_us)
+        if self.evidence or covered:
             for key in (*[key for key, _ in keys_of(facts)], *wide_keys(facts)):
                 self._note(key, facts, approved=approved, at_us=at_us)
-
-    def excluded(self, facts: Facts, at_us: int) -> bool:
-        return self.cells.covers(facts, at_us) or any(key in self.open for key in wide_keys(facts))
+        return covered or (bool(self.open) and any(key in self.open for key in wide_keys(facts)))
 
     def turn(self, at_us: int) -> list[Finding]:
         """Cells that are newly marked, with a rule; and marks that have expired. Ask every minute."""

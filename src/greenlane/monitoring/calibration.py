@@ -8,6 +8,7 @@ Without labels the mean probability is the estimate of quality (confidence-based
 long as the probabilities are, so it is never shown without the early reports and the released sample beside it.
 """
 
+from bisect import bisect_left
 from typing import Final, NamedTuple
 
 import msgspec
@@ -24,7 +25,7 @@ DAY_US: Final = 86_400_000_000
 COHORTS: Final = 64
 """Days that are remembered."""
 HORIZON_DAYS: Final = 34
-EDGES: Final = 10.0 ** np.arange(-4.5, -0.4, 0.5)
+EDGES: Final = [10.0 ** (half / 2.0) for half in range(-9, 0)]
 BINS: Final = len(EDGES) + 1
 EXPECTED_MIN: Final = 50.0
 """Events that a bin must expect, or it is joined with the next."""
@@ -78,9 +79,11 @@ class Cohorts:
     def approve(self, at_us: int, fraud: float, *, weight: float = 0.0) -> None:
         """A payment passed without a challenge; `weight` is 1 / propensity of a release."""
         row = self._row(at_us)
-        self.table[row, bin_of(fraud), ROWS] += 1.0
-        self.table[row, bin_of(fraud), EXPECTED] += fraud
-        self.released[row, 0] += weight * fraud
+        cell = self.table[row, bin_of(fraud)]
+        cell[ROWS] += 1.0
+        cell[EXPECTED] += fraud
+        if weight:
+            self.released[row, 0] += weight * fraud
 
     def block(self, at_us: int, fraud: float) -> None:
         row = self._row(at_us)
@@ -173,7 +176,7 @@ class Cohorts:
 
 
 def bin_of(fraud: float) -> int:
-    return int(np.searchsorted(EDGES, fraud))
+    return bisect_left(EDGES, fraud)
 
 
 def ratio(observed: float, expected: float) -> tuple[float, float, float]:
@@ -197,8 +200,8 @@ def joined(expected: Floats, observed: Floats, rows: Floats) -> list[Bin]:
         e, o = float(expected[group].sum()), float(observed[group].sum())
         if e >= EXPECTED_MIN:
             low, high = (bound / e for bound in poisson_interval(o, z=Z))
-            least = float(EDGES[group[0] - 1]) * 1.0001 if group[0] else 0.0
-            most = float(EDGES[group[-1]]) if group[-1] < len(EDGES) else 1.0
+            least = EDGES[group[0] - 1] * 1.0001 if group[0] else 0.0
+            most = EDGES[group[-1]] if group[-1] < len(EDGES) else 1.0
             found.append(Bin(least, most, int(rows[group].sum()), e, o, o / e, low, high))
     return found
 

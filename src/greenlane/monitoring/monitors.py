@@ -152,9 +152,7 @@ class Monitors:
         if entry.kind == "not_sent":
             return
         answer = Answer.of(facts, waiting.approval if waiting else 0.0)
-        if not answer.technical:
-            self.attacks.answer(facts, at_us, approved=answer.approved)
-        if self.attacks.excluded(facts, at_us):
+        if not answer.technical and self.attacks.answer(facts, at_us, approved=answer.approved):
             return
         if answer.route:
             self._found += self._heard(self.traffic.hear(answer, at_us))

@@ -160,7 +160,7 @@ class Streams:
         self._known: dict[tuple[Any, ...], NDArray[np.int64]] = {}
         self._blocks = {level: np.zeros(BLOCKS_KEPT) for budget in budgets for level in budget.levels}
         self._seen = dict.fromkeys(self._blocks, 0)
-        self._turned_us = self._block_us = 0
+        self._block_us = 0
 
     def hear(
         self,
@@ -207,10 +207,17 @@ class Streams:
         """The series that are in alarm now."""
         return [self._read(row) for row in np.flatnonzero(self.state[: len(self.names), ALARM]).tolist()]
 
-    def harm_of(self, level: str, name: tuple[str, ...]) -> Change | None:
-        """A series as it stands, in alarm or under suspicion."""
-        row = self._rows.get((level, name))
-        return None if row is None else self._read(row)
+    def all(self) -> list[Change]:
+        """Every series as it stands: what was lost or gained since its widest sum was last at zero."""
+        return [self._read(row) for row in range(len(self.names))]
+
+    def learn_from(self, other: "Streams") -> None:
+        """What another has learned of the same series, as if it had been heard just before; no alarm, no sum."""
+        self.load(other.dump())
+        self.state[:, BLOCK_HARM : BLOCK_INFORMATION + 1] = 0.0
+        self.state[:, BORN] -= max(0, self._block_us - self.state[: len(self.names), BORN].min(initial=self._block_us))
+        self.state[:, ALARM : SUM + TILTS] = 0.0
+        self._block_us = 0
 
     def dump(self) -> bytes:
         count = len(self.names)

@@ -1,0 +1,133 @@
+"""The monitors over what was: a journal's entries, or a file of minute counts; and what they would have told."""
+
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from greenlane.adapters.count_table import read_counts
+from greenlane.monitoring.alarms import Alarm, ControlProposal, Signal
+from greenlane.monitoring.counts import replayed
+from greenlane.monitoring.incidents import Incident, Incidents
+from greenlane.monitoring.monitors import Monitors
+from greenlane.payments.times import DAY_US
+from greenlane.ports.journal import Entry, JournalStore
+from greenlane.wiring import Progress, open_reader
+
+EVERY = 10_000
+"""Entries between two reports of progress."""
+SERIES_MAX = 200
+ALARMS_KEPT = 10_000
+
+
+class Series(Struct, frozen=True):
+    """One watched series as it stands at the end."""
+
+    signal: str
+    series: str
+    usual: float
+    harm: float
+    since_us: int
+
+
+class Monitored(Struct, frozen=True, kw_only=True):
+    """What a replay found; `told` is its JSON."""
+
+    days: float
+    incidents: list[Incident]
+    alarms: list[Alarm]
+    proposals: list[ControlProposal]
+    series: list[Series]
+
+    @property
+    def pages_per_day(self) -> float:
+        return sum(one.severity == "page" for one in self.incidents) / max(self.days, 1e-9)
+
+    def told(self) -> dict[str, Any]:
+        return {
+            "days": self.days,
+            "incidents": [incident.told() for incident in self.incidents],
+            "pages_per_day": self.pages_per_day,
+            "alarms": len(self.alarms),
+            "proposals": [
+                {"subject": one.subject, "id": one.id, "why": one.why, "after": one.after} for one in self.proposals
+            ],
+            "series": [
+                {"signal": one.signal, "series": one.series, "usual": one.usual, "harm": one.harm}
+                for one in self.series
+            ],
+        }
+
+
+def replay(source: Path, *, progress: Progress = lambda _done, _of: None) -> Monitored:
+    """Monitors over a data directory, or over a CSV or Parquet file of time, code and count."""
+    return replay_directory(source, progress=progress) if source.is_dir() else replay_counts(source)
+
+
+def replay_directory(directory: Path, *, progress: Progress) -> Monitored:
+    reader = open_reader(directory)
+    _, last = reader.store.span()
+    monitors = Monitors(reader.features, decision_of=decisions_of(reader.store))
+    alarms, proposals, first_us, last_us = list[Alarm](), list[ControlProposal](), 0, 0
+    for entry in reader.entries():
+        first_us, last_us = first_us or entry.ingest_us, entry.ingest_us
+        monitors.apply(entry)
+        if entry.seq % EVERY == 0:
+            progress(entry.seq, last)
+        for found in monitors.due(entry.ingest_us):
+            if isinstance(found, Alarm):
+                alarms.append(found)
+            else:
+                proposals.append(found)
+    reader.store.close()
+    return Monitored(
+        days=(last_us - first_us) / DAY_US,
+        incidents=in_order(monitors.incidents),
+        alarms=alarms[-ALARMS_KEPT:],
+        proposals=proposals[-ALARMS_KEPT:],
+        series=list(islice(series_of(monitors), SERIES_MAX)),
+    )
+
+
+def replay_counts(path: Path) -> Monitored:
+    minutes = read_counts(path)
+    if not minutes:
+        return Monitored(days=0.0, incidents=[], alarms=[], proposals=[], series=[])
+    found = replayed(minutes)
+    return Monitored(
+        days=(minutes[-1].at_us - minutes[0].at_us) / DAY_US,
+        incidents=in_order(found.incidents),
+        alarms=found.alarms,
+        proposals=[],
+        series=[],
+    )
+
+
+def decisions_of(store: JournalStore) -> Callable[[Entry], Entry | None]:
+    """The decision entry that a later entry is about: the attempt's, else the payment's last."""
+
+    def decision_of(later: Entry) -> Entry | None:
+        assert later.facts is not None, "only what has facts is asked about"
+        facts = later.facts
+        decisions = [one for one in store.of_payment(facts.payment_id) if one.kind == "decision" and one.payload]
+        same = [one for one in decisions if one.facts is not None and one.facts.attempt_id == facts.attempt_id]
+        return next(reversed(same or decisions), None)
+
+    return decision_of
+
+
+def in_order(incidents: Incidents) -> list[Incident]:
+    return sorted([*incidents.closed, *incidents.open], key=lambda one: one.started_us)
+
+
+def series_of(monitors: Monitors) -> list[Series]:
+    """Those with the most harm first."""
+    signals: tuple[Signal, ...] = ("approval", "outage")
+    found = [
+        Series(signal, f"{one.level} {' '.join(one.name)}".strip(), one.expected, one.harm, one.started_us)
+        for signal in signals
+        for one in monitors.traffic.streams(signal).all()
+    ]
+    return sorted(found, key=lambda one: -one.harm)
