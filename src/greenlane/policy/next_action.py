@@ -122,12 +122,15 @@ def next_action(
 
 
 def double_approvals(tried: Iterable[Tried]) -> tuple[str, ...]:
-    """The attempts to reverse: every standing approval of one payment but the first.
+    """The attempts to reverse: every standing approval of one payment but the one that was there first.
 
-    >>> double_approvals((Tried("a", 1, "r", answer="approved"), Tried("b", 2, "s", answer="approved")))
-    ('b',)
+    A time-out whose approval surfaces late is the later one, though it was sent before.
+
+    >>> double_approvals((Tried("a", 1, "r", at_us=9, answer="approved"), Tried("b", 2, "s", at_us=5, answer="approved")))
+    ('a',)
     """
-    return tuple(each.attempt_id for each in tried if each.answer in ("approved", "partially_approved"))[1:]
+    standing = [each for each in tried if each.answer in ("approved", "partially_approved")]
+    return tuple(each.attempt_id for each in sorted(standing, key=lambda each: each.at_us)[1:])
 
 
 def capturable_minor(approved_minor: int, captured: Iterable[int]) -> int:
