@@ -77,6 +77,10 @@ class Believed(NamedTuple):
     reasons: tuple[tuple[str, int], ...]
 
 
+def packed(known: Known) -> bytes:
+    return b"" if known.vector is None else pack(known.vector)
+
+
 NOTHING_BELIEVED = Believed(None, ())
 
 
@@ -103,7 +107,7 @@ def decide(attempt: Attempt, *, lane: Lane, event_id: str, body_hash: bytes) -> 
     record = DecisionRecord(
         attempt=kept,
         attempt_no=number,
-        known=b"" if known.vector is None else pack(known.vector),
+        known=packed(known),
         vector_of=known.vector_of,
         model=lane.model.id if lane.model is not None else "",
         reasons=believed.reasons,
@@ -186,8 +190,8 @@ def append(
     record: DecisionRecord, facts: Facts, *, lane: Lane, moment: Moment, event_id: str, body_hash: bytes
 ) -> Entry:
     chosen, shadow = record.chosen.action, record.attempt.mode == "shadow"
-    acted = facts
-    if not shadow:
+    acted, sends_nothing = facts, record.further is not None and not chosen.route
+    if not shadow and not sends_nothing:
         credential = chosen.credential or facts.credential
         acted = replace(facts, intervention=chosen.intervention, route_id=chosen.route, credential=credential)
     draft = Draft(

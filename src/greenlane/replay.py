@@ -13,7 +13,7 @@ from greenlane.decide import Believed, believed_from
 from greenlane.decisions.answer import Versions
 from greenlane.decisions.live import CHAMPION, Live
 from greenlane.decisions.packing import unpack
-from greenlane.decisions.record import ENCODER, DecisionRecord, decision_id, record_of
+from greenlane.decisions.record import ENCODER, DecisionRecord, Further, decision_id, record_of
 from greenlane.decisions.releases import Releases
 from greenlane.errors import JournalError
 from greenlane.features.definition import FeatureSet
@@ -25,7 +25,9 @@ from greenlane.models.fraud_model import FraudModel
 from greenlane.payments.facts import Facts
 from greenlane.policy.choose import Chosen, choose
 from greenlane.policy.explore import recorded_draw
+from greenlane.policy.next_action import Next, next_action
 from greenlane.policy.parameters import Policy
+from greenlane.policy.recovery import STATED
 from greenlane.ports.journal import Entry
 
 
@@ -108,6 +110,9 @@ class Replayer:
         self.compare(entry, "reasons", record.reasons, believed.reasons)
         self.compare(entry, "amount_minor", record.given.amount_minor, amount_of(entry))
         self.compare(entry, "ingest_us", record.given.ingest_us, entry.ingest_us)
+        if record.further is not None:
+            self.compare(entry, "next", record.further.found, self.next(record, record.further))
+            return
         chosen = self.chosen(record)
         for part in Chosen.__struct_fields__:
             self.compare(entry, f"chosen.{part}", getattr(record.chosen, part), getattr(chosen, part))
@@ -132,6 +137,18 @@ class Replayer:
             economics=self.book.economics(payment.merchant_id, mcc=payment.mcc),
             policy=self.live.policies.get(record.chosen.policy_version, self.policy),
             draw=recorded_draw(record.chosen.explored.draw),
+        )
+
+    def next(self, record: DecisionRecord, further: Further) -> Next:
+        payment = record.attempt.payment
+        return next_action(
+            record.attempt,
+            record.given,
+            further.outlooks,
+            economics=self.book.economics(payment.merchant_id, mcc=payment.mcc),
+            policy=self.live.policies.get(record.chosen.policy_version, self.policy),
+            table=STATED,
+            partial_accepted=further.partial_accepted,
         )
 
     def check_vector(self, entry: Entry, record: DecisionRecord, engine: StreamEngine) -> None:

@@ -24,6 +24,7 @@ class Metrics:
         self.decisions = Counter(
             "greenlane_decisions", "Decisions by intervention", ["intervention"], registry=self.registry
         )
+        self.next_actions = Counter("greenlane_next_actions", "Next actions by step", ["next"], registry=self.registry)
         self.latency = Histogram(
             "greenlane_decision_seconds", "Time to decide, inside", buckets=LATENCY_BUCKETS_S, registry=self.registry
         )
@@ -51,6 +52,10 @@ class Metrics:
         self.latency.observe(latency_us / 1e6)
         if degraded:
             self.degraded.inc()
+
+    def proceeded(self, step: str, latency_us: int) -> None:
+        self.next_actions.labels(step).inc()
+        self.latency.observe(latency_us / 1e6)
 
     def fell_back(self, part: str, error: Exception) -> None:
         self.fallbacks.labels(part, type(error).__name__).inc()

@@ -109,6 +109,29 @@ class Decision(Frozen, frozen=True):
     features: dict[str, float | None] | None = None
 
 
+class NextAction(Decision, frozen=True, kw_only=True):
+    """What to do next: a Decision whose `action` is what leaves now, or is planned for `at`; None where nothing is.
+
+    `attempt_id` is the attempt that is granted (retry_now), or else the one that is meant.
+    """
+
+    action: Action | None  # type: ignore[assignment] # a decision always acts; what comes next may be nothing
+    next: str
+    """authorize, retry_now, retry_at, repair, reoffer, query_or_reverse, void, capture, stop."""
+    at: str
+    """When."""
+    route: str | None = None
+    changes: tuple[str, ...] = ()
+    """What has to be different: challenge, no_exemption, other_route, account_updater, ..."""
+    stop_reason: str | None = None
+    attempts_used: int = 0
+    attempts_cap: int = 0
+    limit_rule: str | None = None
+    """The rule that forbids, or else has least left."""
+    capturable_amount: int | None = None
+    """Of a capture: what may be captured at most, in the payment's minor units."""
+
+
 class DecisionList(Frozen, frozen=True):
     data: tuple[Decision, ...]
     has_more: bool

@@ -12,6 +12,7 @@ from greenlane.decisions.answer import (
     ExpectedValue,
     Exploration,
     JournalPosition,
+    NextAction,
     Probabilities,
     Reason,
     RunnerUp,
@@ -23,13 +24,27 @@ from greenlane.policy import actions
 from greenlane.policy.actions import Way
 from greenlane.policy.choose import Chosen
 from greenlane.policy.given import Given
+from greenlane.policy.next_action import Next, Outlook
 from greenlane.policy.parameters import Multipliers
+from greenlane.policy.priors import Approval
 from greenlane.policy.value import TERMS
 from greenlane.ports.journal import Entry
 
 REASONS_MAX: Final = 5
 MICRO: Final = 1_000_000
 E9: Final = 1_000_000_000
+
+
+class Further(Struct, frozen=True, array_like=True, gc=False):
+    """Of a next action: what was found, and what of the outside world it looked at besides what was given."""
+
+    found: Next
+    outlooks: tuple[Outlook, ...]
+    approval: Approval | None = None
+    """Of the way that is taken, at its time."""
+    partial_accepted: bool = False
+    capturable_minor: int | None = None
+    """Of a capture: what may be captured at most, in the payment's own minor units."""
 
 
 class DecisionRecord(Struct, frozen=True, array_like=True, gc=False):
@@ -53,6 +68,8 @@ class DecisionRecord(Struct, frozen=True, array_like=True, gc=False):
     """The versions in force, by their digest (`decisions.releases`)."""
     latency_us: int
     degraded: tuple[str, ...]
+    further: Further | None = None
+    """None of the first decision about an attempt; then `chosen` says what leaves now, if anything does."""
 
     @property
     def fraud_probability_e9(self) -> int | None:
@@ -108,9 +125,38 @@ def answer_of(
     )
 
 
+def next_of(entry: Entry, record: DecisionRecord, versions: Versions) -> NextAction:
+    """The answer of a next action, rebuilt likewise."""
+    further = record.further
+    assert further is not None, "a next action has what it found"
+    found = further.found
+    answer = answer_of(entry, record, versions)
+    plain = {name: getattr(answer, name) for name in Decision.__struct_fields__}
+    planned = None if found.action is None else _action(found.action)
+    value = ExpectedValue(
+        value_minor=found.value_micro / MICRO,
+        terms={name: micro / MICRO for name, micro in zip(TERMS, found.terms_micro, strict=True)},
+        other_perspective=answer.expected_value.other_perspective if answer.expected_value else {},
+    )
+    return NextAction(
+        **plain | {"action": planned, "expected_value": value},
+        next=found.next,
+        at=format_rfc3339(found.at_us),
+        route=planned.route if planned is not None else None,
+        changes=found.changes,
+        stop_reason=found.stop_reason or None,
+        attempts_used=found.attempts_used,
+        attempts_cap=found.attempts_cap,
+        limit_rule=found.limit_rule or None,
+        capturable_amount=further.capturable_minor,
+    )
+
+
 def inputs_hash(entry: Entry, record: DecisionRecord) -> str:
     """Of everything the choice was made from: the redacted attempt, the vector, what was given, time and versions."""
-    inputs = (record.attempt, record.known, record.given, entry.ingest_us, record.release)
+    inputs: tuple[object, ...] = (record.attempt, record.known, record.given, entry.ingest_us, record.release)
+    if record.further is not None:
+        inputs = (*inputs, record.further.outlooks, record.further.partial_accepted)
     return hashlib.blake2b(ENCODER.encode(inputs), digest_size=16).hexdigest()
 
 

@@ -105,9 +105,10 @@ def expected_of(entry: Entry) -> Expected | None:
     chosen, seen = record.chosen, record.chosen.probabilities
     if seen is None or record.attempt.stage == "post_authorization":
         return None
-    approvals = record.given.approvals
     way, mode = chosen.may.ways.index(chosen.action.way), MODE[chosen.action.intervention]
-    approval: Approval | None = None if approvals is None else approvals[way]
+    approval: Approval | None = None if record.given.approvals is None else record.given.approvals[way]
+    if record.further is not None:
+        approval = record.further.approval
     return Expected(
         entry.facts.attempt_id,
         chosen.action.route,

@@ -12,6 +12,7 @@ from greenlane.payments.attempt import Attempt, ThreeDS
 from greenlane.payments.facts import Facts
 from greenlane.policy.history import PENDING, Answer, History, Tried, history_of
 from greenlane.policy.liability import liability
+from greenlane.policy.next_action import capturable_minor, double_approvals
 from greenlane.ports.journal import Entry
 
 
@@ -43,24 +44,58 @@ def history_in(entries: Iterable[Entry], attempt: Attempt) -> History:
 
     The authentication is the caller's where it tells one, else the last that was reported for this attempt's payment.
     """
-    told = history_of(attempt)
+    told, known = history_of(attempt), list(entries)
+    if not told.answered:
+        for entry in known:
+            heard = heard_in(entry)
+            if heard is not None and heard.type == "authentication" and entry.facts is not None:
+                told = _authenticated(told, heard, entry.facts)
+    tried = tried_in(known, but=attempt.attempt_id)
+    return told._replace(tried=tried) if tried else told
+
+
+def tried_in(entries: Iterable[Entry], *, but: str = "") -> tuple[Tried, ...]:
+    """The attempts at a payment, the oldest first, each with what was last heard of it."""
     tried: dict[str, Tried] = {}
     for entry in entries:
         facts = entry.facts
-        if facts is None:
+        if facts is None or (but and facts.attempt_id == but):
             continue
-        if entry.kind == "decision":
-            if facts.route_id and facts.attempt_id != attempt.attempt_id:
+        heard = heard_in(entry)
+        if heard is None:
+            if facts.route_id:
                 tried[facts.attempt_id] = _granted(entry, facts)
-            continue
-        heard = HEARD_DECODER.decode(entry.payload) if entry.payload else NOTHING_HEARD
-        kind = heard.type or entry.kind
-        if kind == "authentication" and not told.answered:
-            told = _authenticated(told, heard, facts)
-        elif kind in ("authorization", "not_sent", "reversal") and facts.attempt_id != attempt.attempt_id:
+        elif heard.type in ("authorization", "not_sent", "reversal"):
             before = tried.get(facts.attempt_id) or Tried(facts.attempt_id, len(tried) + 1, facts.route_id)
-            tried[facts.attempt_id] = _heard(before, heard, facts, kind=kind, at_us=entry.ingest_us)
-    return told._replace(tried=tuple(tried.values())) if tried else told
+            tried[facts.attempt_id] = _heard(before, heard, facts, kind=heard.type, at_us=entry.ingest_us)
+    return tuple(tried.values())
+
+
+def capturable(entries: Iterable[Entry]) -> int | None:
+    """What may still be captured of a payment, in its minor units; None where nothing is approved."""
+    known = list(entries)
+    facts = next((entry.facts for entry in known if entry.facts is not None), None)
+    standing = [each for each in tried_in(known) if each.answer in ("approved", "partially_approved")]
+    if facts is None or not standing:
+        return None
+    said = [heard for entry in known if (heard := heard_in(entry)) is not None]
+    partial = next((heard.amount_minor for heard in said if heard.result == "partially_approved"), None)
+    approved = facts.amount_minor if standing[0].answer == "approved" or partial is None else partial
+    captured = [heard.amount_minor or approved for heard in said if heard.type == "capture"]
+    return capturable_minor(approved, captured)
+
+
+def to_reverse(entries: Iterable[Entry]) -> tuple[str, ...]:
+    """The attempts whose approval is one too many."""
+    return double_approvals(tried_in(entries))
+
+
+def heard_in(entry: Entry) -> Heard | None:
+    """What an outcome entry says; None of a decision."""
+    if entry.kind == "decision":
+        return None
+    heard = HEARD_DECODER.decode(entry.payload) if entry.payload else NOTHING_HEARD
+    return heard if heard.type else replace(heard, type=entry.kind)
 
 
 def _granted(entry: Entry, facts: Facts) -> Tried:
@@ -87,7 +122,7 @@ def _heard(before: Tried, heard: Heard, facts: Facts, *, kind: str, at_us: int) 
     return replace(
         before,
         route=facts.route_id or before.route,
-        at_us=at_us,
+        at_us=before.at_us if answer == before.answer else at_us,
         answer="partially_approved" if heard.result == "partially_approved" else answer,
         network=heard.network or facts.network,
         code=facts.code,

@@ -9,17 +9,19 @@ from msgspec import Struct
 
 from greenlane import __version__
 from greenlane.decide import SOURCE, decide
-from greenlane.decisions.answer import Decision, DecisionList
+from greenlane.decisions.answer import Decision, DecisionList, NextAction
 from greenlane.decisions.control import ControlRecord, control_of
 from greenlane.decisions.live import CHAMPION, rollback_change
-from greenlane.decisions.record import ANSWER_ENCODER, answer_of, record_of
+from greenlane.decisions.record import ANSWER_ENCODER, answer_of, next_of, record_of
+from greenlane.decisions.tried import to_reverse
 from greenlane.errors import Conflict, GreenlaneError, InputError, LimitExceeded, NotFound
 from greenlane.features.inputs import INPUTS
 from greenlane.jobs.replaying import replay_decisions
 from greenlane.merchants.economics import Economics
 from greenlane.merchants.read import OBJECT, read_economics
+from greenlane.outcomes.accept import APPROVED, check_outcome, draft_of
 from greenlane.outcomes.accept import RECORD_DECODER as OUTCOME_RECORD_DECODER
-from greenlane.outcomes.accept import draft_of
+from greenlane.outcomes.happened import HAPPENED_DECODER, Happened, check_happened, outcome_of, same_event
 from greenlane.payments.attempt import ATTEMPT_DECODER, Attempt
 from greenlane.payments.checks import check_attempt
 from greenlane.payments.guard import refuse_card_data
@@ -27,6 +29,7 @@ from greenlane.payments.outcome import OUTCOME_DECODER, OUTCOMES_DECODER, Outcom
 from greenlane.payments.times import format_rfc3339, parse_rfc3339
 from greenlane.ports.clock import FakeClock
 from greenlane.ports.journal import Entry
+from greenlane.proceed import proceed
 from greenlane.serving.access import Grant, KeyFile, StoredKey
 from greenlane.serving.bodies import all_field_names, idempotency_key, name_in_path, read
 from greenlane.serving.http import Door, ErrorBody, Reply, Request, Slow, error_body, error_reply
@@ -48,6 +51,8 @@ class Taken(Struct, frozen=True, omit_defaults=True):
     status: Literal["accepted", "waiting", "refused"]
     id: str | None = None
     error: ErrorBody | None = None
+    reverse: tuple[str, ...] = ()
+    """Attempts of this payment that were approved after another one was: reverse them."""
 
 
 class TakenList(Struct, frozen=True):
@@ -231,19 +236,46 @@ class Doors:
             entry = self.system.retired_entry(entry)
         record = record_of(entry)
         versions = self.system.releases.versions(record.release)
+        if record.further is not None:
+            return next_of(entry, record, versions)
         features = None
         if with_features and record.known:
             features = self.system.named_features(record.known, versions.features)
         return answer_of(entry, record, versions, features=features)
 
-    def get_decision(self, request: Request) -> Reply:
-        self.allow(request, "read")
-        decision_id = request.segments[3]
+    def post_next_action(self, request: Request) -> Reply:
+        """What happened becomes an outcome entry first; always durable before it is answered."""
+        self.allow(request, "decide")
+        before = self.decision_entry(request.segments[3])
+        if record_of(before).attempt.mode == "shadow":
+            raise InputError("nothing follows a shadow decision", param="id", hint="decide in mode live first")
+        happened = read(request.body, HAPPENED_DECODER, fields=Happened.__struct_fields__)
+        check_happened(happened)
+        event_id = f"next/{happened.source}/{happened.event_id}"
+        body_hash = self.system.subjects.fingerprint(request.body)
+        stored = self.system.journal.stored(SOURCE, event_id)
+        if stored is not None:
+            return self.again(stored, body_hash, event_id)
+        outcome = outcome_of(happened, record_of(before).attempt, request.segments[3])
+        if outcome is not None:
+            self.append_outcome(outcome, body_hash, about=before)
+        entry, record = proceed(happened, before, lane=self.system.lane, event_id=event_id, body_hash=body_hash)
+        assert record.further is not None, "proceed says what it found"
+        self.system.metrics.proceeded(record.further.found.next, record.latency_us)
+        answer = next_of(entry, record, self.system.releases.versions(record.release))
+        return Reply(200, ANSWER_ENCODER.encode(answer), durable_seq=entry.seq)
+
+    def decision_entry(self, decision_id: str) -> Entry:
+        """A decision, whole."""
         entries = self.system.journal.entries("decision", decision_id)
         if not entries or entries[0].kind != SOURCE:
             raise NotFound(f"there is no decision {decision_id}", param="id", hint="ids look like dec_1_42")
+        return entries[0] if entries[0].payload else self.system.retired_entry(entries[0])
+
+    def get_decision(self, request: Request) -> Reply:
+        self.allow(request, "read")
         expand = request.parameters.get("expand") == "features"
-        return json_reply(self.decision(entries[0], with_features=expand))
+        return json_reply(self.decision(self.decision_entry(request.segments[3]), with_features=expand))
 
     def list_decisions(self, request: Request) -> Reply:
         self.allow(request, "read")
@@ -287,20 +319,37 @@ class Doors:
     def take(self, body: bytes) -> tuple[Taken, int]:
         """One outcome, appended; always durable before it is answered."""
         outcome = read(body, OUTCOME_DECODER, fields=OUTCOME_FIELDS)
+        entry = self.append_outcome(outcome, self.system.subjects.fingerprint(body))
+        waits = entry.facts is None
+        reverse = self.to_reverse(entry) if outcome.result in APPROVED else ()
+        taken = Taken("waiting" if waits else "accepted", f"out_{entry.generation}_{entry.seq}", reverse=reverse)
+        return taken, entry.seq
+
+    def append_outcome(self, outcome: Outcome, body_hash: bytes, *, about: Entry | None = None) -> Entry:
+        """The entry of this event, however it was told: by `/v1/outcomes` or with the question what to do next."""
         system = self.system
+        check_outcome(outcome)
+        stored = system.journal.stored(outcome.source, outcome.event_id)
+        if stored is not None and stored.body_hash != body_hash and same_event(outcome, stored, about=about):
+            return stored
         self.tell_time(outcome.occurred_at, param="$.occurred_at")
         entry = system.journal.append(
             draft_of(
                 outcome,
-                body_hash=system.subjects.fingerprint(body),
+                body_hash=body_hash,
                 subjects=system.subjects,
                 reporting=system.reporting,
                 now_us=system.journal.now().ingest_us,
             )
         )
         system.metrics.outcomes.labels(outcome.type).inc()
-        waits = entry.facts is None
-        return Taken("waiting" if waits else "accepted", f"out_{entry.generation}_{entry.seq}"), entry.seq
+        return entry
+
+    def to_reverse(self, entry: Entry) -> tuple[str, ...]:
+        """Attempts whose approval must be taken back, because an earlier one of the payment stands."""
+        if entry.facts is None:
+            return ()
+        return to_reverse(self.system.journal.entries("payment", entry.facts.payment_id))
 
     # ---- payments
 
@@ -497,6 +546,8 @@ class Doors:
         found: list[tuple[Operation, Callable[[Request], Reply] | Slow]] = [
             (op("POST", "/v1/decisions", "Decide an attempt", "decide", Decision, body=Attempt, headers=key,
                 errors=(400, 409, 413, 422, 503), example=EXAMPLE_ATTEMPT), self.post_decision),
+            (op("POST", "/v1/decisions/{id}/next_action", "What to do after an answer", "decide", NextAction,
+                body=Happened, errors=(400, 404, 409, 413, 422, 503), example=EXAMPLE_DECLINE), self.post_next_action),
             (op("GET", "/v1/decisions", "List decisions, oldest first", "read", DecisionList, errors=(422,),
                 query={"limit": "1 to 100", "cursor": "`next_cursor` of the page before"}), self.list_decisions),
             (op("GET", "/v1/decisions/{id}", "One decision", "read", Decision, errors=(404,),
@@ -543,6 +594,8 @@ EXAMPLE_ATTEMPT: Final = {
         "payment_method": {"card": {"fingerprint": "fp_9c2b7a", "network": "visa", "issuer_country": "DE"}},
     },
 }
+
+EXAMPLE_DECLINE: Final = {"source": "acquirer", "event_id": "ans_1", "decline": {"network_response_code": "91"}}
 
 OUTCOMES: Final = list[Outcome]
 

@@ -1,0 +1,173 @@
+"""The way on, on one page: what happened -> known -> believed -> what next -> Decision.
+
+A further attempt that is to leave now is granted here; what is to be sent later is asked about then, as a new attempt.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from greenlane.decide import Lane, append, believe, packed, read
+from greenlane.decisions.record import DecisionRecord, Further, record_of
+from greenlane.decisions.tried import capturable, history_in
+from greenlane.merchants.economics import Economics
+from greenlane.outcomes.happened import Happened, stage_after, verification_after
+from greenlane.payments.attempt import Attempt
+from greenlane.payments.facts import Facts
+from greenlane.policy import believe as beliefs
+from greenlane.policy.actions import BLOCK, Eligible, Row, Way
+from greenlane.policy.choose import UNVALUED, Chosen
+from greenlane.policy.distribution import greedy
+from greenlane.policy.eligible import eligible_ways
+from greenlane.policy.explore import Explored
+from greenlane.policy.gather import Folds, asked, gather
+from greenlane.policy.given import Given
+from greenlane.policy.next_action import Next, Outlook, next_action, outlooks_of
+from greenlane.policy.parameters import epoch_of
+from greenlane.policy.priors import Approval
+from greenlane.policy.recovery import STATED
+from greenlane.ports.journal import Entry
+
+SENDS = frozenset({"authorize", "retry_now"})
+"""Steps after which something reaches the issuer now."""
+
+
+class Case(NamedTuple):
+    """What the next action is asked about."""
+
+    attempt: Attempt
+    facts: Facts
+    given: Given
+    outlooks: tuple[Outlook, ...]
+    economics: Economics
+
+
+def proceed(
+    happened: Happened, before: Entry, *, lane: Lane, event_id: str, body_hash: bytes
+) -> tuple[Entry, DecisionRecord]:
+    """The next action after the decision `before`, appended; what happened is in the journal already."""
+    started_ns = time.perf_counter_ns()
+    moment = lane.journal.now()
+    earlier, facts = record_of(before), before.facts
+    assert facts is not None, "a decision always has facts"
+    entries = lane.journal.entries("payment", facts.payment_id)
+    known = read(facts, moment, [before], lane=lane, mode=earlier.attempt.mode)
+    believed = believe(known, lane=lane)
+    base = Given(
+        amount_minor=facts.amount_reporting_minor,
+        fraud_probability_e9=believed.fraud_probability_e9,
+        ingest_us=moment.ingest_us,
+    )
+    case = case_of(happened, earlier.attempt, facts, base, entries, lane=lane)
+    found = next_action(
+        case.attempt, case.given, case.outlooks, economics=case.economics, policy=lane.policy,
+        table=lane.folds.recovery or STATED, partial_accepted=happened.partial_accepted,
+    )  # fmt: skip
+    attempts = attempts_in(entries)
+    granted = found.next == "retry_now"
+    name = f"{attempts[0]}.{len(attempts) + 1}" if granted else found.about or facts.attempt_id
+    approval = approval_of(found, case)
+    chosen = chosen_of(found, case, approval, lane=lane)
+    record = DecisionRecord(
+        attempt=replace(case.attempt, attempt_id=name),
+        attempt_no=len(attempts) + 1 if granted else attempts.index(name) + 1,
+        known=packed(known),
+        vector_of=known.vector_of,
+        model=lane.model.id if lane.model is not None else "",
+        reasons=believed.reasons,
+        given=case.given,
+        chosen=chosen,
+        release=lane.release,
+        latency_us=(time.perf_counter_ns() - started_ns) // 1000,
+        degraded=chosen.degraded,
+        further=Further(
+            found,
+            case.outlooks,
+            approval,
+            happened.partial_accepted,
+            capturable(entries) if found.next == "capture" else None,
+        ),
+    )
+    facts = replace(facts, attempt_id=name, intervention="", route_id="", code="", decline_class="")
+    return append(record, facts, lane=lane, moment=moment, event_id=event_id, body_hash=body_hash), record
+
+
+def case_of(
+    happened: Happened, attempt: Attempt, facts: Facts, base: Given, entries: Sequence[Entry], *, lane: Lane
+) -> Case:
+    """The attempt as it stands, what is given now, and what could be sent when."""
+    now = replace(
+        attempt,
+        stage=stage_after(happened, attempt.stage),
+        verification=verification_after(happened, attempt.verification),
+    )
+    economics = lane.economics_of(facts.merchant_id, mcc=facts.mcc or None)
+    history = history_in(entries, replace(now, attempt_id=""))
+    ordered = Folds(gates=lane.folds.gates, prices=lane.folds.prices)
+    given, _ = gather(
+        now, facts, replace(base, history=history), economics=economics, policy=lane.policy, folds=ordered,
+        attempt_no=0, failed=lane.failed,
+    )  # fmt: skip
+    limits, approving, ways = lane.folds.limits, lane.folds.approvals, eligible_ways(now, economics)
+    if limits is None:
+        return Case(now, facts, given, (), economics)
+    outlooks = outlooks_of(now, given, limits, asked(facts, at_us=given.ingest_us), economics=economics)
+    if approving is not None:
+        outlooks = [
+            replace(each, approvals=approving.approvals(now, facts, ways, history=history, at_us=each.at_us))
+            for each in outlooks
+        ]
+    return Case(now, facts, given, tuple(outlooks), economics)
+
+
+def attempts_in(entries: Iterable[Entry]) -> list[str]:
+    """The ids of a payment's attempts, in their order."""
+    return list(dict.fromkeys(e.facts.attempt_id for e in entries if e.facts is not None and e.facts.attempt_id))
+
+
+def approval_of(found: Next, case: Case) -> Approval | None:
+    """What was believed of the way that is taken, at its time."""
+    if found.action is None:
+        return None
+    told = next((each.approvals for each in case.outlooks if each.at_us == found.at_us), None)
+    ways = eligible_ways(case.attempt, case.economics)
+    return told[ways.index(found.action.way)] if told is not None and found.action.way in ways else None
+
+
+def chosen_of(found: Next, case: Case, approval: Approval | None, *, lane: Lane) -> Chosen:
+    """The next action in the form of a choice: what leaves now, or nothing."""
+    action = found.action if found.next in SENDS and found.action is not None else BLOCK
+    ways = () if action is BLOCK else (action.way,)
+    may = Eligible(() if action is BLOCK else (Row(action.intervention, action.exemption, 1),), ways, ())
+    other = found.runner_up
+    return Chosen(
+        action=action,
+        rung="full" if case.given.fraud_probability_e9 is not None else "static",
+        may=may,
+        values_micro=(found.value_micro,) if action is BLOCK else (found.value_micro, found.stop_micro),
+        explored=Explored(distribution=greedy(may.size, 0), place=0),
+        terms_micro=found.terms_micro if action is not BLOCK else UNVALUED,
+        other_terms_micro=UNVALUED,
+        runner_up=None if other is None else other.action,
+        value_gap_micro=0 if other is None else found.value_micro - other.value_micro,
+        probabilities=probabilities_of(case, ways, approval, lane=lane),
+        policy_epoch=epoch_of(case.given.ingest_us),
+        policy_version=lane.policy.version,
+        economics_version=case.economics.version,
+        degraded=() if case.given.fraud_probability_e9 is not None else ("static",),
+    )
+
+
+def probabilities_of(
+    case: Case, ways: tuple[Way, ...], approval: Approval | None, *, lane: Lane
+) -> beliefs.Probabilities | None:
+    given, history = case.given, case.given.history
+    if not ways or given.fraud_probability_e9 is None or history is None:
+        return None
+    given = replace(given, approvals=None if approval is None else (approval,))
+    seen = beliefs.believe(
+        case.attempt, given, ways, economics=case.economics, priors=lane.policy.priors, history=history
+    )
+    return beliefs.probabilities(seen, 0, dispute_e9=case.economics.dispute_ppm * 1_000)

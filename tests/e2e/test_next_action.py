@@ -1,0 +1,107 @@
+"""After an answer: what to do next, over the wire."""
+
+from typing import Any
+
+import pytest
+from e2e.server import Answer, Server
+from small_shop import attempt_body
+
+ROUTES = [{"id": "route_a", "acquirer": "acq_a"}, {"id": "route_b", "acquirer": "acq_b"}]
+
+
+def decided(server: Server, number: int, **payment: Any) -> Any:
+    body = attempt_body(number, amount=4_999, **payment) | {"eligible_routes": ROUTES}
+    return server.decide(body).json
+
+
+def next_after(server: Server, decision: str, event: str, **told: Any) -> Answer:
+    body = {"source": "acquirer", "event_id": event, **told}
+    return server.ask("POST", f"/v1/decisions/{decision}/next_action", body, key="decide")
+
+
+def test_a_technical_decline_is_tried_again_at_once_over_the_other_route(server: Server) -> None:
+    first = decided(server, 7_001)
+    answer = next_after(server, first["id"], "n-1", decline={"network_response_code": "91"}).json
+    assert (answer["next"], answer["attempts_used"]) == ("retry_now", 1)
+    assert answer["route"] == answer["action"]["route"] != first["action"]["route"]
+    assert (answer["attempt_id"], answer["attempt_no"]) == ("att_7001.2", 2)
+    again = next_after(server, answer["id"], "n-2", decline={"network_response_code": "91"}).json
+    assert again["next"] != "retry_now" and again["attempts_used"] == 2
+
+
+def test_a_timeout_is_queried_before_anything_else(server: Server) -> None:
+    first = decided(server, 7_002)
+    answer = next_after(server, first["id"], "n-3", decline={"unknown": True}).json
+    assert (answer["next"], answer["attempt_id"]) == ("query_or_reverse", "att_7002")
+    reversed_ = next_after(server, first["id"], "n-4", reversed=True).json
+    assert reversed_["next"] == "retry_now"
+
+
+def test_a_stolen_card_is_never_tried_again(server: Server) -> None:
+    first = decided(server, 7_003)
+    answer = next_after(server, first["id"], "n-5", decline={"network_response_code": "43"}).json
+    assert answer["next"] == "stop" and answer["action"] is None
+
+
+def test_an_approval_is_captured_up_to_its_amount(server: Server) -> None:
+    first = decided(server, 7_004)
+    answer = next_after(server, first["id"], "n-6", approval={"cvv_result": "M"}).json
+    assert (answer["next"], answer["capturable_amount"]) == ("capture", 4_999)
+
+
+def test_the_same_question_gets_the_same_answer_and_another_body_is_refused(server: Server) -> None:
+    first = decided(server, 7_005)
+    one = next_after(server, first["id"], "n-7", decline={"network_response_code": "51"})
+    two = next_after(server, first["id"], "n-7", decline={"network_response_code": "51"})
+    assert one.raw == two.raw
+    assert next_after(server, first["id"], "n-7", decline={"network_response_code": "05"}).status == 409
+
+
+def test_what_next_action_was_told_is_the_outcome_that_outcomes_would_take(server: Server) -> None:
+    first = decided(server, 7_006)
+    next_after(server, first["id"], "n-8", decline={"network_response_code": "51"})
+    outcome = {
+        "type": "authorization", "result": "declined", "source": "acquirer", "event_id": "n-8",
+        "payment_id": "pay_7006", "network_response_code": "51",
+    }  # fmt: skip
+    assert server.ask("POST", "/v1/outcomes", outcome, key="report").json["status"] == "accepted"
+    events = server.ask("GET", "/v1/payments/pay_7006", key="read").json["events"]
+    assert [event["type"] for event in events] == ["decision", "authorization", "decision"]
+
+
+def test_a_second_approval_of_one_payment_is_to_be_reversed(server: Server) -> None:
+    first = decided(server, 7_007)
+    retried = next_after(server, first["id"], "n-9", decline={"network_response_code": "91"}).json
+    assert retried["next"] == "retry_now"
+    late = {"type": "authorization", "result": "approved", "source": "acquirer", "network_response_code": "00"}
+    kept = server.ask("POST", "/v1/outcomes", late | {"event_id": "n-10", "attempt_id": "att_7007.2"}, key="report")
+    assert "reverse" not in kept.json
+    twice = server.ask("POST", "/v1/outcomes", late | {"event_id": "n-11", "attempt_id": "att_7007"}, key="report")
+    assert twice.json["reverse"]
+
+
+def test_next_actions_replay_to_the_same_answer(server: Server) -> None:
+    first = decided(server, 7_008)
+    answer = next_after(server, first["id"], "n-12", decline={"network_response_code": "05"}).json
+    ids = [first["id"], answer["id"]]
+    found = server.ask("POST", "/v1/replay", {"decision_ids": ids}, key="read").json
+    assert (found["decisions"], found["different"]) == (2, 0), found
+
+
+@pytest.mark.parametrize(
+    ("told", "param"),
+    [
+        ({"decline": {}}, "$.decline.network_response_code"),
+        ({"decline": {"unknown": True}, "not_sent": True}, "$"),
+        ({"authentication": {}}, "$.authentication.trans_status"),
+        ({"approval": {"cvv": "123"}}, "$.approval"),
+    ],
+)
+def test_half_a_story_is_refused_with_its_path(server: Server, told: dict[str, Any], param: str) -> None:
+    first = decided(server, 7_009)
+    answer = next_after(server, first["id"], "n-13", **told)
+    assert answer.status == 422 and answer.json["param"] == param, answer.json
+
+
+def test_nothing_follows_a_decision_that_was_never_made(server: Server) -> None:
+    assert next_after(server, "dec_1_999999", "n-14", decline={"network_response_code": "05"}).status == 404
