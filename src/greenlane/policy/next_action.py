@@ -126,7 +126,8 @@ def double_approvals(tried: Iterable[Tried]) -> tuple[str, ...]:
 
     A time-out whose approval surfaces late is the later one, though it was sent before.
 
-    >>> double_approvals((Tried("a", 1, "r", at_us=9, answer="approved"), Tried("b", 2, "s", at_us=5, answer="approved")))
+    >>> late, prompt = Tried("a", 1, "r", at_us=9, answer="approved"), Tried("b", 2, "s", at_us=5, answer="approved")
+    >>> double_approvals((late, prompt))
     ('a',)
     """
     standing = [each for each in tried if each.answer in ("approved", "partially_approved")]
