@@ -218,7 +218,7 @@ def _after_authentication(case: Case) -> Next | None:
     found = worth_of(case, plan)
     if found is None:
         return replace(_ended(case, next(iter(case.may.stops), "no_eligible_way")), about=about)
-    if found.value_micro <= case.stop_micro and not case.valueless:
+    if found.value_micro <= _ending(case).value_micro and not case.valueless:
         return replace(_ended(case, "not_worth_its_risk", [found]), about=about)
     return _chosen(case, found, [], about=about)
 
