@@ -35,6 +35,8 @@ PARAMETERS: Final[Mapping[str, float]] = {
 HELD_OUT_SHARE: Final = 0.2
 SEGMENT_DECLINES_MIN: Final = 200
 """A segment with fewer held-out declines, or approvals, is calibrated with all others."""
+SMOOTH: Final = ("beta", "platt")
+"""Kinds of calibrators: ways are compared, and the steps of an isotonic curve would make equals of unequal ones."""
 GROUPS_MAX: Final = 20
 """The groups with the most attempts are shown."""
 
@@ -118,7 +120,7 @@ def calibrators_of(examples: Examples, held_out: HeldOut) -> tuple[Calibrators, 
 
     def of(part: NDArray[np.bool_]) -> Calibration:
         at = rows[part]
-        return calibrate(margins[part], examples.y[at], examples.weight[at], at_us=examples.at_us[at])
+        return calibrate(margins[part], examples.y[at], examples.weight[at], at_us=examples.at_us[at], kinds=SMOOTH)
 
     overall, found = of(np.ones(len(rows), bool)), {}
     for segment in sorted(set(segments.tolist())):

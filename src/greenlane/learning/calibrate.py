@@ -4,7 +4,7 @@ Rows may carry weights, and two rows of one payment may carry weights of opposit
 used here are over equal margins first, where such a pair is a single row with a soft label.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -136,9 +136,15 @@ class Calibration(NamedTuple):
 
 
 def calibrate(
-    margins: Floats, y: NDArray[np.int8], weight: Floats, *, at_us: NDArray[np.int64], negatives_kept: float = 1.0
+    margins: Floats,
+    y: NDArray[np.int8],
+    weight: Floats,
+    *,
+    at_us: NDArray[np.int64],
+    negatives_kept: float = 1.0,
+    kinds: Collection[str] = FITS.keys(),
 ) -> Calibration:
-    """Choose among isotonic, beta and Platt, and fit the chosen one on all the rows.
+    """Choose among isotonic, beta and Platt (or only `kinds`), and fit the chosen one on all the rows.
 
     The margins must come from rows that the model was not fitted on. Each kind is fitted on the half with the earlier
     events and judged on the later ones.
@@ -152,8 +158,8 @@ def calibrate(
         )
     earlier, later = slice(None, halfway), slice(halfway, None)
     losses = {}
-    for name, fit in FITS.items():
-        judged = fit(margins[earlier], labels[earlier], weight[earlier])
+    for name in kinds:
+        judged = FITS[name](margins[earlier], labels[earlier], weight[earlier])
         losses[name] = log_loss(judged.probabilities(margins[later]), labels[later], weight[later])
     chosen = FITS[min(losses, key=losses.__getitem__)](margins, labels, weight)
     return Calibration(replace(chosen, negatives_kept=negatives_kept), losses)

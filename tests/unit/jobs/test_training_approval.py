@@ -1,0 +1,22 @@
+"""A directory's journal in, an approval champion out."""
+
+from pathlib import Path
+
+from greenlane.jobs.simulating import simulate
+from greenlane.jobs.training import Plan
+from greenlane.jobs.training_approval import approval_champion, approval_figures, train_approval
+from greenlane.simulation.world import World
+from greenlane.wiring import open_reader
+
+
+def test_a_history_nobody_decided_here_makes_a_champion_that_loads(tmp_path: Path) -> None:
+    directory, told = tmp_path / "data", []
+    simulate(World.load("europe"), 1, 1_500, directory, lambda _done, _of: None)
+    found = train_approval(directory, Plan(), progress=lambda done, of: told.append((done, of)))
+    champion = approval_champion(open_reader(directory))
+    assert champion is not None and champion.id == found.model_id
+    assert {code.country for code in champion.encoding.routes.values()} == {"DE", "NL", "ES", "GB"}
+    assert found.evaluation.attempts > 200
+    assert found.training_set["rows"] > 1_200
+    assert told[-1][0] == told[-1][1]
+    assert dict(approval_figures(found.evaluation))["attempts"] == str(found.evaluation.attempts)
