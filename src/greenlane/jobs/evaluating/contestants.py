@@ -220,7 +220,7 @@ class Joint(Sequential):
             unit=f"card {facts.card}",
             day=now_us // DAY_US,
             amount_minor=facts.amount_reporting_minor,
-            barred=self.hands.online.attacked.covers(facts, now_us),
+            barred=self.hands.attacked(case, now_us),
             released_today=self.ledger.released_today(facts),
             allowances=self.ledger.allowances,
         )
@@ -272,7 +272,7 @@ class Clairvoyant(Contestant):
 
     def __init__(self, living: Living):
         self._living = living
-        self._hands = Hands(PriorBelief())
+        self._hands = Hands(PriorBelief(), online=False)
 
     def first(self, case: Case) -> Move:
         _, may = self._hands.may(case, case.arrival.at_us)

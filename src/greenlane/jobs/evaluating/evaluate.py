@@ -4,12 +4,16 @@ import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
+
+from msgspec import structs
 
 from greenlane.errors import InputError
 from greenlane.jobs.evaluating import field
 from greenlane.jobs.evaluating.contest import Contest
+from greenlane.jobs.evaluating.hands import Memo
 from greenlane.jobs.evaluating.models import Kept, Tell, TreeScorer, models_of
 from greenlane.jobs.evaluating.results import Course, Evaluated, evaluated
 from greenlane.policy.limits import Limits
@@ -17,6 +21,8 @@ from greenlane.simulation.living import Living
 from greenlane.simulation.world import World
 
 ORACLES: Final = frozenset({"informed_oracle"})
+Named = tuple[str, float | None]
+"""A world's name or path, and its interaction where that is not its own."""
 SEED_MAX: Final = 100_000
 """Seeds beyond are the warm-up logs'."""
 
@@ -28,22 +34,26 @@ def evaluate(
     payments: int,
     cache: Path,
     full: bool = False,
+    interaction: float | None = None,
     processes: int | None = None,
     tell: Tell = lambda _: None,
 ) -> Evaluated:
     """The whole comparison; `world` is a name or the path of a file, `cache` a directory for the fitted models.
 
-    `tell` hears in words what has been done.
+    `interaction` replaces the world's own strength of what route, intervention, credential and retry do to each other
+    (0: nothing). `tell` hears in words what has been done.
     """
     if not 1 <= seeds < SEED_MAX or payments < 1:
         raise InputError(
             "an evaluation needs seeds and payments", param="seeds", hint="such as --seeds 20 --payments 20000"
         )
-    loaded = World.load(world)
+    loaded = world_of(world, interaction)
     models_of(loaded, cache, tell)
     names = tuple(field.FULL if full else field.DEFAULT)
     courses: list[Course] = []
-    for done, found in enumerate(all_courses(world, seeds, payments, names, cache, processes or cores()), start=1):
+    for done, found in enumerate(
+        all_courses((world, interaction), seeds, payments, names, cache, processes or cores()), start=1
+    ):
         courses += found
         tell(f"{loaded.parameters.name}: {done} of {seeds} seeds")
     return evaluated(
@@ -55,12 +65,21 @@ def evaluate(
     )
 
 
+def world_of(world: str, interaction: float | None) -> World:
+    """The world, or a variant of it under a hash of its own."""
+    loaded = World.load(world)
+    if interaction is None:
+        return loaded
+    varied = structs.replace(loaded.parameters, interaction=interaction)
+    return World(varied, sha256(f"{loaded.digest} {interaction}".encode()).hexdigest())
+
+
 def cores() -> int:
     return multiprocessing.cpu_count()
 
 
 def all_courses(
-    world: str, seeds: int, payments: int, names: Sequence[str], cache: Path, processes: int
+    world: Named, seeds: int, payments: int, names: Sequence[str], cache: Path, processes: int
 ) -> Iterator[list[Course]]:
     """Seed by seed, as they are finished."""
     if processes == 1 or seeds == 1:
@@ -72,19 +91,19 @@ def all_courses(
             yield future.result()
 
 
-def courses_of(world: str, seed: int, payments: int, names: Sequence[str], cache: Path) -> list[Course]:
+def courses_of(world: Named, seed: int, payments: int, names: Sequence[str], cache: Path) -> list[Course]:
     """Every policy through one seed: the same people and the same luck."""
     loaded, kept = prepared(world, cache)
-    found = []
+    found, model, memo = [], kept.approval.model, Memo()
     for name in names:
         living, limits = Living(loaded, seed), Limits()
-        contestant = field.FULL[name](field.Start(living, kept, limits))
+        contestant = field.FULL[name](field.Start(living, kept, limits, model, memo))
         trees = kept.oracle_fraud if name in ORACLES else kept.fraud
         found.append(Contest(living, contestant, TreeScorer(trees, kept.vocabulary), limits).run(name, payments))
     return found
 
 
 @lru_cache(maxsize=2)
-def prepared(world: str, cache: Path) -> tuple[World, Kept]:
-    loaded = World.load(world)
+def prepared(world: Named, cache: Path) -> tuple[World, Kept]:
+    loaded = world_of(*world)
     return loaded, models_of(loaded, cache, lambda _: None)

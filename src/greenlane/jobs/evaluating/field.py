@@ -7,8 +7,9 @@ from typing import Final, NamedTuple
 
 from greenlane.jobs.evaluating.contest import Contestant
 from greenlane.jobs.evaluating.contestants import Clairvoyant, Joint, OddsBelief, Oracle, Sequential, Staged
-from greenlane.jobs.evaluating.hands import Belief, Hands, ModelBelief
+from greenlane.jobs.evaluating.hands import Belief, Hands, Memo, ModelBelief
 from greenlane.jobs.evaluating.models import Kept
+from greenlane.models.approval_model import ApprovalModel
 from greenlane.policy.baselines import (
     DEFAULT_KEY,
     Cheapest,
@@ -29,14 +30,12 @@ class Start(NamedTuple):
     living: Living
     kept: Kept
     limits: Limits
+    model: ApprovalModel
+    memo: Memo
 
     @property
     def belief(self) -> Belief:
-        return ModelBelief(self.kept.approval)
-
-    @property
-    def hands(self) -> Hands:
-        return Hands(self.belief)
+        return ModelBelief(self.model, self.memo)
 
     @property
     def recovery(self) -> RecoveryTable:
@@ -47,7 +46,7 @@ Maker = Callable[[Start], Contestant]
 
 
 def routed(router: Callable[[Start], Router]) -> Maker:
-    return lambda start: Staged(start.hands, router(start), start.kept.warm)
+    return lambda start: Staged(Hands(start.belief, online=False), router(start), start.kept.warm)
 
 
 def window(*, best: bool, by_money: bool | None = None, genuine_weighted: bool = False) -> Maker:
@@ -69,11 +68,13 @@ def joint(start: Start, *, pooled: bool = True, retry_value: bool = True, explor
 DEFAULT: Final[Mapping[str, Maker]] = MappingProxyType(
     {
         "joint": joint,
-        "sequential": lambda start: Sequential(start.hands, start.limits, start.recovery),
+        "sequential": lambda start: Sequential(Hands(start.belief), start.limits, start.recovery),
         "success_rate": window(best=False, by_money=False),
         "success_rate_best_key": window(best=True),
         "cheapest": routed(lambda _: Cheapest()),
-        "informed_oracle": lambda start: Oracle(Hands(OddsBelief(start.living)), start.limits, start.recovery),
+        "informed_oracle": lambda start: Oracle(
+            Hands(OddsBelief(start.living), online=False), start.limits, start.recovery
+        ),
     }
 )
 """Those of `greenlane evaluate policies`."""

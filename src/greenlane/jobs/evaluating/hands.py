@@ -4,17 +4,17 @@ A contestant is a way of using these hands. Only the informed oracle's belief is
 """
 
 from collections.abc import Sequence
-from math import exp
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 from msgspec import structs
 from numpy.typing import NDArray
 
-from greenlane.jobs.evaluating.approval import ApprovalEffects, Effects, seen_of
 from greenlane.jobs.evaluating.contest import Case, attempt_id
+from greenlane.models.approval_model import ApprovalModel
 from greenlane.payments.facts import Facts
 from greenlane.policy.actions import BLOCK, INTERVENTIONS, Action, Eligible, Way
+from greenlane.policy.approving import moved, of_good, situation_of
 from greenlane.policy.believe import ONE_E9, given_e9, prior_approvals
 from greenlane.policy.breaker import CLOSED
 from greenlane.policy.distribution import TOTAL
@@ -27,7 +27,7 @@ from greenlane.policy.liability import SHIFTED
 from greenlane.policy.online import Expected, Online
 from greenlane.policy.parameters import Policy
 from greenlane.policy.price import price, ways_matrix
-from greenlane.policy.priors import Approval, authentication, fraud_approval_e9
+from greenlane.policy.priors import Approval, authentication
 from greenlane.policy.value import VALUE, Authentication, values
 from greenlane.simulation.answers import Answer, Sent
 
@@ -59,23 +59,36 @@ class PriorBelief(Belief):
         return authentication(POLICY.priors, case.facts.issuer_country or None)
 
 
+Memo = dict[tuple[str, str, int, tuple[Way, ...]], list[list[int]]]
+"""What the model said of first attempts: the same for all policies of a seed, so it is asked once."""
+
+
 class ModelBelief(Belief):
     """The approval model of the warm-up log, moved by what the contestant's own online layer has heard since."""
 
-    def __init__(self, kept: Effects):
-        self._effects = ApprovalEffects(kept)
+    def __init__(self, model: ApprovalModel, memo: Memo):
+        self._model, self._memo = model, memo
 
     def approvals(self, case: Case, ways: Sequence[Way], now_us: int, offsets: Sequence[int]) -> tuple[Approval, ...]:
-        seen = seen_of(case.facts, now_us, case.tried)
-        soft_e9 = round(ONE_E9 * self._effects.soft_decline(case.facts.issuer_id))
-        found = []
-        for log_odds, offset in zip(self._effects.log_odds(seen, ways), offsets, strict=True):
-            rates = []
-            for margin in log_odds:
-                good_e9 = round(ONE_E9 / (1.0 + exp(-margin - offset / 1e3)))
-                rates += [good_e9, fraud_approval_e9(POLICY.priors, good_e9)]
-            found.append(Approval._make((*rates, soft_e9)))
-        return tuple(found)
+        soft_e9, ratio = self._model.soft_decline_e9(case.facts.issuer_id), POLICY.priors.fraud_approval_ppm
+        found = [
+            of_good(plain, authenticated, exempt, ratio, soft_e9)
+            for plain, exempt, authenticated in self.predicted(case, tuple(ways), now_us)
+        ]
+        return tuple(
+            moved(each, offset, ratio) if offset else each for each, offset in zip(found, offsets, strict=True)
+        )
+
+    def predicted(self, case: Case, ways: tuple[Way, ...], now_us: int) -> list[list[int]]:
+        facts, attempt = case.facts, case.arrival.attempt
+        if case.tried:
+            return self._model.predict(situation_of(attempt, facts, History(tried=case.tried), at_us=now_us), ways)
+        key = facts.attempt_id, facts.merchant_id, facts.amount_minor, ways
+        known = self._memo.get(key)
+        if known is None:
+            known = self._model.predict(situation_of(attempt, facts, NOTHING_YET, at_us=now_us), ways)
+            self._memo[key] = known
+        return known
 
     def payer(self, case: Case) -> Authentication:
         return authentication(POLICY.priors, case.facts.issuer_country or None)
@@ -105,11 +118,14 @@ class Table(NamedTuple):
 
 
 class Hands:
-    """One contestant's; the online layer learns only from its own world, and from the common warm-up log."""
+    """One contestant's. The online layer (breakers, attacked cells, health) learns only from its own world.
 
-    def __init__(self, belief: Belief, *, pooled: bool = True):
+    `online` False: there is none, as routers bring their own. `pooled` False: there is, but health moves no approval.
+    """
+
+    def __init__(self, belief: Belief, *, online: bool = True, pooled: bool = True):
         self.belief, self.pooled = belief, pooled
-        self.online = Online(lambda _: None)
+        self.online = Online(lambda _: None) if online else None
 
     def history(self, case: Case) -> History:
         if not case.tried:
@@ -118,6 +134,8 @@ class Hands:
 
     def barred(self, case: Case, ways: Sequence[Way], now_us: int) -> tuple[Barred, ...]:
         """Ways over broken routes, but for the probes; none where nothing else would be left."""
+        if self.online is None:
+            return ()
         routes = list(dict.fromkeys(way.route for way in ways))
         gates = self.online.breaker.gates(issuer_of(case.facts), routes, now_us)
         if all(gate is CLOSED for gate in gates):
@@ -130,7 +148,8 @@ class Hands:
 
     def may(self, case: Case, now_us: int) -> tuple[Given, Eligible]:
         """What may be done now, and all that a choice is given but the approvals."""
-        self.online.advance(now_us)
+        if self.online is not None:
+            self.online.advance(now_us)
         history = self.history(case)
         given = Given(
             amount_minor=case.facts.amount_reporting_minor,
@@ -147,9 +166,14 @@ class Hands:
         return given, may
 
     def approvals(self, case: Case, ways: Sequence[Way], now_us: int) -> tuple[Approval, ...]:
-        facts, routes = case.facts, [way.route for way in ways]
-        offsets = self.online.health.offsets(issuer_of(facts), facts.bin8, routes) if self.pooled else (0,) * len(ways)
+        offsets: tuple[int, ...] = (0,) * len(ways)
+        if self.online is not None and self.pooled:
+            issuer, bin8 = issuer_of(case.facts), case.facts.bin8
+            offsets = self.online.health.offsets(issuer, bin8, [way.route for way in ways])
         return self.belief.approvals(case, ways, now_us, offsets)
+
+    def attacked(self, case: Case, now_us: int) -> bool:
+        return self.online is not None and self.online.attacked.covers(case.facts, now_us)
 
     def table(self, case: Case, now_us: int, *, declined: tuple[Worth, ...] | None = None) -> Table:
         """The value of everything that may be done now."""
@@ -171,6 +195,8 @@ class Hands:
         self, case: Case, action: Action, now_us: int, *, may: Eligible, approvals: Sequence[Approval], fraud_e9: int
     ) -> None:
         """Remember what was expected of it; `fraud_e9` is p_h."""
+        if self.online is None:
+            return
         facts = structs.replace(case.facts, intervention=action.intervention, route_id=action.route)
         if action.intervention == "block":
             self.online.attacked.answer(facts, now_us, declined=True)
@@ -188,7 +214,7 @@ class Hands:
         self.online.decided(expected, issuer=issuer_of(facts), bin8=facts.bin8)
 
     def hear(self, case: Case, sent: Sent, answer: Answer) -> None:
-        if answer.result in ("approved", "declined", "unknown", "not_sent"):
+        if self.online is not None and answer.result in ("approved", "declined", "unknown", "not_sent"):
             self.online.hear(answered(case, sent, answer), answer.at_us)
 
 

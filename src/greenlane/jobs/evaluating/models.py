@@ -16,25 +16,30 @@ from msgspec import Struct, structs
 from numpy.typing import NDArray
 
 from greenlane.adapters.lightgbm_trainer import LightGbm
-from greenlane.jobs.evaluating.approval import AUTHENTICATED, EXEMPT, PLAIN, Effects, Sample, effects_of, seen_of
 from greenlane.jobs.evaluating.contest import Case, Contest, Logged, Move, answer_entry
 from greenlane.jobs.evaluating.contestants import Staged
-from greenlane.jobs.evaluating.hands import DRAW, POLICY, Hands, ModelBelief, PriorBelief, unit_of
+from greenlane.jobs.evaluating.hands import DRAW, POLICY, Hands, Memo, ModelBelief, PriorBelief, unit_of
 from greenlane.jobs.evaluating.observables import NAMES, Observer, Vocabulary
 from greenlane.journal.freeze import Reporting, freeze
+from greenlane.learning.approval_fit import learn
+from greenlane.learning.approval_set import Sample, Samples
 from greenlane.learning.calibrate import calibrate
 from greenlane.learning.examples import Examples
 from greenlane.learning.fit import fit
+from greenlane.models.approval_model import ApprovalModel, Calibrators
+from greenlane.models.approval_rows import AUTHENTICATED, COLUMNS, EXEMPT, PLAIN, Encoding
 from greenlane.models.calibration import E9, AnyCalibrator
 from greenlane.models.flat_trees import NODE, FlatTrees
 from greenlane.payments.codes import decline_of
 from greenlane.payments.facts import Facts
 from greenlane.payments.times import DAY_US
 from greenlane.policy import recovery
-from greenlane.policy.actions import BLOCK, Action, Way
+from greenlane.policy.actions import BLOCK, Action
+from greenlane.policy.approving import situation_of
 from greenlane.policy.baselines import DEFAULT_KEY, KEYS, SuccessRateWindow
 from greenlane.policy.distribution import TOTAL
 from greenlane.policy.heard import kind_of
+from greenlane.policy.history import History
 from greenlane.policy.limits import Limits
 from greenlane.ports.journal import Entry
 from greenlane.ports.subjects import MemorySubjects
@@ -55,7 +60,7 @@ WARM_SEED: Final = 1_000_003
 CHALLENGED: Final = 0.15
 EXEMPTED: Final = 0.15
 """Of the logging policy, where admissible; the rest is allowed."""
-VERSION: Final = 1
+VERSION: Final = 2
 """Raised when anything here changes what is kept."""
 
 Floats = NDArray[np.float64]
@@ -72,13 +77,28 @@ class FraudTrees(Struct, frozen=True):
     """Added to the log-odds: from p_A to p."""
 
 
+class ApprovalTrees(Struct, frozen=True):
+    """An approval model as it is kept."""
+
+    nodes: bytes
+    roots: bytes
+    calibrators: Calibrators
+    encoding: Encoding
+
+    @property
+    def model(self) -> ApprovalModel:
+        return ApprovalModel(
+            "evaluation", trees_of(self.nodes, self.roots, len(COLUMNS)), self.calibrators, self.encoding
+        )
+
+
 class Kept(Struct, frozen=True):
     """What is kept of one world."""
 
     vocabulary: Vocabulary
     fraud: FraudTrees
     oracle_fraud: FraudTrees
-    approval: Effects
+    approval: ApprovalTrees
     recovery: bytes
     """The dumped table of what further tries bring."""
     warm: list[Logged]
@@ -92,8 +112,7 @@ class TreeScorer:
     """Fraud probabilities of one course; it remembers who came before."""
 
     def __init__(self, kept: FraudTrees, vocabulary: Vocabulary):
-        nodes, roots = np.frombuffer(kept.nodes, NODE), np.frombuffer(kept.roots, np.int32)
-        self._trees = FlatTrees(nodes, roots, features=len(NAMES))
+        self._trees = trees_of(kept.nodes, kept.roots, len(NAMES))
         self._calibrator, self._shift = kept.calibrator, kept.shift
         self._observer = Observer(vocabulary)
 
@@ -102,6 +121,10 @@ class TreeScorer:
         p = self._calibrator.probabilities(margins)
         odds = p / (1.0 - p) * np.exp(self._shift)
         return [int(each) for each in np.rint(E9 * odds / (1.0 + odds))]
+
+
+def trees_of(nodes: bytes, roots: bytes, features: int) -> FlatTrees:
+    return FlatTrees(np.frombuffer(nodes, NODE), np.frombuffer(roots, np.int32), features=features)
 
 
 class Unscored:
@@ -115,7 +138,7 @@ class Logger:
     """The logging policy: any admissible action but a review, at random, and what came of it."""
 
     def __init__(self) -> None:
-        self.hands = Hands(PriorBelief())
+        self.hands = Hands(PriorBelief(), online=False)
         self.rows: list[tuple[Case, Sent, Answer]] = []
 
     def first(self, case: Case) -> Move:
@@ -178,7 +201,7 @@ def learned(world: World, tell: Tell) -> Kept:
     shift = -float(np.log(POLICY.priors.fraud_approval_ppm / 1e6))
     fraud = fitted(seen[labelled], reported, [facts[place] for place in labelled], shift)
     tell(f"{world.parameters.name}: approval from {len(logger.rows):,} logged attempts")
-    approval = effects_of(*samples_of(logger.rows))
+    approval = approval_of(samples_of(logger.rows, world))
     kept = Kept(
         vocabulary,
         fraud,
@@ -193,10 +216,10 @@ def learned(world: World, tell: Tell) -> Kept:
 def best_window(world: World, kept: Kept, tell: Tell) -> Kept:
     """The key, and whether fees count, with which the success-rate window earns most on a seed of its own."""
     tell(f"{world.parameters.name}: the success-rate window's best setting")
-    net = {}
+    net, model, memo = {}, kept.approval.model, Memo()
     for key in KEYS:
         for by_money in (False, True):
-            hands = Hands(ModelBelief(kept.approval))
+            hands = Hands(ModelBelief(model, memo), online=False)
             contestant = Staged(hands, SuccessRateWindow(key, by_money=by_money), kept.warm)
             scorer = TreeScorer(kept.fraud, kept.vocabulary)
             contest = Contest(Living(world, WARM_SEED + 2), contestant, scorer, Limits())
@@ -220,25 +243,33 @@ def is_reported(answer: Answer) -> bool:
     return any(o.type == "fraud_report" or (o.type == "dispute" and o.reason == "fraud") for _, o in answer.outcomes)
 
 
-def samples_of(rows: Sequence[tuple[Case, Sent, Answer]]) -> tuple[list[Sample], list[tuple[str, bool]]]:
-    """Attempts that an issuer answered, and how each exemption fared."""
-    samples, exempted = list[Sample](), list[tuple[str, bool]]()
+def samples_of(rows: Sequence[tuple[Case, Sent, Answer]], world: World) -> Samples:
+    """What the product's own training set would hold of this log."""
+    samples = Samples(routes={route.id: (route.acquirer, route.country) for route in world.parameters.routes})
     for case, sent, answer in rows:
-        if answer.result not in ("approved", "declined"):
-            continue
         facts, before = case.facts, case.tried[: sent.attempt_no - 1]
+        technical = not answer.approved and kind_of("declined", facts.network, answer.code) == "technical"
+        if answer.result not in ("approved", "declined") or technical:
+            continue
         soft = not answer.approved and decline_of(facts.network, answer.code).decline_class == "sca"
-        if sent.intervention == "exempt":
-            exempted.append((facts.issuer_id, soft))
-            if soft:
-                continue
-        if kind_of("declined", facts.network, answer.code) == "technical" and not answer.approved:
+        exempt = sent.intervention == "exempt"
+        if exempt:
+            samples.exempted.append((facts.issuer_id, soft, answer.sent_at_us))
+        if exempt and soft:
             continue
         shown = answer.authentication
-        mode = EXEMPT if sent.intervention == "exempt" else AUTHENTICATED if shown and shown.shifted else PLAIN
-        way = Way(sent.route, sent.credential)
-        samples.append(Sample(seen_of(facts, answer.sent_at_us, before), way, mode, answer.approved, 1.0))
-    return samples, exempted
+        mode = EXEMPT if exempt else AUTHENTICATED if shown is not None and shown.shifted else PLAIN
+        situation = situation_of(case.arrival.attempt, facts, History(tried=before), at_us=answer.sent_at_us)
+        genuine = 0.0 if is_reported(answer) else 1.0
+        samples.rows.append(Sample(situation, sent.route, sent.credential, mode, answer.approved, genuine))
+    samples.rows.sort(key=lambda row: row.situation.at_us)
+    return samples
+
+
+def approval_of(samples: Samples) -> ApprovalTrees:
+    learned = learn(samples, LightGbm(threads=1))
+    trees = learned.fit.fitted.trees()
+    return ApprovalTrees(trees.nodes.tobytes(), trees.roots.tobytes(), learned.calibrators, learned.encoded.encoding)
 
 
 def fitted(seen: NDArray[np.float32], reported: NDArray[np.bool_], facts: Sequence[Facts], shift: float) -> FraudTrees:
