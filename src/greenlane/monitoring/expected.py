@@ -14,11 +14,16 @@ from greenlane.policy.given import Given
 from greenlane.policy.priors import Approval
 from greenlane.ports.journal import Entry
 
+NIL: Final = msgspec.msgpack.encode(None)
+
 
 def narrowed(record: type[Struct], **wanted: Any) -> Any:
     """A struct that reads only the wanted fields of `record`, by name, and steps over the others."""
-    fields = [(name, wanted.get(name, Raw)) for name in record.__struct_fields__]
-    return msgspec.defstruct(record.__name__, fields, array_like=True, gc=False)
+    fields = [
+        (each.name, wanted.get(each.name, Raw), *([] if each.required else [Raw(NIL)]))
+        for each in msgspec.structs.fields(record)
+    ]
+    return msgspec.defstruct(record.__name__, fields, array_like=True, kw_only=True, gc=False)
 
 
 GLIMPSE: Final = narrowed(
@@ -56,6 +61,8 @@ class Expected(NamedTuple):
     """The packed feature vector, b"" where an earlier one of the attempt was used again."""
     explored: Explored
     """What was drawn, and from what."""
+    is_first: bool
+    """Of its attempt; a later one says what is done next, and nothing is no block."""
 
 
 def expected_of(entry: Entry) -> Expected:
@@ -74,6 +81,7 @@ def expected_of(entry: Entry) -> Expected:
         release=record.release,
         known=b"" if record.vector_of else record.known,
         explored=chosen.explored,
+        is_first=bytes(record.further) == NIL,
     )
 
 

@@ -126,6 +126,8 @@ class Monitors:
         expected = expected_of(entry)
         self.logs.decided(expected.explored, route=expected.route)
         if expected.intervention == "block":
+            if not expected.is_first:
+                return
             self.attacks.answer(facts, entry.ingest_us, approved=False)
             if expected.model:
                 self.calibration.of(expected.model).block(entry.ingest_us, expected.fraud)
