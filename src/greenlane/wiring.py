@@ -35,7 +35,7 @@ from greenlane.adapters.sqlite_subjects import SqliteSubjects
 from greenlane.decide import Lane, believed_from
 from greenlane.decisions.answer import Versions
 from greenlane.decisions.control import ControlRecord, control_draft, control_of, same_change
-from greenlane.decisions.live import CHAMPION, Live, alias_change, features_change, policy_change
+from greenlane.decisions.live import APPROVAL_CHAMPION, CHAMPION, Live, alias_change, features_change, policy_change
 from greenlane.decisions.packing import pack, unpack
 from greenlane.decisions.releases import Releases, digest_of
 from greenlane.decisions.standing import Gates, Standing
@@ -51,6 +51,7 @@ from greenlane.journal.freeze import Reporting, freeze
 from greenlane.journal.sequencer import Fold, Sequencer
 from greenlane.merchants.book import Book
 from greenlane.models import artefact
+from greenlane.models.approval_model import ApprovalModel, load_approval
 from greenlane.models.fraud_model import FraudModel
 from greenlane.outcomes.accept import draft_of
 from greenlane.payments.attempt import Attempt, Card, MethodType, Payment, PaymentMethod
@@ -84,7 +85,7 @@ WRITER_WAITS_S = 0.0002
 SUBJECT_KINDS = (*get_args(MethodType), "par", "customer", "email", "phone", "device", "ip", "shipping")
 """What `freeze` makes pseudonyms of: an instrument goes by its method."""
 
-ONLINE_ROOMS = ("decisions", "features", "journal", "merchants", "models", "payments", "policy", "ports")
+ONLINE_ROOMS = ("decisions", "features", "journal", "merchants", "models", "outcomes", "payments", "policy", "ports")
 
 
 class Places(Struct, frozen=True):
@@ -138,7 +139,9 @@ class System:
     standing: Standing
     metrics: Metrics
     reporting: Reporting
+    approving: Approving
     models: dict[str, FraudModel] = field(default_factory=dict)
+    approval_models: dict[str, ApprovalModel] = field(default_factory=dict)
     forgotten_before: int = 0
     """Names of entries before this seq are forgotten: they lie beyond the horizon."""
 
@@ -157,12 +160,28 @@ class System:
             )
         return self.models[model_id]
 
+    def ready(self, alias: str, model_id: str) -> None:
+        """The slow half of a promotion: load, verify, warm; ModelRefused or NotFound."""
+        if alias != APPROVAL_CHAMPION:
+            self.bound(model_id)
+        elif model_id not in self.approval_models:
+            self.approval_models[model_id] = load_approval(model_path(self.places, model_id))
+
+    def believe(self) -> None:
+        """The lane's models are those that the aliases name."""
+        aliases = self.live.aliases
+        if CHAMPION in aliases:
+            self.lane.model = self.bound(aliases[CHAMPION])
+        if APPROVAL_CHAMPION in aliases:
+            self.ready(APPROVAL_CHAMPION, aliases[APPROVAL_CHAMPION])
+            self.approving.model = self.approval_models[aliases[APPROVAL_CHAMPION]]
+
     def promote(self, model_id: str, *, event_id: str, who: str, why: str, alias: str = CHAMPION) -> Entry:
-        """Hot swap: the next decision believes the new champion. Everything slow happened in `bound`."""
-        self.bound(model_id)
+        """Hot swap: the next decision believes the new champion. Everything slow happened in `ready`."""
+        self.ready(alias, model_id)
         entry = self.control(alias_change(self.live, alias, model_id, who=who, why=why), event_id=event_id, who=who)
-        if alias == CHAMPION:
-            self.lane.model = self.bound(self.live.aliases[CHAMPION])  # a repeated request may have been overtaken
+        if alias in (CHAMPION, APPROVAL_CHAMPION):
+            self.believe()
             self.release()
         return entry
 
@@ -182,7 +201,7 @@ class System:
 
     def release(self) -> None:
         """Write down which versions are in force, where that changed."""
-        policy, versions = self.lane.policy, versions_of(self.lane)
+        policy, versions = self.lane.policy, versions_of(self.lane, self.approving)
         digest, at = digest_of(versions), f"{self.journal.position.generation}/{self.journal.position.seq}"
         if policy.version not in self.live.policies:
             change = policy_change(policy, who="engine", why="the policy in force")
@@ -228,6 +247,7 @@ def open_system(directory: Path, *, clock: Clock | None = None, features: Featur
     engine, _ = current_engine(places, live.features, store, settings=settings)
     standing = standing_at(places, store, policy.exploring, seq=journal.position.seq)
     late.folds = (engine, standing)
+    approving = Approving(standing.online.health, policy.priors, lambda id_, mcc: book.economics(id_, mcc=mcc))
     reporting = reporting_of(settings)
     metrics = Metrics()
     lane = Lane(
@@ -240,13 +260,13 @@ def open_system(directory: Path, *, clock: Clock | None = None, features: Featur
         model=None,
         release="",
         failed=lambda what, error: metrics.fell_back(what, error),
-        folds=policy_folds(standing, book, policy, secret_draw(subjects.secret("exploration"))),
+        folds=policy_folds(standing, approving, secret_draw(subjects.secret("exploration"))),
     )
     system = System(
-        places, settings, clock, journal, store, subjects, book, live, releases, lane, standing, metrics, reporting
-    )
-    if CHAMPION in live.aliases:
-        lane.model = system.bound(live.aliases[CHAMPION])
+        places, settings, clock, journal, store, subjects, book, live, releases, lane, standing, metrics, reporting,
+        approving,
+    )  # fmt: skip
+    system.believe()
     system.release()
     warm(lane)
     return system
@@ -315,9 +335,8 @@ class Late:
             fold.apply(entry)
 
 
-def policy_folds(standing: Standing, book: Book, policy: Policy, draw: Draw) -> Folds:
+def policy_folds(standing: Standing, approving: Approving, draw: Draw) -> Folds:
     """Everything that a choice is given besides the attempt, as the policy asks for it."""
-    approving = Approving(standing.online.health, policy.priors, lambda id_, mcc: book.economics(id_, mcc=mcc))
     return Folds(
         approvals=approving,
         recovery=STATED,
@@ -435,21 +454,27 @@ def save_snapshot(
 
 
 def load_model(places: Places, model_id: str) -> FraudModel:
+    return artefact.load(model_path(places, model_id))
+
+
+def model_path(places: Places, model_id: str) -> Path:
     path = places.models / model_id
     if not MODEL_ID.fullmatch(model_id) or not path.is_dir():
         known = sorted(p.name for p in places.models.glob("mdl_*"))
         raise NotFound(
             f"there is no model {model_id}", param="model_id", hint=f"known: {', '.join(known) or 'none yet'}"
         )
-    return artefact.load(path)
+    return path
 
 
 def reporting_of(settings: Settings) -> Reporting:
     return Reporting(currency=settings.reporting_currency, rates=settings.rates)
 
 
-def versions_of(lane: Lane) -> Versions:
+def versions_of(lane: Lane, approving: Approving) -> Versions:
     models = {"fraud": lane.model.id} if lane.model is not None else {}
+    if approving.model is not None:
+        models["approval"] = approving.model.id
     return Versions(
         engine=engine_version(),
         runtime=runtime_fingerprint(),
@@ -463,7 +488,8 @@ def engine_version() -> str:
     """The release, and a hash of the code that answers: two builds of one release are told apart."""
     root = Path(greenlane.__file__).parent
     digest = hashlib.blake2b(digest_size=4)
-    for path in [root / "decide.py", *(p for room in ONLINE_ROOMS for p in sorted((root / room).glob("*.py")))]:
+    pages = [root / "decide.py", root / "proceed.py"]
+    for path in [*pages, *(p for room in ONLINE_ROOMS for p in sorted((root / room).glob("*.py")))]:
         digest.update(path.read_bytes())
     return f"{greenlane.__version__}+{digest.hexdigest()}"
 

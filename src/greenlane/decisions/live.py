@@ -14,6 +14,7 @@ FEATURES: Final = "features"
 MODEL: Final = "model"
 POLICY: Final = "policy"
 CHAMPION: Final = "fraud/champion"
+APPROVAL_CHAMPION: Final = "approval/champion"
 
 
 class Live:

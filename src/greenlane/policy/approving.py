@@ -20,6 +20,9 @@ PPM: Final = 1_000_000
 
 
 class Model(Protocol):
+    @property
+    def id(self) -> str: ...
+
     def predict(self, situation: Situation, ways: Sequence[tuple[str, str]]) -> list[list[int]]:
         """[ways][plain, exempt, 3ds]: P(approved) of a good payer, integers 1e-9."""
         ...

@@ -466,8 +466,8 @@ class Doors:
     def load_model(self, request: Request) -> None:
         """The slow half of a promotion, on another thread: verify and warm."""
         self.allow(request, "admin")
-        read(request.body, MOVE_DECODER, fields=("why", "alias"))
-        self.system.bound(request.segments[3])
+        move = read(request.body, MOVE_DECODER, fields=("why", "alias"))
+        self.system.ready(move.alias, request.segments[3])
 
     def promote_model(self, request: Request) -> Reply:
         """The quick half, on the hot thread: one control entry, one swap."""
