@@ -14,9 +14,9 @@ class Memory:
 
     >>> from greenlane.simulation.parameters import load
     >>> memory = Memory(load("europe")[0].memory, merchants=1, ranges=2)
-    >>> memory.hold(0, 1, 0, points=4.0)
+    >>> memory.hold(0, 1, 0, points=8.0)
     >>> round(memory.points(0, 1, 8 * DAY_US), 6), memory.points(0, 0, 0), memory.drop(0, 1, 0) > 0
-    (2.0, 0.0, True)
+    (4.0, 0.0, True)
     """
 
     def __init__(self, remembering: Remembering, *, merchants: int, ranges: int):
