@@ -16,6 +16,7 @@ the way works, and nothing else.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import exp, log
 from typing import Final, Literal, NamedTuple
 from zlib import crc32
@@ -300,8 +301,14 @@ def technical_ratio(failures: int, answers: int, failed: bool) -> int:
     >>> technical_ratio(5, 500, True), technical_ratio(5, 500, False)
     (3219, -673)
     """
-    usual = min(0.2, max(0.02, 2.0 * failures / answers))
+    if 100 * failures <= answers:
+        return LEAST_TECHNICAL[failed]
+    usual = min(0.2, 2.0 * failures / answers)
     return round(1e3 * (log(BROKEN_TECHNICAL / usual) if failed else log((1.0 - BROKEN_TECHNICAL) / (1.0 - usual))))
+
+
+LEAST_TECHNICAL: Final = (-673, 3_219)
+"""Thousandths of a nat where the usual share counts as 2 %: not failed, failed."""
 
 
 def approval_ratio(approval_e9: int, approved: bool) -> int:
@@ -310,9 +317,15 @@ def approval_ratio(approval_e9: int, approved: bool) -> int:
     >>> approval_ratio(900_000_000, False), approval_ratio(900_000_000, True), approval_ratio(0, False)
     (1908, -592, 0)
     """
-    if not approval_e9:
+    return approval_ratio_e3((approval_e9 + 500_000) // 1_000_000, approved)
+
+
+@lru_cache(maxsize=2048)
+def approval_ratio_e3(approval_e3: int, approved: bool) -> int:
+    """In thousandths: the ratio hardly depends on more."""
+    if not approval_e3:
         return 0
-    good = approval_e9 / (approval_e9 + (1_000_000_000 - approval_e9) * COUNTED_DECLINES)
+    good = approval_e3 / (approval_e3 + (1_000 - approval_e3) * COUNTED_DECLINES)
     good = min(0.99, max(0.02, good))
     odds = good / (1.0 - good)
     bad_odds = odds * exp(BROKEN_LOG_ODDS)
@@ -320,6 +333,7 @@ def approval_ratio(approval_e9: int, approved: bool) -> int:
     return round(1e3 * (log(bad / good) if approved else log((1.0 - bad) / (1.0 - good))))
 
 
+@lru_cache(maxsize=4096)
 def hash_bit(name: str) -> int:
     """One of 61 bits, the same in every process."""
     return crc32(name.encode()) % 61

@@ -22,6 +22,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from greenlane.policy.heard import Heard
@@ -240,15 +241,28 @@ def ridge(
     >>> ridge(np.array([50.0, 0.0]), np.array([100.0, 0.1]), codes, deviations=(0.2, 0.2), effects=3).round(2).tolist()
     [0.22, 0.22, -0.0]
     """
-    found = np.zeros(effects)
-    fitted = np.zeros(len(responses))
+    precisions = np.array(deviations, np.float64) ** -2
+    found: Floats = sweep(responses, weights, codes, precisions, effects)
+    return found
+
+
+@njit(cache=True)
+def sweep(responses, weights, codes, precisions, effects):  # type: ignore[no-untyped-def]  # a kernel
+    found, fitted = np.zeros(effects), np.zeros(responses.shape[0])
+    due, mass = np.zeros(effects), np.zeros(effects)
+    for level in range(codes.shape[0]):
+        for cell in range(codes.shape[1]):
+            mass[codes[level, cell]] += weights[cell]
     for _ in range(SWEEPS):
-        for level, deviation in zip(codes, deviations, strict=True):
-            own = found[level]
-            due = np.bincount(level, responses - weights * (fitted - own), effects)
-            mass = np.bincount(level, weights, effects)
-            present = mass > 0
-            best = np.where(present, due / (mass + deviation**-2), found)
-            fitted += best[level] - own
-            found = best
+        for level in range(codes.shape[0]):
+            own = codes[level]
+            due[:] = 0.0
+            for cell in range(own.shape[0]):
+                due[own[cell]] += responses[cell] - weights[cell] * (fitted[cell] - found[own[cell]])
+            for cell in range(own.shape[0]):
+                effect = own[cell]
+                best = due[effect] / (mass[effect] + precisions[level])
+                fitted[cell] += best - found[effect]
+            for cell in range(own.shape[0]):
+                found[own[cell]] = due[own[cell]] / (mass[own[cell]] + precisions[level])
     return found
