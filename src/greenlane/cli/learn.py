@@ -1,0 +1,144 @@
+"""Verbs for what is known, learned and believed: features, train, evaluate, models."""
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from greenlane.cli.shown import Cut, Data, From, Json, Report, To, day, err, out, print_table, progress, show_json
+
+features_app = typer.Typer(
+    help="What we know: the feature definitions, and the proof that both engines agree.", no_args_is_help=True
+)
+train_app = typer.Typer(help="What we learn: models from the journal.", no_args_is_help=True)
+evaluate_app = typer.Typer(help="How good a model is, on time it has not seen.", no_args_is_help=True)
+models_app = typer.Typer(help="Which model is believed: list, promote, roll back.", no_args_is_help=True)
+
+
+@features_app.command("list")
+def features_list(data: Data) -> None:
+    """The live definitions, each with its version."""
+    from greenlane.wiring import open_reader
+
+    features = open_reader(data).features
+    rows = [
+        (a.version, a.source, " ".join(m.label for m in a.measures), " ".join(a.windows)) for a in features.aggregations
+    ]
+    print_table("Aggregations", ["version", "source", "measures", "windows"], rows)
+    print_table("Derived", ["name", "expression"], [(d.name, d.expression) for d in features.derived])
+
+
+@features_app.command("verify")
+def features_verify(
+    data: Data,
+    sample: Annotated[int, typer.Option(min=1, help="About how many positions of the journal to compare.")] = 10_000,
+    against: Annotated[
+        Path | None, typer.Option(help="A table of expected values, by the mapping's [expected].")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Prove that both engines agree: stream against SQL, bit for bit; or both against a table of expected values.
+
+    Exit status 1 on any mismatch, with the first few shown.
+    """
+    from greenlane.jobs.proving import verify_against, verify_features
+
+    with err.status("folding the journal in both engines") if err.is_terminal else nullcontext():
+        found = verify_against(data, against) if against else verify_features(data, sample=sample)
+    if as_json:
+        show_json(found)
+    else:
+        out.print(f"{found.rows} rows, {found.values} values compared, {found.mismatches} mismatches")
+        for line in found.first:
+            out.print(f"  {line}", markup=False)
+    if found.mismatches:
+        raise typer.Exit(1)
+
+
+@train_app.command("fraud")
+def train_fraud_(
+    data: Data,
+    first: From = None,
+    to: To = None,
+    cut: Cut = None,
+    gap_days: Annotated[float, typer.Option(help="Between what is learned from and what is judged on.")] = 7.0,
+    trials: Annotated[int, typer.Option(min=0, help="Search this many parameter sets; 0 takes the defaults.")] = 0,
+    seconds: Annotated[float, typer.Option(help="Stop searching after this long.")] = 600.0,
+    seed: Annotated[int, typer.Option(help="Of the search and the fit.")] = 0,
+    promote: Annotated[bool, typer.Option(help="Make it champion.")] = True,
+    report: Report = None,
+    as_json: Json = False,
+) -> None:
+    """Learn a fraud model from the journal, judge it on the latest fifth of the time, and make it champion.
+
+    The judged recipe is then fitted once more on the whole window. Needs the [train] extra.
+    """
+    from greenlane.jobs.training import Plan, figures, train_fraud
+
+    plan = Plan(day(first), day(to), day(cut), round(gap_days * 86_400_000_000), trials, seconds, seed)
+    with progress("training") as tell:
+        trained = train_fraud(data, plan, report=report, promote=promote, progress=tell)
+    if as_json:
+        evaluation = trained.evaluation.record()
+        show_json({"model": trained.model_id, "training_set": trained.manifest, "evaluation": evaluation})
+    else:
+        print_table(trained.model_id, ["on held-out time", ""], list(figures(trained.evaluation)))
+
+
+@evaluate_app.command("fraud")
+def evaluate_fraud_(
+    data: Data,
+    model: Annotated[str | None, typer.Option(help="A stored model; default: the champion.")] = None,
+    first: From = None,
+    to: To = None,
+    cut: Cut = None,
+    report: Report = None,
+    as_json: Json = False,
+) -> None:
+    """Judge a stored model on a window of the journal. Take a window it was not trained on."""
+    from greenlane.jobs.training import Plan, evaluate_fraud, figures, learned_until
+
+    plan = Plan(day(first), day(to), day(cut))
+    with progress("evaluating") as tell:
+        model_id, evaluation = evaluate_fraud(data, plan, model_id=model, report=report, progress=tell)
+    until = learned_until(data, model_id, plan)
+    if until:
+        said = f"{model_id} learned from payments until {until}: on those it looks better than it is"
+        err.print(f"careful: {said}\n  hint: --from the day after", markup=False, soft_wrap=True)
+    if as_json:
+        show_json({"model": model_id, "evaluation": evaluation.record()})
+    else:
+        print_table(model_id, ["figure", ""], list(figures(evaluation)))
+
+
+@models_app.command("list")
+def models_list(data: Data) -> None:
+    """Stored models, and which one each alias names."""
+    from greenlane.wiring import open_reader
+
+    reader = open_reader(data)
+    named = {model: alias for alias, model in reader.live.aliases.items()}
+    stored = sorted(path.name for path in reader.places.models.glob("mdl_*"))
+    print_table("Models", ["model", "alias"], [(name, named.get(name, "")) for name in stored])
+
+
+@models_app.command("promote")
+def models_promote(
+    data: Data, model: str, why: Annotated[str, typer.Option(help="For the audit.")] = "promoted by hand"
+) -> None:
+    """Make a stored model champion; a running server swaps it in without a dropped request."""
+    from greenlane.jobs.training import promote_model
+
+    promote_model(data, model, why=why)
+    out.print(f"champion: {model}", markup=False)
+
+
+@models_app.command("rollback")
+def models_rollback(
+    data: Data, why: Annotated[str, typer.Option(help="For the audit.")] = "rolled back by hand"
+) -> None:
+    """Back to the champion before, in one step."""
+    from greenlane.jobs.training import rollback_model
+
+    out.print(f"champion: {rollback_model(data, why=why)}", markup=False)

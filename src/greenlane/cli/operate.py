@@ -1,0 +1,230 @@
+"""Verbs for whoever runs it: serve, follow, import, replay, status, demo."""
+
+import sys
+from pathlib import Path
+from shutil import which
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from greenlane import __version__
+from greenlane.cli.shown import Data, Json, err, out, print_table, progress, show_json
+
+app = typer.Typer(
+    help="Greenlane decides every payment: may it pass and how, over which route, and after a decline what next.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog="First steps: `greenlane demo`, or `greenlane serve --data DIR` and the curl line it prints.",
+)
+
+
+@app.command()
+def version() -> None:
+    """The release of this engine."""
+    out.print(__version__)
+
+
+@app.command()
+def serve(
+    data: Data,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free port.")] = 8080,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    follower: Annotated[
+        bool, typer.Option(help="Run the follower (snapshots, Parquet, parity) beside the server.")
+    ] = True,
+) -> None:
+    """Decide payments over HTTP until SIGTERM; what was accepted is finished first.
+
+    The first start of a directory makes an API key and prints it once.
+    """
+    from greenlane.serving.server import run_server
+
+    run_server(
+        data,
+        host=host,
+        port=port,
+        with_follower=follower,
+        tell=lambda text: err.print(text, markup=False, soft_wrap=True),
+    )
+
+
+@app.command()
+def follow(
+    data: Data,
+    once: Annotated[bool, typer.Option("--once", help="Catch up, then end.")] = False,
+) -> None:
+    """The second process: folds the same journal for snapshots, Parquet days and continuous parity.
+
+    `greenlane serve` runs one beside itself, so this is for a machine of its own.
+    """
+    from greenlane.follower import run_follower
+
+    run_follower(data, once=once, tell=lambda text: err.print(text, markup=False, soft_wrap=True))
+
+
+@app.command()
+def status(data: Data, as_json: Json = False) -> None:
+    """What a data directory holds: entries, days, features, models, and whether a server runs."""
+    from greenlane.wiring import is_running, open_reader
+
+    reader = open_reader(data)
+    first, last = reader.store.span()
+    found = {
+        "entries": last,
+        "first_in_sqlite": first,
+        "days": len(list(reader.places.days.glob("*.parquet"))),
+        "features": reader.live.digest,
+        "aliases": reader.live.aliases,
+        "models": sorted(path.name for path in reader.places.models.glob("mdl_*")),
+        "server_running": is_running(reader.places),
+    }
+    if as_json:
+        show_json(found)
+    else:
+        rows = [(key, str(value)) for key, value in found.items()]
+        print_table(f"{data}", ["what", "value"], rows)
+
+
+@app.command()
+def replay(
+    data: Data,
+    sample: Annotated[int, typer.Option(min=1, help="How many decisions, drawn by hash of their id.")] = 10_000,
+    refold: Annotated[
+        bool, typer.Option("--refold", help="Fold the journal from its beginning and compare the vectors too.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Recompute decisions from what was logged, and print how many come out otherwise: 0 is expected.
+
+    Exit status 1 if any differs.
+    """
+    from greenlane.jobs.replaying import replay_sample
+
+    with progress("replaying") as tell:
+        found = replay_sample(data, sample=sample, refold=refold, progress=tell)
+    result = {
+        "decisions": found.decisions,
+        "vectors": found.vectors,
+        "different": found.different,
+        "runtime_differs": len(found.runtime_differs),
+        "first_differences": [msgspec.to_builtins(d) for d in found.differences[:10]],
+    }
+    if as_json:
+        show_json(result)
+    else:
+        out.print(f"{found.decisions} decisions recomputed, {found.different} differ", markup=False)
+        if refold:
+            out.print(f"{found.vectors} feature vectors refolded", markup=False)
+        if found.runtime_differs:
+            otherwise = len({d.decision_id for d in found.differences} & found.runtime_differs)
+            told = f"{len(found.runtime_differs)} were made by another engine or runtime (runtime differs)"
+            out.print(f"{told}: {otherwise} of these come out otherwise, and are not counted above")
+        for d in found.differences[:10]:
+            out.print(f"  {d.decision_id} {d.what}: logged {d.logged}, recomputed {d.recomputed}", markup=False)
+    if found.different:
+        raise typer.Exit(1)
+
+
+@app.command("import")
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="CSV or Parquet files of one shape.")],
+    data: Data,
+    mapping: Annotated[Path, typer.Option(help="Which column is what, as TOML: see examples/handbook/mapping.toml.")],
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first row that cannot be used.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring history in: payments and their labels, each at the time it became known.
+
+    Rows that cannot be used are left out, counted and shown with file, line and column. The same import again changes
+    nothing.
+    """
+    from greenlane.jobs.importing import import_history
+
+    with progress("importing") as tell:
+        report = import_history(data, files, mapping, strict=strict, progress=tell)
+    if as_json:
+        show_json(report)
+        return
+    out.print(f"{report.payments} payments and {report.labels} labels imported, {report.already_known} known before")
+    if report.bad:
+        out.print(f"{report.bad} rows could not be used; the first:")
+        for fault in report.faults:
+            out.print(f"  {fault.file}:{fault.line} {fault.column}: {fault.message}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def demo(
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Keep everything here; default: a temporary directory.")
+    ] = None,
+    history: Annotated[int, typer.Option(min=5000, help="Payments of the past to learn from.")] = 50_000,
+    live: Annotated[int, typer.Option(min=500, help="Payments decided live over HTTP.")] = 8_000,
+    seed: Annotated[int, typer.Option(help="Of the world: the same seed, the same shop.")] = 1,
+    leave: Annotated[
+        bool, typer.Option("--exit", help="End when the table is printed; else the server stays up.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """The main job in three minutes: simulate a shop, learn from its past, decide live traffic, compare in money."""
+    from tempfile import mkdtemp
+
+    from greenlane.demo import run_demo
+
+    directory = data or Path(mkdtemp(prefix="greenlane-demo-"))
+    tell = lambda text: err.print(text, markup=False, soft_wrap=True)  # noqa: E731 - one line, used once
+    shown, server = run_demo(directory, seed=seed, history=history, live=live, tell=tell, bar=progress)
+    try:
+        if as_json:
+            show_json(shown)
+        else:
+            show_demo(shown, directory, server.url, server.key, stays=not leave)
+        if not leave:
+            err.print("The server stays up; stop it with Ctrl-C.")
+            server.process.wait()
+    except KeyboardInterrupt:
+        err.print("stopping")
+    finally:
+        server.stop()
+
+
+def show_demo(shown: Any, directory: Path, url: str, key: str, *, stays: bool) -> None:
+    def figure(value: tuple[float, float, float] | None, form: str = ",.1f") -> str:
+        return "" if value is None else f"{value[0]:{form}} [{value[1]:{form}}, {value[2]:{form}}]"
+
+    def money(value: tuple[float, float, float] | None) -> str:
+        return figure(None if value is None else (value[0] / 100, value[1] / 100, value[2] / 100))
+
+    rows = [
+        (
+            line.policy,
+            figure(line.approval_pct),
+            figure(line.reported_fraud_bps),
+            figure(line.false_declines_pct, ".2f"),
+            money(line.net_per_1000),
+            money(line.against_greenlane),
+        )
+        for line in shown.lines
+    ]
+    columns = [
+        "policy",
+        "approval %",
+        "reported fraud bps",
+        "false declines %",
+        "net EUR per 1,000",
+        "Greenlane's lead, EUR",
+    ]
+    print_table(f"{shown.payments} live payments, true expected values, 95 % intervals", columns, rows)
+    out.print(f"decided: {', '.join(f'{n} {name}' for name, n in sorted(shown.interventions.items()))}")
+    out.print(f"over HTTP: p50 {shown.latency_ms_p50:.2f} ms, p99 {shown.latency_ms_p99:.2f} ms, one connection")
+    out.print("Where to look next:")
+    greenlane = "greenlane" if which("greenlane") else sys.argv[0]
+    server = f"{url}/docs  the API" if stays else f"{greenlane} serve --data {directory}  the server again"
+    for line in (
+        f"  {directory / 'fraud.html'}  how good the model is, with plots",
+        f"  {server}; key: {key}",
+        f"  {greenlane} replay --data {directory} --sample 1000  every decision, recomputed",
+        f"  {greenlane} features verify --data {directory} --sample 2000  served features against SQL",
+    ):
+        out.print(line, markup=False, soft_wrap=True)
