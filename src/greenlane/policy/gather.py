@@ -105,27 +105,29 @@ def gather(
     ...        policy=Policy(perspective="merchant"), folds=Folds(), failed=print).may.size
     4
     """
-    history, verdict, ways = base.history or NOTHING_YET, None, eligible_ways(attempt, economics)
+    history, ways, at_us = base.history or NOTHING_YET, eligible_ways(attempt, economics), base.ingest_us
+    verdict = None if folds.limits is None else folds.limits.verdict(asked(facts, at_us=at_us))
+    barred = _barred(facts, ways, verdict, at_us=at_us, gates=folds.gates)
+    multipliers = base.multipliers
     if folds.prices is not None:
         acquirers = (acquirer_of(way.route, attempt, economics) for way in ways)
-        base = replace(base, multipliers=_multipliers(facts, base, acquirers, prices=folds.prices))
-    if folds.limits is not None or folds.gates is not None:
-        verdict = None if folds.limits is None else folds.limits.verdict(asked(facts, at_us=base.ingest_us))
-        base = replace(base, barred=_barred(facts, ways, verdict, at_us=base.ingest_us, gates=folds.gates))
+        network, merchant_id = facts.network, facts.merchant_id
+        multipliers = folds.prices.at(epoch_of(at_us), acquirers=acquirers, merchant_id=merchant_id, network=network)
+    if barred or multipliers is not base.multipliers:
+        base = replace(base, barred=barred or base.barred, multipliers=multipliers)
     may = eligible(attempt, base, economics=economics, history=history, fitting=ways)
     if base.fraud_probability_e9 is None or base.rung in ("static", "merchant_default") or not may.ways:
         return Gathered(base, may)
-    if folds.approvals is not None:
-        base = _with_approvals(attempt, facts, base, may, belief=folds.approvals, history=history, failed=failed)
     left = None if verdict is None else verdict.attempts_left - 1
-    if folds.recovery is not None:
-        declined = _declined(attempt, facts, base, may, economics=economics, policy=policy, history=history,
-                             table=folds.recovery, left=left)  # fmt: skip
-        base = replace(base, declined=declined)
-    if folds.ledger is not None and folds.draw is not None:
-        context = _context(facts, base, may, folds=folds, attempt_no=attempt_no, last=left == 0)
-        base = base if context is None else replace(base, context=context)
-    return Gathered(base, may)
+    approvals = _approvals(attempt, facts, may, belief=folds.approvals, history=history, at_us=at_us, failed=failed)
+    declined = _declined(
+        attempt, facts, base, may, economics=economics, policy=policy, history=history, table=folds.recovery, left=left
+    )
+    context = _context(facts, base, may, folds=folds, attempt_no=attempt_no, last=left == 0)
+    degraded = base.degraded
+    if approvals is None:
+        approvals, degraded = base.approvals, (*degraded, "approvals") if folds.approvals is not None else degraded
+    return Gathered(replace(base, approvals=approvals, declined=declined, context=context, degraded=degraded), may)
 
 
 def asked(facts: Facts, *, at_us: int) -> Asked:
@@ -144,11 +146,6 @@ def asked(facts: Facts, *, at_us: int) -> Asked:
     )
 
 
-def _multipliers(facts: Facts, base: Given, acquirers: Iterable[str], *, prices: Pricing) -> Multipliers:
-    epoch = epoch_of(base.ingest_us)
-    return prices.at(epoch, acquirers=acquirers, merchant_id=facts.merchant_id, network=facts.network)
-
-
 def _barred(
     facts: Facts, ways: Sequence[Way], verdict: Verdict | None, *, at_us: int, gates: Gatekeeper | None
 ) -> tuple[Barred, ...]:
@@ -157,22 +154,23 @@ def _barred(
     return () if gates is None else gates.barred(facts, ways, at_us=at_us)
 
 
-def _with_approvals(
+def _approvals(
     attempt: Attempt,
     facts: Facts,
-    base: Given,
     may: Eligible,
     *,
-    belief: ApprovalBelief,
+    belief: ApprovalBelief | None,
     history: History,
+    at_us: int,
     failed: Callable[[str, Exception], None],
-) -> Given:
+) -> tuple[Approval, ...] | None:
+    if belief is None:
+        return None
     try:
-        found = belief.approvals(attempt, facts, may.ways, history=history, at_us=base.ingest_us)
+        return belief.approvals(attempt, facts, may.ways, history=history, at_us=at_us)
     except Exception as error:  # noqa: BLE001 - the declared fallback: without the model the stated priors answer
         failed("approvals", error)
-        return replace(base, degraded=(*base.degraded, "approvals"))
-    return replace(base, approvals=found)
+        return None
 
 
 def _declined(
@@ -184,9 +182,11 @@ def _declined(
     economics: Economics,
     policy: Policy,
     history: History,
-    table: RecoveryTable,
+    table: RecoveryTable | None,
     left: int | None,
-) -> tuple[Worth, ...]:
+) -> tuple[Worth, ...] | None:
+    if table is None:
+        return None
     assert base.fraud_probability_e9 is not None, "asked for only where there is one"
     money = price(attempt, base, policy.perspective, economics=economics, history=history, challengeable=False)
     return worths_of_decline(
@@ -212,7 +212,8 @@ def _after_decline_e9(base: Given, policy: Policy) -> int:
 
 def _context(facts: Facts, base: Given, may: Eligible, *, folds: Folds, attempt_no: int, last: bool) -> Context | None:
     """What exploration may look at; None while it has no budget."""
-    assert folds.ledger is not None, "asked for only where there is one"
+    if folds.ledger is None or folds.draw is None:
+        return None
     folds.ledger.advance(base.ingest_us)
     allowances = folds.ledger.allowances
     if not any(allowance.budget_micro for allowance in allowances):
