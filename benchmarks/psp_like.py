@@ -23,9 +23,9 @@ PSPS: Final = ("Cedar", "Birch", "Aspen", "Maple")
 SHARES: Final = np.array([0.25, 0.52, 0.17, 0.06])
 FEES: Final = {"Cedar": (1.0, 0.5), "Birch": (3.0, 1.0), "Aspen": (5.0, 2.0), "Maple": (10.0, 5.0)}
 """What a success and a failure cost, in EUR."""
-LIFT: Final = np.array([-1.75, -1.45, -1.3, -0.4])
-COUNTRIES, COUNTRY_SHARES, COUNTRY_LIFT = ("Austria", "Germany", "Switzerland"), [0.2, 0.6, 0.2], [0.1, 0.0, -0.2]
-CARDS, CARD_SHARES, CARD_LIFT = ("Diners", "Master", "Visa"), [0.2, 0.57, 0.23], [0.25, 0.0, -0.1]
+LIFT: Final = np.array([-2.0, -1.75, -1.6, -0.8])
+COUNTRIES, COUNTRY_SHARES, COUNTRY_LIFT = ("Austria", "Germany", "Switzerland"), [0.2, 0.6, 0.2], [0.3, 0.0, -0.5]
+CARDS, CARD_SHARES, CARD_LIFT = ("Diners", "Master", "Visa"), [0.2, 0.57, 0.23], [0.9, 0.0, -0.4]
 DAY_US: Final = 86_400_000_000
 
 
@@ -106,7 +106,7 @@ def drawn(rng: np.random.Generator, payments: int, days: int) -> Payers:
         amount=np.clip(np.round(rng.normal(200.0, 95.0, payments)), 6, 640),
         three_ds=(rng.random(payments) < 0.24).astype(np.int64),
         card=rng.choice(3, payments, p=CARD_SHARES),
-        luck=rng.normal(0.0, 0.7, payments),
+        luck=rng.normal(0.0, 0.3, payments),
     )
 
 
@@ -115,7 +115,7 @@ def probabilities(payers: Payers, interaction: float) -> Floats:
     fits = (payers.card == 1) & (payers.amount > 200.0)
     day = (payers.at_us // DAY_US)[:, None]
     z = LIFT + 0.25 * np.sin(day / 5.0 + 2.0 * np.arange(len(PSPS)))
-    z = z + (payers.luck + 0.45 * payers.three_ds - 0.0015 * (payers.amount - 200.0))[:, None]
+    z = z + (payers.luck + 1.1 * payers.three_ds - 0.003 * (payers.amount - 200.0))[:, None]
     z += (np.array(COUNTRY_LIFT)[payers.country] + np.array(CARD_LIFT)[payers.card])[:, None]
     z[:, 2] += interaction * fits
     return np.asarray(1.0 / (1.0 + np.exp(-z)))

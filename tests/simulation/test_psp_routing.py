@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import psp_like
 import psp_routing
 
-ATTEMPTS, DAYS, MARGIN = 32_000, 40, 0.05
+ATTEMPTS, DAYS, MARGIN = 24_000, 40, 0.05
 
 
 def day(number):
@@ -86,7 +86,7 @@ def test_where_another_provider_is_better_for_some_they_are_sent_there(rich):
 
 def test_success_is_foretold_and_calibrated(rich):
     *_, found = rich
-    assert found.success["auc"] > 0.62
+    assert found.success["auc"] > 0.66
     assert found.success["log_loss"] < found.success["log_loss_of_the_base_rate"]
     assert found.success["mean_said"] == pytest.approx(found.success["mean_seen"], abs=0.02)
 
