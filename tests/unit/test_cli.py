@@ -11,7 +11,8 @@ from small_shop import attempt, shop_in
 from typer.testing import CliRunner
 
 from greenlane import __version__
-from greenlane.cli import app, main, show_demo
+from greenlane.cli import app, main
+from greenlane.cli.operate import show_demo
 from greenlane.decide import decide
 from greenlane.demo import Line, Shown
 from greenlane.jobs import training

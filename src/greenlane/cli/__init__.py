@@ -7,11 +7,13 @@ from greenlane.cli.experiments import experiments_app
 from greenlane.cli.learn import evaluate_app, features_app, models_app, train_app
 from greenlane.cli.operate import app
 from greenlane.cli.shown import err
+from greenlane.cli.worlds import simulate_app
 from greenlane.errors import GreenlaneError
 
 TRAIN_EXTRA = ("lightgbm", "matplotlib", "optuna")
 
 app.add_typer(features_app, name="features")
+app.add_typer(simulate_app, name="simulate")
 app.add_typer(train_app, name="train")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(experiments_app, name="experiments")

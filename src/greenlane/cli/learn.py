@@ -4,6 +4,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from greenlane.cli.shown import Cut, Data, From, Json, Report, To, day, err, out, print_table, progress, show_json
@@ -84,6 +85,33 @@ def train_fraud_(
         show_json({"model": trained.model_id, "training_set": trained.manifest, "evaluation": evaluation})
     else:
         print_table(trained.model_id, ["on held-out time", ""], list(figures(trained.evaluation)))
+
+
+@train_app.command("approval")
+def train_approval_(
+    data: Data,
+    first: From = None,
+    to: To = None,
+    cut: Cut = None,
+    seed: Annotated[int, typer.Option(help="Of the fit.")] = 0,
+    promote: Annotated[bool, typer.Option(help="Make it champion.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Learn approval over each route from the journal's answers, those of payments decided elsewhere too.
+
+    Judged on the latest fifth of the time; then fitted once more on the whole window. Needs the [train] extra.
+    """
+    from greenlane.jobs.training import Plan
+    from greenlane.jobs.training_approval import approval_figures, train_approval
+
+    plan = Plan(day(first), day(to), day(cut), seed=seed)
+    with progress("training") as tell:
+        trained = train_approval(data, plan, promote=promote, progress=tell)
+    if as_json:
+        evaluation = msgspec.to_builtins(trained.evaluation)
+        show_json({"model": trained.model_id, "training_set": trained.training_set, "evaluation": evaluation})
+    else:
+        print_table(trained.model_id, ["on held-out time", ""], approval_figures(trained.evaluation))
 
 
 @evaluate_app.command("fraud")

@@ -1,0 +1,138 @@
+"""Verbs for simulated worlds: write one's history, check its figures, and compare policies in it."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from greenlane.cli.learn import evaluate_app
+from greenlane.cli.shown import Json, err, out, print_table, progress, show_json
+from greenlane.errors import InputError
+
+simulate_app = typer.Typer(
+    help="A seeded world of payers, fraudsters, issuers and acquirers: write its history, or check its figures.",
+    invoke_without_command=True,
+)
+WorldName = Annotated[
+    str, typer.Option("--world", help="europe, us, subscriptions, calm, shop, or the path of a world file.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="One seed is one run of a world, to the byte.")]
+
+
+@simulate_app.callback()
+def simulate(
+    context: typer.Context,
+    data: Annotated[Path | None, typer.Option("--data", help="A fresh data directory for the history.")] = None,
+    world: WorldName = "europe",
+    seed: Seed = 1,
+    payments: Annotated[int, typer.Option(min=1, help="How many payments.")] = 20_000,
+    as_json: Json = False,
+) -> None:
+    """Write a world's history into a fresh directory: every attempt, its answer, and labels when they became known.
+
+    The logging policy randomises what the law leaves open, so that models can be learned from it. Then:
+    `greenlane train fraud`, `greenlane train approval`.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if data is None:
+        raise InputError("a history goes into a directory", param="--data", hint="greenlane simulate --data DIR")
+    from greenlane.jobs.simulating import simulate as write
+    from greenlane.simulation.world import World
+
+    started = time.perf_counter()
+    with progress(f"simulating {world}") as tell:
+        found = write(World.load(world), seed, payments, data, tell)
+    taken = time.perf_counter() - started
+    shown = {**found._asdict(), "attempts_per_second": round(found.attempts / taken)}
+    if as_json:
+        show_json(shown)
+    else:
+        out.print(f"{found.payments:,} payments, {found.attempts:,} attempts, {found.outcomes:,} outcomes in {data}")
+        out.print(f"{found.attempts / taken:,.0f} attempts a second")
+
+
+@simulate_app.command("check")
+def simulate_check(
+    world: WorldName = "europe",
+    seed: Seed = 1,
+    payments: Annotated[int, typer.Option(min=100, help="More payments, steadier figures.")] = 20_000,
+    as_json: Json = False,
+) -> None:
+    """Print each calibration figure of a world beside its target. Exit status 1 where one lies outside."""
+    from greenlane.jobs.calibrating import check
+    from greenlane.simulation.world import World
+
+    found = check(World.load(world), seed, payments)
+    if as_json:
+        show_json([{**figure._asdict(), "ok": figure.ok} for figure in found])
+    else:
+        rows = [
+            (f.figure, f"{f.value:.4g}", f"{f.target[0]:.4g} to {f.target[1]:.4g}", "ok" if f.ok else "OFF", f.source)
+            for f in found
+        ]
+        print_table(f"{world}, seed {seed}", ["figure", "value", "target", "", "source"], rows)
+    if not all(figure.ok for figure in found):
+        raise typer.Exit(1)
+
+
+@evaluate_app.command("policies")
+def evaluate_policies(
+    world: WorldName = "europe",
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of the world; every policy meets the same people.")] = 20,
+    payments: Annotated[int, typer.Option(min=1, help="Payments in each run.")] = 20_000,
+    full: Annotated[bool, typer.Option("--full", help="All baselines, the ablations and the clairvoyant too.")] = False,
+    interaction: Annotated[
+        float | None, typer.Option(min=0.0, help="Replace the world's strength of interactions; 0: none.")
+    ] = None,
+    cache: Annotated[Path, typer.Option(help="Where fitted models are kept, by the world's hash.")] = Path(
+        ".greenlane-cache"
+    ),
+    processes: Annotated[int | None, typer.Option(min=1, help="Default: one for each core.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
+) -> None:
+    """Run policies through the same worlds and score each by its true expected reward, not by coins.
+
+    Joint, sequential, success-rate windows, cheapest and the informed oracle by default. Intervals are 95 %, over
+    payers and seeds, and differences are paired payment by payment.
+    """
+    from greenlane.jobs.evaluating.evaluate import evaluate
+
+    def tell(text: str) -> None:
+        err.print(text, markup=False)
+
+    found = evaluate(
+        world, seeds=seeds, payments=payments, cache=cache, full=full, interaction=interaction, processes=processes,
+        tell=tell,
+    )  # fmt: skip
+    if json_file is not None:
+        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+    show_evaluated(found)
+
+
+def show_evaluated(found: Any) -> None:
+    rows = [
+        (
+            name,
+            "{:,.0f} [{:,.0f}, {:,.0f}]".format(*f.net_per_1000),
+            "{:,.0f} [{:,.0f}, {:,.0f}]".format(*f.regret_per_1000),
+            f"{f.attempt_approval_pct:.1f} / {f.payment_approval_pct:.1f}",
+            f"{f.reported_fraud_bps:.1f}",
+            f"{f.fees_per_1000:,.0f}",
+            f"{f.challenges_per_1000:.0f}",
+            f"{f.retries_per_1000:.0f}",
+            str(f.forbidden_retries),
+        )
+        for name, f in found.policies.items()
+    ]
+    title = f"{found.world}: {found.seeds} seeds x {found.payments:,} payments, minor units of {found.currency}"
+    columns = [
+        "policy", "net per 1,000", "regret", "approval attempts / payments %", "fraud bps", "fees", "challenges",
+        "retries", "forbidden",
+    ]  # fmt: skip
+    print_table(title, columns, rows)
+    for name, (mean, low, high) in found.paired.items():
+        out.print(f"{name}: {mean:+,.0f} [{low:+,.0f}, {high:+,.0f}] per 1,000", markup=False)
+    out.print(f"best baseline: {found.best_baseline}; regret ratio to it {found.regret_ratio:.2f}")
