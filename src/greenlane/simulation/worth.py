@@ -5,8 +5,8 @@ p is 0 or P(this fraud is reported). A fraud that nobody would report costs noth
 
 from typing import NamedTuple
 
-from greenlane.merchants.economics import Economics, Fees, RouteTerms
-from greenlane.merchants.fees import authentication_minor, costs, situation_of
+from greenlane.merchants.economics import Economics, Fees
+from greenlane.merchants.fees import Charges, charges, situation_of
 from greenlane.merchants.stakes import Stakes, stakes
 from greenlane.payments.attempt import Attempt
 from greenlane.policy.exemptions import BORNE_BY_ISSUER
@@ -40,22 +40,13 @@ class Chances(NamedTuple):
         return (1 - self.unavailable) * (self.frictionless + (1 - self.frictionless) * self.challenge_success)
 
 
-class Prices(NamedTuple):
-    """Of an approved attempt, plain and authenticated; of a declined one; of an authentication. Minor units."""
-
-    approved: float
-    authenticated: float
-    declined: float
-    challenge: float
-
-
 class Money(NamedTuple):
     """What one payment over one way is about."""
 
     truth: Truth
     chances: Chances
     stakes: Stakes
-    prices: Prices
+    prices: Charges
     dispute: float
     """D: what a first-party dispute costs."""
     shifted: bool = False
@@ -163,31 +154,18 @@ def money_of(
     )
 
 
-def prices_of(attempt: Attempt, economics: Economics, *, route: str, credential: str) -> Prices:
+def prices_of(attempt: Attempt, economics: Economics, *, route: str, credential: str) -> Charges:
     """By the route's schedule where it prices such a payment, else by its fees, else by the merchant's."""
     amount, terms = attempt.payment.amount, economics.route_terms.get(route)
-    priced = terms and _scheduled(attempt, terms, economics, credential=credential)
-    if priced:
-        return priced
+    if terms is not None and terms.schedule is not None:
+        country, account = terms.acquirer_country or economics.country, terms.schedule.account
+        situation = situation_of(attempt, credential=credential, acquirer_country=country, account=account)
+        found = charges(terms.schedule, situation, amount)
+        if found is not None:
+            return found if found.challenge else found._replace(challenge=float(economics.challenge_minor))
     fees: Fees = (terms and terms.fees) or economics.fees
     approved = fees.approved_minor(amount)
-    return Prices(approved, approved, float(fees.declined_minor), float(economics.challenge_minor))
-
-
-def _scheduled(attempt: Attempt, terms: RouteTerms, economics: Economics, *, credential: str) -> Prices | None:
-    if terms.schedule is None:
-        return None
-    country, amount = terms.acquirer_country or economics.country, attempt.payment.amount
-    situation = situation_of(
-        attempt, credential=credential, acquirer_country=country, account=terms.schedule.account
-    )._replace(authenticated=False)
-    after = situation._replace(authenticated=True)
-    plain = costs(terms.schedule, situation, amount)
-    if plain is None:
-        return None
-    authenticated = costs(terms.schedule, after, amount) or plain
-    asked = authentication_minor(terms.schedule, after, amount) or economics.challenge_minor
-    return Prices(plain[0], authenticated[0], plain[1], float(asked))
+    return Charges(approved, approved, float(fees.declined_minor), float(economics.challenge_minor))
 
 
 def _sum(*parts: Terms) -> Terms:
