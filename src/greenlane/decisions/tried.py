@@ -40,8 +40,9 @@ NOTHING_HEARD: Final = Heard("")
 
 
 def history_in(entries: Iterable[Entry], attempt: Attempt) -> History:
-    """What the caller tells with the attempt, and what the payment's entries add to it: all but this attempt's own.
+    """What the caller tells with the attempt, and what the payment's entries add to it.
 
+    Of this attempt itself only the way it was sent is taken.
     The authentication is the caller's where it tells one, else the last that was reported for this attempt's payment.
     """
     told, known = history_of(attempt), list(entries)
@@ -50,6 +51,10 @@ def history_in(entries: Iterable[Entry], attempt: Attempt) -> History:
             heard = heard_in(entry)
             if heard is not None and heard.type == "authentication" and entry.facts is not None:
                 told = _authenticated(told, heard, entry.facts)
+    for entry in known:
+        facts = entry.facts
+        if facts is not None and facts.attempt_id == attempt.attempt_id and entry.kind == "decision" and facts.route_id:
+            told = told._replace(route=facts.route_id, credential=facts.credential)
     tried = tried_in(known, but=attempt.attempt_id)
     return told._replace(tried=tried) if tried else told
 

@@ -30,6 +30,8 @@ def eligible(
     """
     if fitting is None:
         fitting = eligible_ways(attempt, economics)
+    if history.approved and history.route:
+        fitting = tuple([way for way in fitting if way == (history.route, history.credential)]) or fitting
     barred = {Way(route, credential): why for route, credential, why in given.barred}
     ways = tuple([way for way in fitting if way not in barred]) if barred else fitting
     taken = {barred[way] for way in fitting if way in barred}

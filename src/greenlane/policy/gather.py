@@ -123,7 +123,9 @@ def gather(
     declined = _declined(
         attempt, facts, base, may, economics=economics, policy=policy, history=history, table=folds.recovery, left=left
     )
-    context = _context(facts, base, may, folds=folds, attempt_no=attempt_no, last=left == 0)
+    context = None
+    if not history.approved:
+        context = _context(facts, base, may, folds=folds, attempt_no=attempt_no, last=left == 0)
     degraded = base.degraded
     if approvals is None:
         approvals, degraded = base.approvals, (*degraded, "approvals") if folds.approvals is not None else degraded
@@ -167,7 +169,10 @@ def _approvals(
     if belief is None:
         return None
     try:
-        return belief.approvals(attempt, facts, may.ways, history=history, at_us=at_us)
+        found = belief.approvals(attempt, facts, may.ways, history=history, at_us=at_us)
+        if len(found) != len(may.ways):
+            raise ValueError(f"{len(found)} approvals for {len(may.ways)} ways")
+        return found
     except Exception as error:  # noqa: BLE001 - the declared fallback: without the model the stated priors answer
         failed("approvals", error)
         return None

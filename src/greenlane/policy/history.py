@@ -60,6 +60,9 @@ class History(NamedTuple):
     """The issuer's answer on the security code."""
     tried: tuple[Tried, ...] = ()
     """Earlier attempts at this payment, the oldest first."""
+    route: str = ""
+    """Where this very attempt was sent, as far as it was at an earlier stage."""
+    credential: str = ""
 
     @property
     def answered(self) -> bool:

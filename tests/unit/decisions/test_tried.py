@@ -70,9 +70,9 @@ def test_an_attempt_that_was_granted_is_pending_until_it_is_answered(shop: Syste
     assert (tried.at_us, tried.attempt_no) == (shop.clock.now_us(), 1)
 
 
-def test_its_own_attempt_is_no_past(shop: System) -> None:
+def test_of_its_own_attempt_only_the_way_is_known(shop: System) -> None:
     decided(shop, asked(3, "a3"))
-    assert past(shop, 3, "a3") == History()
+    assert past(shop, 3, "a3") == History(route="north", credential="pan")
 
 
 def test_a_shadow_decision_was_never_sent(shop: System) -> None:

@@ -286,3 +286,10 @@ def test_a_soft_decline_that_was_answered_goes_on():
 def test_a_soft_decline_of_a_payment_without_a_payer_ends_it():
     found = may(attempt(initiator="mit"), history=soft_declined())
     assert found.interventions == ("block",)
+
+
+def test_what_was_approved_stays_where_it_was_approved():
+    sent = History(approved=True, route="b", credential="pan")
+    assert may(attempt(routes=[Route(id="a"), Route(id="b")]), history=sent).ways == (Way("b", "pan"),)
+    unknown = History(approved=True, route="elsewhere", credential="pan")
+    assert may(attempt(routes=[Route(id="a")]), history=unknown).ways == (Way("a", "pan"),)

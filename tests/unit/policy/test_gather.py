@@ -11,6 +11,7 @@ from greenlane.policy.choose import choose
 from greenlane.policy.explore import Allowance, Allowances, Exploring, recorded_draw
 from greenlane.policy.gather import Folds, gather
 from greenlane.policy.given import Barred, Given
+from greenlane.policy.history import History
 from greenlane.policy.limits import Verdict
 from greenlane.policy.multipliers import Prices
 from greenlane.policy.parameters import Multipliers, Policy
@@ -108,6 +109,24 @@ def test_a_limit_bars_every_way():
     given, may = gathered(Folds(limits=FixedLimits(allowed=False), approvals=FixedBelief()))
     assert {barred.why for barred in given.barred} == {"limit:HOUSE_24H"}
     assert (may.interventions, may.stops, given.approvals) == (("block",), ("limit:HOUSE_24H",), None)
+
+
+class HastyBelief:
+    """Forgets a way."""
+
+    def approvals(self, attempt, facts, ways, *, history, at_us):
+        return (Approval(*[900_000_000] * 6, 0),) * (len(ways) - 1)
+
+
+def test_a_model_that_forgets_a_way_has_failed():
+    assert gathered(Folds(approvals=HastyBelief()))[0].degraded == ("approvals",)
+
+
+def test_after_an_approval_nothing_is_explored():
+    given, _ = gathered(
+        Folds(ledger=OpenLedger(), draw=recorded_draw(0)), replace(BASE, history=History(approved=True))
+    )
+    assert given.context is None
 
 
 @pytest.mark.parametrize("rung", ["static", "merchant_default"])
