@@ -3,6 +3,7 @@
     snapshots   the feature state, so that a server starts in seconds
     days        each closed UTC day as one Parquet file
     parity      a sample of the served vectors, computed again: by this fold at once, by SQL when the day closes
+    prices      of shared budgets, from forecasts of what reports and disputes will come to, once per policy epoch
 
 It reads durable entries only and writes none. What it finds it tells the server over the local admin door.
 """
@@ -27,7 +28,9 @@ from greenlane.features.kernels import Ints
 from greenlane.features.parity import Mismatch, compare, is_sampled, report
 from greenlane.features.sql import features_sql
 from greenlane.journal.days import Day, closed_days
-from greenlane.policy.parameters import Policy
+from greenlane.learning.headroom import Headroom
+from greenlane.policy.multipliers import Pricing, repriced
+from greenlane.policy.parameters import Policy, epoch_of
 from greenlane.ports.journal import Entry
 from greenlane.replay import facts_asked, width_of
 from greenlane.wiring import (
@@ -64,6 +67,7 @@ class Follower:
         self.closed: list[tuple[str, int]] = []
         """Days that became files, with their entries, and were not told yet."""
         self.saved_at = time.monotonic()
+        self.at_us = 0
         self.begin()
 
     def begin(self) -> None:
@@ -74,6 +78,13 @@ class Follower:
         )
         policy = Policy(perspective=reader.settings.perspective)
         self.standing = standing_at(reader.places, reader.store, policy.exploring, seq=self.position.seq)
+        self.headroom = Headroom(lambda merchant_id: reader.book.economics(merchant_id))
+        for entry in reader.entries():
+            if entry.seq > self.position.seq:
+                break
+            self.headroom.apply(entry)
+            self.at_us = entry.ingest_us
+        self.priced_epoch = epoch_of(self.at_us)
 
     def step(self) -> int:
         """Fold what is new, keep what is due; 0 when there was nothing to do."""
@@ -82,10 +93,12 @@ class Follower:
             self.check(entry)
             self.engine.apply(entry)
             self.standing.apply(entry)
-            self.position = entry.position
+            self.headroom.apply(entry)
+            self.position, self.at_us = entry.position, entry.ingest_us
             folded += 1
             if entry.kind == "control":
                 self.reader.refresh()
+        self.reprice()
         if self.reader.features != self.engine.features:
             self.tell("the features changed: folding the journal again")
             self.engine.close()
@@ -97,6 +110,16 @@ class Follower:
         if not folded:
             self.tell_closed()
         return folded
+
+    def reprice(self) -> None:
+        """Submit the prices that move; a price is in force from the epoch after."""
+        epoch = epoch_of(self.at_us)
+        if self.admin is None or epoch <= self.priced_epoch:
+            return
+        self.priced_epoch = epoch
+        pressures = self.headroom.pressures(self.at_us)
+        for price in repriced(pressures, self.standing.prices.submitted, pricing=Pricing()):
+            self.submit(price.control)
 
     def tell_closed(self) -> None:
         """One line for all that was closed since the last time: after an import these are months."""
@@ -195,9 +218,11 @@ class Follower:
             self.say("parity", where, {"vectors": self.parity.vectors, "mismatches": len(self.parity.mismatches)})
 
     def say(self, subject: str, name: str, after: dict[str, Any]) -> None:
-        if self.admin is None:
-            return
-        body = {"subject": subject, "id": name, "why": "found by the follower", "after": after}
+        if self.admin is not None:
+            self.submit({"subject": subject, "id": name, "why": "found by the follower", "after": after})
+
+    def submit(self, body: dict[str, Any]) -> None:
+        assert self.admin is not None, "asked for only where there is a server"
         try:
             self.admin.call("POST", "/v1/controls", body, dict[str, Any])
         except (Refused, Unreachable) as error:

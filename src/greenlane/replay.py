@@ -27,7 +27,6 @@ from greenlane.policy.choose import Chosen, choose
 from greenlane.policy.explore import recorded_draw
 from greenlane.policy.next_action import Next, next_action
 from greenlane.policy.parameters import Policy
-from greenlane.policy.recovery import STATED
 from greenlane.ports.journal import Entry
 
 
@@ -147,7 +146,7 @@ class Replayer:
             further.outlooks,
             economics=self.book.economics(payment.merchant_id, mcc=payment.mcc),
             policy=self.live.policies.get(record.chosen.policy_version, self.policy),
-            table=STATED,
+            table=self.live.recovery,
             partial_accepted=further.partial_accepted,
         )
 

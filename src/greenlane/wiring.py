@@ -64,7 +64,6 @@ from greenlane.policy.explore import Draw, Exploring, secret_draw
 from greenlane.policy.gather import Folds
 from greenlane.policy.given import Given
 from greenlane.policy.parameters import Policy
-from greenlane.policy.recovery import STATED
 from greenlane.ports.clock import Clock, FakeClock, SystemClock
 from greenlane.ports.journal import Entry, JournalStore, Position
 from greenlane.ports.subjects import SubjectMap
@@ -150,7 +149,9 @@ class System:
         earlier = self.journal.stored(who, event_id)
         if earlier is not None and same_change(control_of(earlier), record):
             return earlier
-        return self.journal.append(control_draft(record, source=who, event_id=event_id))
+        entry = self.journal.append(control_draft(record, source=who, event_id=event_id))
+        self.lane.folds.recovery = self.live.recovery
+        return entry
 
     def bound(self, model_id: str) -> FraudModel:
         """A model loaded, verified, warmed and bound to the live features; ModelRefused or NotFound."""
@@ -260,7 +261,7 @@ def open_system(directory: Path, *, clock: Clock | None = None, features: Featur
         model=None,
         release="",
         failed=lambda what, error: metrics.fell_back(what, error),
-        folds=policy_folds(standing, approving, secret_draw(subjects.secret("exploration"))),
+        folds=policy_folds(standing, live, approving, secret_draw(subjects.secret("exploration"))),
     )
     system = System(
         places, settings, clock, journal, store, subjects, book, live, releases, lane, standing, metrics, reporting,
@@ -335,11 +336,11 @@ class Late:
             fold.apply(entry)
 
 
-def policy_folds(standing: Standing, approving: Approving, draw: Draw) -> Folds:
+def policy_folds(standing: Standing, live: Live, approving: Approving, draw: Draw) -> Folds:
     """Everything that a choice is given besides the attempt, as the policy asks for it."""
     return Folds(
         approvals=approving,
-        recovery=STATED,
+        recovery=live.recovery,
         limits=standing.limits,
         gates=Gates(standing.online, draw),
         prices=standing.prices,
@@ -560,6 +561,13 @@ class Reader:
         return live
 
     @cached_property
+    def book(self) -> Book:
+        book = Book()
+        for entry in self.store.controls():
+            book.apply(entry)
+        return book
+
+    @cached_property
     def releases(self) -> Releases:
         releases = Releases()
         for entry in self.store.controls():
@@ -574,7 +582,7 @@ class Reader:
 
     def refresh(self) -> None:
         """What control entries say is asked of the journal again, as it stands by then."""
-        for fold in ("live", "releases"):
+        for fold in ("live", "releases", "book"):
             self.__dict__.pop(fold, None)
 
     def entries(self, *, after_seq: int = 0) -> Iterator[Entry]:

@@ -105,3 +105,32 @@ def test_half_a_story_is_refused_with_its_path(server: Server, told: dict[str, A
 
 def test_nothing_follows_a_decision_that_was_never_made(server: Server) -> None:
     assert next_after(server, "dec_1_999999", "n-14", decline={"network_response_code": "05"}).status == 404
+
+
+def control(server: Server, subject: str, name: str, after: Any) -> Answer:
+    body = {"subject": subject, "id": name, "why": "a test", "after": after}
+    return server.ask("POST", "/v1/controls", body, key="admin")
+
+
+def test_a_kill_switch_diverts_from_the_next_decision_on(server: Server) -> None:
+    routes = [{"id": "fresh_a"}, {"id": "fresh_b"}]
+
+    def route(number: int) -> Any:
+        return server.decide(attempt_body(number, amount=4_999) | {"eligible_routes": routes}).json["action"]["route"]
+
+    taken = route(7_020)
+    assert control(server, "kill_switch", taken, True).status == 200
+    try:
+        assert route(7_021) not in (taken, None)
+    finally:
+        control(server, "kill_switch", taken, None)
+    assert route(7_022) == taken
+
+
+@pytest.mark.parametrize(
+    ("subject", "name", "after"),
+    [("kill_switch", "r", "yes"), ("outage", "r", {"from_us": 1}), ("price", "band", 5), ("budget", "route", -1),
+     ("model", "m", {})],
+)  # fmt: skip
+def test_a_change_that_could_not_be_folded_is_refused(server: Server, subject: str, name: str, after: Any) -> None:
+    assert control(server, subject, name, after).status == 422

@@ -114,6 +114,26 @@ def train_approval_(
         print_table(trained.model_id, ["on held-out time", ""], approval_figures(trained.evaluation))
 
 
+@train_app.command("recovery")
+def train_recovery_(
+    data: Data,
+    promote: Annotated[bool, typer.Option(help="Put it in force.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Count what further tries after a decline brought, by its kind and the wait, and put that in force.
+
+    Shares are shrunk towards the stated ones: few tries teach little.
+    """
+    from greenlane.jobs.training_recovery import shares, train_recovery
+
+    with progress("counting") as tell:
+        table = train_recovery(data, promote=promote, progress=tell)
+    if as_json:
+        show_json(table)
+    else:
+        print_table("Recovery", ["initiator:kind:wait", "approved at further try 1 to 4"], shares(table))
+
+
 @evaluate_app.command("fraud")
 def evaluate_fraud_(
     data: Data,

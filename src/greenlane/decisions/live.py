@@ -8,11 +8,13 @@ from greenlane.decisions.control import ControlRecord, control_of
 from greenlane.errors import NotFound
 from greenlane.features.definition import FeatureSet
 from greenlane.policy.parameters import Policy
+from greenlane.policy.recovery import STATED, RecoveryTable
 from greenlane.ports.journal import Entry
 
 FEATURES: Final = "features"
 MODEL: Final = "model"
 POLICY: Final = "policy"
+RECOVERY: Final = "recovery"
 CHAMPION: Final = "fraud/champion"
 APPROVAL_CHAMPION: Final = "approval/champion"
 
@@ -33,6 +35,8 @@ class Live:
         self.known_features: dict[str, FeatureSet] = {}
         self.policies: dict[str, Policy] = {}
         """Every policy that ever was in force, by version."""
+        self.recovery = STATED
+        """What a declined payment is believed to be still worth."""
         self.aliases: dict[str, str] = {}
         self.moves: list[tuple[int, ControlRecord]] = []
         """Every move of an alias, with the seq it happened at: the audit."""
@@ -46,6 +50,8 @@ class Live:
             self.known_features[self.features.digest] = self.features
         elif record.subject == POLICY:
             self.policies[record.id] = msgspec.convert(record.after, Policy)
+        elif record.subject == RECOVERY:
+            self.recovery = STATED if record.after is None else msgspec.convert(record.after, RecoveryTable)
         elif record.subject == MODEL:
             self.aliases = {**self.aliases, record.id: str(record.after)}
             self.moves.append((entry.seq, record))

@@ -10,7 +10,7 @@ from msgspec import Struct
 from greenlane import __version__
 from greenlane.decide import SOURCE, decide
 from greenlane.decisions.answer import Decision, DecisionList, NextAction
-from greenlane.decisions.control import ControlRecord, control_of
+from greenlane.decisions.control import ControlRecord, check_control, control_of
 from greenlane.decisions.live import CHAMPION, rollback_change
 from greenlane.decisions.record import ANSWER_ENCODER, answer_of, next_of, record_of
 from greenlane.decisions.tried import to_reverse
@@ -157,15 +157,16 @@ class Readiness(Struct, frozen=True):
 
 
 class ControlRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the follower, or an operator, writes into the journal: a finding, never a change of models or features."""
+    """What the follower, or an operator, writes into the journal: a finding, or a change of what the policy counts.
+
+    Subjects: `parity`, `note` (findings); `outage` and `kill_switch` (id: the route), `price` (id: band/ACQUIRER,
+    programme/MERCHANT/VAMP, review/hours), `budget` (id: release, challenge, route), `recovery`.
+    """
 
     subject: str
     id: str
     why: str
-    after: dict[str, Any]
-
-
-CONTROL_SUBJECTS: Final = ("parity", "note")
+    after: dict[str, Any] | int | bool | None
 
 
 class Doors:
@@ -435,20 +436,14 @@ class Doors:
     def post_control(self, request: Request) -> Reply:
         key = self.allow(request, "admin")
         told = read(request.body, CONTROL_DECODER)
-        if told.subject not in CONTROL_SUBJECTS:
-            raise InputError(
-                f"{told.subject!r} is not written here", param="$.subject", hint=f"one of {', '.join(CONTROL_SUBJECTS)}"
-            )
-        mismatches = told.after.get("mismatches", 0)
-        if told.subject == "parity" and not isinstance(mismatches, int):
-            raise InputError("mismatches is a count", param="$.after.mismatches", hint='"mismatches": 0')
+        check_control(told.subject, told.id, told.after)
         record = ControlRecord(told.subject, told.id, key.id, told.why, None, told.after)
         try:
             entry = self.control(record, request, who=key.id)
         except OverflowError as error:
             raise InputError("a number has more than 64 bits", param="$.after", hint="send it as a text") from error
-        if told.subject == "parity":
-            self.system.metrics.mismatches.set(mismatches)
+        if told.subject == "parity" and isinstance(told.after, dict):
+            self.system.metrics.mismatches.set(told.after.get("mismatches", 0))
         return json_reply(Taken("accepted", f"out_{entry.generation}_{entry.seq}"), durable_seq=entry.seq)
 
     # ---- models and features

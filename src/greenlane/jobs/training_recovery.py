@@ -1,0 +1,51 @@
+"""From the journal to what a declined payment is still worth: counted, shrunk to the stated shares, put in force."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from greenlane.decisions.control import ControlRecord
+from greenlane.decisions.live import RECOVERY
+from greenlane.jobs.training import server_client
+from greenlane.policy.recovery import RecoveryTable, learned
+from greenlane.ports.journal import Entry
+from greenlane.wiring import Progress, Reader, is_running, open_reader, open_system
+
+
+def train_recovery(directory: Path, *, promote: bool = True, progress: Progress) -> RecoveryTable:
+    """The table that this journal teaches; in force from the next decision on unless `promote` is False."""
+    reader = open_reader(directory)
+    _, last = reader.store.span()
+    table = learned(told(reader.entries(), last, progress))
+    if promote:
+        put_in_force(reader, table, why=f"learned from the journal up to entry {last}")
+    return table
+
+
+def told(entries: Iterable[Entry], last: int, progress: Progress) -> Iterator[Entry]:
+    for entry in entries:
+        if entry.seq % 1000 == 0:
+            progress(entry.seq, last)
+        yield entry
+
+
+def put_in_force(reader: Reader, table: RecoveryTable, *, why: str) -> None:
+    after, places = msgspec.to_builtins(table), reader.places
+    if is_running(places):
+        body = {"subject": RECOVERY, "id": RECOVERY, "why": why, "after": after}
+        server_client(places).call("POST", "/v1/controls", body, dict[str, Any])
+        return
+    system = open_system(places.root)
+    try:
+        position = system.journal.position
+        change = ControlRecord(RECOVERY, RECOVERY, "cli", why, None, after)
+        system.control(change, event_id=f"{RECOVERY}/{position.generation}/{position.seq}", who="cli")
+    finally:
+        system.close()
+
+
+def shares(table: RecoveryTable) -> list[tuple[str, str]]:
+    """What was learned, as lines of a table: P(approved) at the first to fourth further try."""
+    return [(name, " ".join(f"{ppm / 10_000:.1f} %" for ppm in tries)) for name, tries in sorted(table.shares.items())]
