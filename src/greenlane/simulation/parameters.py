@@ -11,10 +11,10 @@ import tomllib
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from greenlane.errors import SettingsError
 from greenlane.payments.attempt import Credential, Exemption
@@ -317,11 +317,11 @@ class Parameters(Part, frozen=True):
     name: str
     seed: int
     currency: str
-    interaction: float
+    interaction: Annotated[float, Meta(ge=0)]
     payers: Payers
-    countries: tuple[Country, ...]
-    merchants: tuple[Merchant, ...]
-    routes: tuple[Acquiring, ...]
+    countries: Annotated[tuple[Country, ...], Meta(min_length=1)]
+    merchants: Annotated[tuple[Merchant, ...], Meta(min_length=1)]
+    routes: Annotated[tuple[Acquiring, ...], Meta(min_length=1, max_length=32)]
     approval: Approval
     interactions: Interactions
     soft: Soft
@@ -351,7 +351,23 @@ def load(name_or_path: str | Path) -> tuple[Parameters, str]:
         parameters = msgspec.convert(stated, Parameters)
     except msgspec.ValidationError as problem:
         raise _invalid(name_or_path, str(problem)) from None
+    _checked(name_or_path, parameters)
     return parameters, sha256(json.dumps(msgspec.to_builtins(parameters), sort_keys=True).encode()).hexdigest()
+
+
+def _checked(name: str | Path, parameters: Parameters) -> None:
+    """Names must be unique; someone must be able to pay."""
+    for place, names in (
+        ("countries", [country.code for country in parameters.countries]),
+        ("merchants", [merchant.id for merchant in parameters.merchants]),
+        ("routes", [route.id for route in parameters.routes]),
+    ):
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice:
+            raise _invalid(name, f"{twice!r} stands twice - at `$.{place}`")
+    for place, shares in (("countries", parameters.countries), ("merchants", parameters.merchants)):
+        if not sum(part.share for part in shares) > 0:
+            raise _invalid(name, f"shares add up to nothing - at `$.{place}`")
 
 
 def _tables(body: bytes, name: str | Path) -> dict[str, Any]:

@@ -135,6 +135,14 @@ def test_an_unknown_world_and_a_misspelt_parameter_are_refused_with_a_hint(tmp_p
     with pytest.raises(SettingsError, match="missing required field") as refused:
         load(wrong)
     assert refused.value.param == "merchants[6].kappa"
+    wrong.write_text(_shop().replace('id = "acq_west"', 'id = "acq_north"'))
+    with pytest.raises(SettingsError, match="stands twice") as refused:
+        load(wrong)
+    assert refused.value.param == "routes"
+    wrong.write_text(_shop().replace("seed = 17", 'seed = "seventeen"'))
+    with pytest.raises(SettingsError, match="Expected `int`") as refused:
+        load(wrong)
+    assert refused.value.param == "seed"
 
 
 def _shop():
