@@ -20,37 +20,37 @@ def next_after(server: Server, decision: str, event: str, **told: Any) -> Answer
 
 
 def test_a_technical_decline_is_tried_again_at_once_over_the_other_route(server: Server) -> None:
-    first = decided(server, 7_001)
+    first = decided(server, 9_001)
     answer = next_after(server, first["id"], "n-1", decline={"network_response_code": "91"}).json
     assert (answer["next"], answer["attempts_used"]) == ("retry_now", 1)
     assert answer["route"] == answer["action"]["route"] != first["action"]["route"]
-    assert (answer["attempt_id"], answer["attempt_no"]) == ("att_7001.2", 2)
+    assert (answer["attempt_id"], answer["attempt_no"]) == ("att_9001.2", 2)
     again = next_after(server, answer["id"], "n-2", decline={"network_response_code": "91"}).json
     assert again["next"] != "retry_now" and again["attempts_used"] == 2
 
 
 def test_a_timeout_is_queried_before_anything_else(server: Server) -> None:
-    first = decided(server, 7_002)
+    first = decided(server, 9_002)
     answer = next_after(server, first["id"], "n-3", decline={"unknown": True}).json
-    assert (answer["next"], answer["attempt_id"]) == ("query_or_reverse", "att_7002")
+    assert (answer["next"], answer["attempt_id"]) == ("query_or_reverse", "att_9002")
     reversed_ = next_after(server, first["id"], "n-4", reversed=True).json
     assert reversed_["next"] == "retry_now"
 
 
 def test_a_stolen_card_is_never_tried_again(server: Server) -> None:
-    first = decided(server, 7_003)
+    first = decided(server, 9_003)
     answer = next_after(server, first["id"], "n-5", decline={"network_response_code": "43"}).json
     assert answer["next"] == "stop" and answer["action"] is None
 
 
 def test_an_approval_is_captured_up_to_its_amount(server: Server) -> None:
-    first = decided(server, 7_004)
+    first = decided(server, 9_004)
     answer = next_after(server, first["id"], "n-6", approval={"cvv_result": "M"}).json
     assert (answer["next"], answer["capturable_amount"]) == ("capture", 4_999)
 
 
 def test_the_same_question_gets_the_same_answer_and_another_body_is_refused(server: Server) -> None:
-    first = decided(server, 7_005)
+    first = decided(server, 9_005)
     one = next_after(server, first["id"], "n-7", decline={"network_response_code": "51"})
     two = next_after(server, first["id"], "n-7", decline={"network_response_code": "51"})
     assert one.raw == two.raw
@@ -58,30 +58,30 @@ def test_the_same_question_gets_the_same_answer_and_another_body_is_refused(serv
 
 
 def test_what_next_action_was_told_is_the_outcome_that_outcomes_would_take(server: Server) -> None:
-    first = decided(server, 7_006)
+    first = decided(server, 9_006)
     next_after(server, first["id"], "n-8", decline={"network_response_code": "51"})
     outcome = {
         "type": "authorization", "result": "declined", "source": "acquirer", "event_id": "n-8",
-        "payment_id": "pay_7006", "network_response_code": "51",
+        "payment_id": "pay_9006", "network_response_code": "51",
     }  # fmt: skip
     assert server.ask("POST", "/v1/outcomes", outcome, key="report").json["status"] == "accepted"
-    events = server.ask("GET", "/v1/payments/pay_7006", key="read").json["events"]
+    events = server.ask("GET", "/v1/payments/pay_9006", key="read").json["events"]
     assert [event["type"] for event in events] == ["decision", "authorization", "decision"]
 
 
 def test_a_second_approval_of_one_payment_is_to_be_reversed(server: Server) -> None:
-    first = decided(server, 7_007)
+    first = decided(server, 9_007)
     retried = next_after(server, first["id"], "n-9", decline={"network_response_code": "91"}).json
     assert retried["next"] == "retry_now"
     late = {"type": "authorization", "result": "approved", "source": "acquirer", "network_response_code": "00"}
-    kept = server.ask("POST", "/v1/outcomes", late | {"event_id": "n-10", "attempt_id": "att_7007.2"}, key="report")
+    kept = server.ask("POST", "/v1/outcomes", late | {"event_id": "n-10", "attempt_id": "att_9007.2"}, key="report")
     assert "reverse" not in kept.json
-    twice = server.ask("POST", "/v1/outcomes", late | {"event_id": "n-11", "attempt_id": "att_7007"}, key="report")
+    twice = server.ask("POST", "/v1/outcomes", late | {"event_id": "n-11", "attempt_id": "att_9007"}, key="report")
     assert twice.json["reverse"]
 
 
 def test_next_actions_replay_to_the_same_answer(server: Server) -> None:
-    first = decided(server, 7_008)
+    first = decided(server, 9_008)
     answer = next_after(server, first["id"], "n-12", decline={"network_response_code": "05"}).json
     ids = [first["id"], answer["id"]]
     found = server.ask("POST", "/v1/replay", {"decision_ids": ids}, key="read").json
@@ -98,7 +98,7 @@ def test_next_actions_replay_to_the_same_answer(server: Server) -> None:
     ],
 )
 def test_half_a_story_is_refused_with_its_path(server: Server, told: dict[str, Any], param: str) -> None:
-    first = decided(server, 7_009)
+    first = decided(server, 9_009)
     answer = next_after(server, first["id"], "n-13", **told)
     assert answer.status == 422 and answer.json["param"] == param, answer.json
 
@@ -118,13 +118,13 @@ def test_a_kill_switch_diverts_from_the_next_decision_on(server: Server) -> None
     def route(number: int) -> Any:
         return server.decide(attempt_body(number, amount=4_999) | {"eligible_routes": routes}).json["action"]["route"]
 
-    taken = route(7_020)
+    taken = route(9_020)
     assert control(server, "kill_switch", taken, True).status == 200
     try:
-        assert route(7_021) not in (taken, None)
+        assert route(9_021) not in (taken, None)
     finally:
         control(server, "kill_switch", taken, None)
-    assert route(7_022) == taken
+    assert route(9_022) == taken
 
 
 @pytest.mark.parametrize(
