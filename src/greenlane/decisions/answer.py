@@ -28,7 +28,7 @@ class ExpectedValue(Frozen, frozen=True):
 
 
 class Probabilities(Frozen, frozen=True):
-    """Each number's event is named. `approval_probability` is by route, or by route/credential where there are two."""
+    """Each number's event is named. `approval_probability` is by route, or by route/credential where a route takes both."""
 
     fraud_probability: float
     """P(would be reported as third-party fraud, if approved unauthenticated)."""
@@ -58,7 +58,10 @@ class Reason(Frozen, frozen=True):
 
 
 class Exploration(Frozen, frozen=True):
-    """With what probability this action could have been chosen. `distribution` are integers that sum to 2^32."""
+    """With what probability this action could have been chosen.
+
+    `distribution` are integers that sum to 2^32; an action that it does not name had no probability.
+    """
 
     explored: bool
     propensity: dict[str, float]

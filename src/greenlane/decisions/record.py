@@ -202,8 +202,11 @@ def _probabilities(chosen: Chosen) -> Probabilities | None:
 
 
 def _named(ways: tuple[Way, ...]) -> list[str]:
+    """A route's id, or route/credential where there are two ways over some route."""
     routes = [way.route for way in ways]
-    return [way.route if routes.count(way.route) == 1 else f"{way.route}/{way.credential}" for way in ways]
+    if len(set(routes)) == len(routes):
+        return routes
+    return [f"{way.route}/{way.credential}" for way in ways]
 
 
 def _runner_up(chosen: Chosen) -> RunnerUp | None:
@@ -223,10 +226,11 @@ def _reason(group: str, micro: int) -> Reason:
 
 def _exploration(chosen: Chosen) -> Exploration:
     named = dict[str, int]()
-    names = dict(zip(chosen.may.ways, _named(chosen.may.ways), strict=True))
-    for action, share in zip(chosen.actions, chosen.distribution, strict=True):
-        way = names.get(action.way, "")
-        named[":".join(part for part in (action.intervention, action.exemption, way) if part)] = share
+    for place, share in enumerate(chosen.distribution):
+        if share:
+            action = chosen.may.action(place)
+            way = _named(chosen.may.ways)[chosen.may.ways.index(action.way)] if action.route else ""
+            named[":".join(part for part in (action.intervention, action.exemption, way) if part)] = share
     return Exploration(
         explored=chosen.explored.explored,
         propensity=chosen.explored.propensity,
