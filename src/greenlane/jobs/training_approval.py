@@ -12,9 +12,9 @@ from greenlane.learning.approval_fit import PARAMETERS, ApprovalEvaluation, judg
 from greenlane.learning.approval_publish import publish_approval
 from greenlane.learning.approval_set import Samples
 from greenlane.models.approval_model import ApprovalModel, load_approval
+from greenlane.policy.online import APPROVAL_CHAMPION
 from greenlane.wiring import Places, Progress, Reader, is_running, open_reader, open_system
 
-APPROVAL_CHAMPION = "approval/champion"
 CHUNK = 20_000
 
 

@@ -175,7 +175,9 @@ class Samples:
         else:
             past.rows.append(len(self.rows))
             self.rows.append(sample)
-        if not sample.approved:
+        if sample.approved or facts.decline_class == "unknown":
+            past.category, past.declined_us, past.route = "", 0, ""
+        else:
             past.category = decline_of(facts.network or "*", facts.code).category
             past.declined_us, past.route = entry.ingest_us, facts.route_id
 

@@ -126,6 +126,10 @@ class Health:
         response = information * heard.offset_millilogit / 1e3 + score
         self._sums[row, :APPROVED] += (response, information, response, information)
 
+    def forget(self) -> None:
+        """What was learned against one model is no news against another; the long-run rates stay."""
+        self._sums[:, :APPROVED] = 0.0
+
     def turn(self, at_us: int) -> None:
         """A new epoch: sums fade to `at_us`, offsets are solved and frozen."""
         elapsed = max(0, at_us - self._turned_us) if self._turned_us else 0

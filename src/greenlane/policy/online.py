@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from greenlane.payments.facts import Facts
 from greenlane.policy.attacked import Attacked
-from greenlane.policy.breaker import Breaker
+from greenlane.policy.breaker import CHANGE_DECODER, Breaker
 from greenlane.policy.health import Health
 from greenlane.policy.heard import Heard, issuer_of, kind_of
 from greenlane.policy.parameters import EPOCH_US
@@ -23,6 +23,8 @@ ANSWERS: Final = SOURCE_BIT["approvals"] | SOURCE_BIT["declines"]
 WAITING_MAX: Final = 32_768
 """Attempts of which the expectation is remembered until they are answered, the latest."""
 ONE_E9: Final = 1_000_000_000
+APPROVAL_CHAMPION: Final = "approval/champion"
+"""The alias of the approval model in force."""
 
 
 class Expected(NamedTuple):
@@ -86,7 +88,7 @@ class Online:
     def apply(self, entry: Entry) -> None:
         self.advance(entry.ingest_us)
         if entry.kind == "control":
-            self.breaker.control(entry)
+            self._ordered(entry)
         elif entry.facts is not None and entry.sign > 0:
             if entry.kind == "decision":
                 self._decided(entry, entry.facts)
@@ -154,6 +156,16 @@ class Online:
         found.health, found._waiting = Health.load(health), dict(waiting)
         found._epoch_us, found._changes, found.turns = epoch_us, changes, turns
         return found
+
+    def _ordered(self, entry: Entry) -> None:
+        """A breaker's order, or another approval model: then health starts anew, and what it is measured against."""
+        self.breaker.control(entry)
+        change = CHANGE_DECODER.decode(entry.payload)
+        if change.subject == "model" and change.id == APPROVAL_CHAMPION:
+            self._waiting.clear()
+            self.health.forget()
+            self.health.turn(entry.ingest_us)
+            self.turns += 1
 
     def _decided(self, entry: Entry, facts: Facts) -> None:
         if entry.emits & ATTEMPTS and facts.intervention == "block":

@@ -53,6 +53,15 @@ def test_a_retry_knows_the_decline_before_it_and_nothing_later() -> None:
     )  # fmt: skip
 
 
+def test_after_an_attempt_that_was_never_answered_no_decline_is_the_last() -> None:
+    journal, facts = Journal(), facts_of(1, amount=500)
+    journal.answer(facts, "05", "soft")
+    journal.answer(facts, "", "unknown", attempt="a2")
+    journal.answer(facts, "00", "approved", attempt="a3")
+    last = journal.samples.rows[-1].situation
+    assert (last.attempt_no, last.last_category, last.last_us) == (3, "", 0)
+
+
 def test_the_mode_is_what_the_issuer_saw() -> None:
     journal = Journal()
     for n, (status, intervention) in enumerate((("", "allow"), ("", "exempt"), ("Y", "challenge"), ("U", "challenge"))):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import exp
 
+import msgspec
 import numpy as np
 
 from greenlane.payments.facts import Facts
@@ -105,3 +106,8 @@ def nothing_decided_here(_entry: object) -> None:
 
 def trading(attempts: int = 3_000, *, seed: int = 0, gap_us: int = SECOND_US) -> Stream:
     return Stream(Online(nothing_decided_here), seed=seed, gap_us=gap_us).run(attempts)
+
+
+def control(subject: str, name: str, after: object, *, at_us: int = 0) -> Entry:
+    payload = msgspec.msgpack.encode((subject, name, "anna", "told so", None, after))
+    return Entry(1, 1, at_us, "control", "console", "1", at_us, 0, 1, b"", None, payload)

@@ -1,13 +1,11 @@
 """The outage drill on a synthetic stream: how soon it diverts, what it keeps as probes, how soon it returns."""
 
-import msgspec
 import pytest
-from unit.policy.shops_and_issuers import ISSUERS, ROUTES, SECOND_US, Stream, nothing_decided_here, trading
+from unit.policy.shops_and_issuers import ISSUERS, ROUTES, SECOND_US, Stream, control, nothing_decided_here, trading
 
 from greenlane.policy.breaker import CLOSED, FORGOTTEN_US, KILLED, OPEN, SCHEDULED, Breaker
 from greenlane.policy.heard import Heard
 from greenlane.policy.online import Online
-from greenlane.ports.journal import Entry
 
 OUTAGE_S = 1_800
 
@@ -131,11 +129,6 @@ def test_it_returns_by_itself_where_nothing_is_heard_any_more() -> None:
     assert breaker.gates("iss_9", ["acq_a"], 5) == (OPEN,)
     assert breaker.gates("iss_9", ["acq_a"], 120 * SECOND_US)[0].state == "half_open"
     assert breaker.gates("iss_9", ["acq_a"], FORGOTTEN_US + 5) == (CLOSED,)
-
-
-def control(subject: str, route: str, after: object) -> Entry:
-    payload = msgspec.msgpack.encode((subject, route, "anna", "told so", None, after))
-    return Entry(1, 1, 0, "control", "console", "1", 0, 0, 1, b"", None, payload)
 
 
 def test_a_scheduled_outage_takes_the_route_out_for_its_time_and_teaches_nothing() -> None:

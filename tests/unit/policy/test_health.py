@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from unit.policy.shops_and_issuers import ROUTES, SECOND_US, Stream, nothing_decided_here, trading
+from unit.policy.shops_and_issuers import ROUTES, SECOND_US, Stream, control, nothing_decided_here, trading
 
 from greenlane.policy.health import CELLS_MAX, HOUR_US, Health, ridge
 from greenlane.policy.heard import Heard, Kind, kind_of
@@ -147,6 +147,17 @@ def test_a_known_outage_is_the_breakers_business_and_teaches_little() -> None:
     stream.broken = lambda _at_us, _issuer, _route: 0.0
     stream.run(2_000)
     assert stream.online.health.offsets("iss_1", "", ["acq_a"])[0] > -400
+
+
+def test_another_approval_model_is_measured_anew() -> None:
+    stream = trading(4_000)
+    stream.approval = 0.5
+    stream.run(4_000)
+    assert stream.online.health.offsets("iss_1", "", ["acq_a"])[0] < -500
+    before = stream.online.turns
+    stream.online.apply(control("model", "approval/champion", "mdl_2", at_us=stream.at_us))
+    assert stream.online.health.offsets("iss_1", "", ["acq_a"]) == (0,)
+    assert stream.online.turns == before + 1
 
 
 def test_the_expectation_of_the_decision_is_used_where_its_route_was_taken() -> None:
