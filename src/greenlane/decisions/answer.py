@@ -28,7 +28,7 @@ class ExpectedValue(Frozen, frozen=True):
 
 
 class Probabilities(Frozen, frozen=True):
-    """Each number's event is named. `approval_probability` is by route, or by route/credential where a route takes both."""
+    """Each number's event is named. `approval_probability` is by route, or route/credential where some take both."""
 
     fraud_probability: float
     """P(would be reported as third-party fraud, if approved unauthenticated)."""
