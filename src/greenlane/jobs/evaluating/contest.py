@@ -6,7 +6,7 @@ retry is asked of the limit engine first, whoever wants it, and counted again by
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from itertools import count, groupby
 from typing import Any, Final, NamedTuple, Protocol
@@ -101,15 +101,18 @@ class Contest:
     def __init__(self, living: Living, contestant: Contestant, scorer: Scorer, limits: Limits):
         self.living, self.contestant, self.scorer, self.limits = living, contestant, scorer, limits
         self.checked = Checked()
+        self.watch: Callable[[Case, Sent, Terms], None] = lambda *_: None
+        """Is told of everything that is sent, with what is true about it."""
         self._due: list[tuple[int, int, Case, Move | tuple[Sent, Answer]]] = []
         self._order = count()
         self._tally = dict.fromkeys(Tally._fields, 0.0)
 
-    def run(self, policy: str, payments: int) -> Course:
+    def run(self, policy: str, payments: int, arrivals: Iterable[Arrival] | None = None) -> Course:
+        """The first `payments` of the world; or `arrivals`, so many, in time order."""
         started = time.process_time()
         self.net = np.zeros(payments)
         payer = np.zeros(payments, np.int64)
-        for case in self.cases(payments):
+        for case in self.cases(self.living.arrivals(payments) if arrivals is None else arrivals):
             self.catch_up(case.arrival.at_us)
             payer[case.place] = case.facts.customer or case.facts.card
             self.act(case, self.lawful(case, self.contestant.first(case)))
@@ -118,16 +121,16 @@ class Contest:
         tally = Tally(**self._tally)  # type: ignore[arg-type] # counts are summed as floats
         return Course(policy, self.living.seed, self.net, payer, tally, time.process_time() - started)
 
-    def cases(self, payments: int) -> Iterator[Case]:
+    def cases(self, arrivals: Iterable[Arrival]) -> Iterator[Case]:
         """A day at a time, so that its fraud probabilities are one call."""
         subjects, reporting = MemorySubjects(), Reporting(self.living.world.parameters.currency)
         place = count()
-        for _, day in groupby(self.living.arrivals(payments), key=lambda arrival: arrival.at_us // DAY_US):
-            arrivals = list(day)
+        for _, day in groupby(arrivals, key=lambda arrival: arrival.at_us // DAY_US):
+            today = list(day)
             facts = [
-                freeze(each.attempt, subjects=subjects, reporting=reporting, ingest_us=each.at_us) for each in arrivals
+                freeze(each.attempt, subjects=subjects, reporting=reporting, ingest_us=each.at_us) for each in today
             ]
-            for arrival, known, fraud_e9 in zip(arrivals, facts, self.scorer.score(facts), strict=True):
+            for arrival, known, fraud_e9 in zip(today, facts, self.scorer.score(facts), strict=True):
                 economics = self.living.world.economics[known.merchant_id]
                 yield Case(place=next(place), arrival=arrival, facts=known, economics=economics, fraud_e9=fraud_e9)
 
@@ -150,6 +153,7 @@ class Contest:
             self.checked.granted(case, move.at_us)
         case.terms = terms = self.living.true_terms(case.arrival, sent, case.economics)
         self.net[case.place] += terms.value
+        self.watch(case, sent, terms)
         self.count(sent, terms, move, retry=attempt_no > 1)
         if action.intervention != "block":
             self.fold(case, "decision", action, move.at_us)

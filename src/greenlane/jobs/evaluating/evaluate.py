@@ -1,12 +1,12 @@
 """All policies over all seeds of one world, on as many processes as there are cores."""
 
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec import structs
 
@@ -14,7 +14,7 @@ from greenlane.errors import InputError
 from greenlane.jobs.evaluating import field
 from greenlane.jobs.evaluating.contest import Contest
 from greenlane.jobs.evaluating.hands import Memo
-from greenlane.jobs.evaluating.models import Kept, Tell, TreeScorer, models_of
+from greenlane.jobs.evaluating.models import USUAL, Kept, Sizes, Tell, TreeScorer, models_of
 from greenlane.jobs.evaluating.results import Course, Evaluated, evaluated
 from greenlane.policy.limits import Limits
 from greenlane.simulation.living import Living
@@ -36,6 +36,7 @@ def evaluate(
     full: bool = False,
     interaction: float | None = None,
     processes: int | None = None,
+    sizes: Sizes = USUAL,
     tell: Tell = lambda _: None,
 ) -> Evaluated:
     """The whole comparison; `world` is a name or the path of a file, `cache` a directory for the fitted models.
@@ -48,11 +49,11 @@ def evaluate(
             "an evaluation needs seeds and payments", param="seeds", hint="such as --seeds 20 --payments 20000"
         )
     loaded = world_of(world, interaction)
-    models_of(loaded, cache, tell)
+    models_of(loaded, cache, tell, sizes=sizes)
     names = tuple(field.FULL if full else field.DEFAULT)
     courses: list[Course] = []
     for done, found in enumerate(
-        all_courses((world, interaction), seeds, payments, names, cache, processes or cores()), start=1
+        all_courses(Work((world, interaction), payments, names, cache, sizes), seeds, processes or cores()), start=1
     ):
         courses += found
         tell(f"{loaded.parameters.name}: {done} of {seeds} seeds")
@@ -78,32 +79,41 @@ def cores() -> int:
     return multiprocessing.cpu_count()
 
 
-def all_courses(
-    world: Named, seeds: int, payments: int, names: Sequence[str], cache: Path, processes: int
-) -> Iterator[list[Course]]:
+class Work(NamedTuple):
+    """All that a process has to know."""
+
+    world: Named
+    payments: int
+    names: tuple[str, ...]
+    cache: Path
+    sizes: Sizes
+
+
+def all_courses(work: Work, seeds: int, processes: int) -> Iterator[list[Course]]:
     """Seed by seed, as they are finished."""
     if processes == 1 or seeds == 1:
-        yield from (courses_of(world, seed, payments, names, cache) for seed in range(1, seeds + 1))
+        yield from (courses_of(work, seed) for seed in range(1, seeds + 1))
         return
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        pending = [pool.submit(courses_of, world, seed, payments, names, cache) for seed in range(1, seeds + 1)]
+        pending = [pool.submit(courses_of, work, seed) for seed in range(1, seeds + 1)]
         for future in as_completed(pending):
             yield future.result()
 
 
-def courses_of(world: Named, seed: int, payments: int, names: Sequence[str], cache: Path) -> list[Course]:
+def courses_of(work: Work, seed: int) -> list[Course]:
     """Every policy through one seed: the same people and the same luck."""
-    loaded, kept = prepared(world, cache)
+    world, kept = prepared(work)
     found, model, memo = [], kept.approval.model, Memo()
-    for name in names:
-        living, limits = Living(loaded, seed), Limits()
+    for name in work.names:
+        living, limits = Living(world, seed), Limits()
         contestant = field.FULL[name](field.Start(living, kept, limits, model, memo))
         trees = kept.oracle_fraud if name in ORACLES else kept.fraud
-        found.append(Contest(living, contestant, TreeScorer(trees, kept.vocabulary), limits).run(name, payments))
+        contest = Contest(living, contestant, TreeScorer(trees, kept.vocabulary), limits)
+        found.append(contest.run(name, work.payments))
     return found
 
 
 @lru_cache(maxsize=2)
-def prepared(world: Named, cache: Path) -> tuple[World, Kept]:
-    loaded = world_of(*world)
-    return loaded, models_of(loaded, cache, lambda _: None)
+def prepared(work: Work) -> tuple[World, Kept]:
+    world = world_of(*work.world)
+    return world, models_of(world, work.cache, lambda _: None, sizes=work.sizes)

@@ -8,7 +8,7 @@ from a larger log in which everybody's label is known, whatever was decided.
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -47,14 +47,8 @@ from greenlane.simulation.answers import Answer, Sent
 from greenlane.simulation.living import START_US, Living
 from greenlane.simulation.world import Arrival, World
 
-LOGGED: Final = 100_000
-"""Payments in the warm-up log."""
 WARM: Final = 10_000
-"""Attempts of it that routers hear of before they begin."""
-TUNED: Final = 10_000
-"""Payments by which the success-rate window's setting is chosen."""
-UNCENSORED: Final = 400_000
-"""Payments behind the oracle's fraud probability."""
+"""Attempts of the warm-up log that routers hear of before they begin."""
 WARM_SEED: Final = 1_000_003
 """People of the warm-up log; no evaluation seed comes near."""
 CHALLENGED: Final = 0.15
@@ -65,6 +59,20 @@ VERSION: Final = 2
 
 Floats = NDArray[np.float64]
 Tell = Callable[[str], None]
+
+
+class Sizes(NamedTuple):
+    """How many payments each fit gets."""
+
+    logged: int = 100_000
+    """In the warm-up log."""
+    tuned: int = 10_000
+    """By which the success-rate window's setting is chosen."""
+    uncensored: int = 400_000
+    """Behind the oracle's fraud probability."""
+
+
+USUAL: Final = Sizes()
 
 
 class FraudTrees(Struct, frozen=True):
@@ -170,12 +178,12 @@ class Logger:
         self.rows.append((case, sent, answer))
 
 
-def models_of(world: World, cache: Path, tell: Tell) -> Kept:
+def models_of(world: World, cache: Path, tell: Tell, *, sizes: Sizes = USUAL) -> Kept:
     """From the cache, or fitted now (minutes)."""
-    path = cache / f"{world.digest[:16]}-{VERSION}-{LOGGED}-{UNCENSORED}.msgpack"
+    path = cache / f"{world.digest[:16]}-{VERSION}-{'-'.join(map(str, sizes))}.msgpack"
     if path.exists():
         return msgspec.msgpack.decode(path.read_bytes(), type=Kept)
-    kept = learned(world, tell)
+    kept = learned(world, sizes, tell)
     cache.mkdir(parents=True, exist_ok=True)
     unready = path.with_suffix(".part")
     unready.write_bytes(msgspec.msgpack.encode(kept))
@@ -183,11 +191,11 @@ def models_of(world: World, cache: Path, tell: Tell) -> Kept:
     return kept
 
 
-def learned(world: World, tell: Tell) -> Kept:
-    tell(f"{world.parameters.name}: a warm-up log of {LOGGED:,} payments")
+def learned(world: World, sizes: Sizes, tell: Tell) -> Kept:
+    tell(f"{world.parameters.name}: a warm-up log of {sizes.logged:,} payments")
     logger = Logger()
-    living = Living(world, WARM_SEED, start_us=START_US - warm_us(world))
-    Contest(living, logger, Unscored(), Limits()).run("logging", LOGGED)
+    living = Living(world, WARM_SEED, start_us=START_US - warm_us(world, sizes.logged))
+    Contest(living, logger, Unscored(), Limits()).run("logging", sizes.logged)
     first: dict[int, tuple[Case, Sent, Answer]] = {}
     for case, sent, answer in logger.rows:
         first.setdefault(case.place, (case, sent, answer))
@@ -205,15 +213,15 @@ def learned(world: World, tell: Tell) -> Kept:
     kept = Kept(
         vocabulary,
         fraud,
-        uncensored(world, vocabulary, tell),
+        uncensored(world, vocabulary, sizes.uncensored, tell),
         approval,
         recovery.learned(entries_of(logger.rows)).dump(),
         [logged(*row) for row in logger.rows[-WARM:]],
     )
-    return best_window(world, kept, tell)
+    return best_window(world, kept, sizes.tuned, tell)
 
 
-def best_window(world: World, kept: Kept, tell: Tell) -> Kept:
+def best_window(world: World, kept: Kept, payments: int, tell: Tell) -> Kept:
     """The key, and whether fees count, with which the success-rate window earns most on a seed of its own."""
     tell(f"{world.parameters.name}: the success-rate window's best setting")
     net, model, memo = {}, kept.approval.model, Memo()
@@ -223,15 +231,15 @@ def best_window(world: World, kept: Kept, tell: Tell) -> Kept:
             contestant = Staged(hands, SuccessRateWindow(key, by_money=by_money), kept.warm)
             scorer = TreeScorer(kept.fraud, kept.vocabulary)
             contest = Contest(Living(world, WARM_SEED + 2), contestant, scorer, Limits())
-            net[key, by_money] = float(contest.run(key, TUNED).net_minor.sum())
+            net[key, by_money] = float(contest.run(key, payments).net_minor.sum())
     key, by_money = max(net, key=net.__getitem__)
     return structs.replace(kept, best_key=key, best_by_money=by_money)
 
 
-def warm_us(world: World) -> int:
+def warm_us(world: World, payments: int) -> int:
     """How long the log lasts, so that it ends when the evaluation begins."""
     few = list(Living(world, WARM_SEED).arrivals(2_000))
-    return int((few[-1].at_us - few[0].at_us) / 2_000 * LOGGED) // DAY_US * DAY_US
+    return int((few[-1].at_us - few[0].at_us) / 2_000 * payments) // DAY_US * DAY_US
 
 
 def approved_plainly(row: tuple[Case, Sent, Answer]) -> bool:
@@ -290,9 +298,9 @@ def fitted(seen: NDArray[np.float32], reported: NDArray[np.bool_], facts: Sequen
     return FraudTrees(trees.nodes.tobytes(), trees.roots.tobytes(), calibration.calibrator, shift)
 
 
-def uncensored(world: World, vocabulary: Vocabulary, tell: Tell) -> FraudTrees:
+def uncensored(world: World, vocabulary: Vocabulary, payments: int, tell: Tell) -> FraudTrees:
     """Everybody's label: what would be reported if approved, whether anybody would have approved it or not."""
-    tell(f"{world.parameters.name}: the oracle's fraud probability from {UNCENSORED:,} payments")
+    tell(f"{world.parameters.name}: the oracle's fraud probability from {payments:,} payments")
     observer, subjects = Observer(vocabulary), MemorySubjects()
     reporting = Reporting(world.parameters.currency)
     facts: list[Facts] = []
@@ -307,7 +315,7 @@ def uncensored(world: World, vocabulary: Vocabulary, tell: Tell) -> FraudTrees:
         reported.extend(a.truth.would_be_reported for a in chunk)
         chunk.clear()
 
-    for arrival in Living(world, WARM_SEED + 1).arrivals(UNCENSORED):
+    for arrival in Living(world, WARM_SEED + 1).arrivals(payments):
         chunk.append(arrival)
         if len(chunk) == 10_000:
             take()

@@ -1,0 +1,110 @@
+"""One HTML page of an evaluation, and of a drill, that needs nothing beside it: the tables and the curves."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from itertools import accumulate
+from typing import Any, Final
+
+from greenlane.adapters.plots import BLUE, GREY, RED, drawn
+from greenlane.jobs.evaluating.drill import Drill
+from greenlane.jobs.evaluating.results import JOINT, Evaluated, money, table
+from greenlane.learning.report import STYLE
+
+COLOURS: Final = (RED, "#17803d", "#8a6100", "#6d4aa8", "#1c2430", GREY)
+
+
+def page(found: Evaluated, drill: Drill | None = None) -> str:
+    title = f"{found.world}: {found.seeds} seeds of {found.payments:,} payments"
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f"<p>Net value per 1,000 payments in {escape(found.currency)}, true expected money; 95 % intervals over seeds "
+        f"and payers. World {found.world_hash[:12]}.</p>",
+        grid(table(found)),
+        f"<h2>Differences per 1,000 payments, paired</h2>{grid(paired_table(found))}",
+        figure(learning_curve, found),
+    ]
+    if drill is not None:
+        parts += [f"<h2>Outage drill</h2>{grid(drill_table(drill))}", figure(outage_timeline, drill)]
+    body = "".join(parts)
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
+        f"<style>{STYLE}</style>{body}</html>\n"
+    )
+
+
+def grid(rows: Sequence[Sequence[str]]) -> str:
+    """
+    >>> grid([["a"], ["1"]])
+    '<table><tr><th>a</th></tr><tr><td>1</td></tr></table>'
+    """
+    header, *body = rows
+    lines = [cells("th", header), *(cells("td", row) for row in body)]
+    return f"<table>{''.join(lines)}</table>"
+
+
+def cells(tag: str, row: Iterable[str]) -> str:
+    return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in row)}</tr>"
+
+
+def figure(picture: Any, data: Any) -> str:
+    return f"<figure>{drawn(picture, data)}<figcaption>{escape(picture.__doc__)}</figcaption></figure>"
+
+
+def paired_table(found: Evaluated) -> list[list[str]]:
+    rows = [
+        [name.replace("_", " "), money(mean), f"{money(low)} to {money(high)}"]
+        for name, (mean, low, high) in found.paired.items()
+    ]
+    return [["difference", "per 1,000", "95 %"], *rows]
+
+
+def drill_table(drill: Drill) -> list[list[str]]:
+    header = [
+        "policy", "breaks", "diverted after", "probes kept", "back after", "approvals lost", "moved by attack",
+    ]  # fmt: skip
+    rows = [
+        [
+            one.policy,
+            f"{one.route} ({one.usual_share:.0%})",
+            seconds(one.divert_s),
+            f"{one.probe_share:.1%}",
+            seconds(one.return_s),
+            f"{one.approvals_lost:.0f} ({one.approvals_lost_share:.1%})",
+            f"{one.attack_diverted:.2%}",
+        ]
+        for one in drill.policies
+    ]
+    return [header, *rows]
+
+
+def seconds(found: float | None) -> str:
+    """
+    >>> seconds(7.0), seconds(None)
+    ('7 s', 'not at all')
+    """
+    return "not at all" if found is None else f"{found:.0f} s"
+
+
+def learning_curve(axes: Any, found: Evaluated) -> None:
+    """Regret to the informed oracle, mean so far: what a policy still learns bends its curve down."""
+    for (name, values), colour in zip(ordered(found), (BLUE, *COLOURS * 5), strict=False):
+        so_far = [total / place for place, total in enumerate(accumulate(values), start=1)]
+        axes.plot([100 * place / len(values) for place in range(1, len(values) + 1)], so_far, color=colour, label=name)
+    axes.set(xlabel="% of the payments", ylabel=f"regret per 1,000, {found.currency} minor units")
+    axes.legend(fontsize=7)
+
+
+def ordered(found: Evaluated) -> list[tuple[str, list[float]]]:
+    """The joint policy first, then by regret; the oracle's own is nothing."""
+    rest = sorted(found.learning.items(), key=lambda item: sum(item[1]))
+    chosen = [item for item in rest if item[0] != JOINT and any(item[1])]
+    return [(JOINT, found.learning[JOINT]), *chosen]
+
+
+def outage_timeline(axes: Any, drill: Drill) -> None:
+    """Share of all payments over the route that breaks (shaded: broken), by policy."""
+    axes.axvspan(drill.breaks_s / 60, drill.mends_s / 60, color=GREY, alpha=0.2)
+    for one, colour in zip(drill.policies, (BLUE, *COLOURS), strict=False):
+        axes.plot([place / 6 for place in range(len(one.timeline))], one.timeline, color=colour, label=one.policy)
+    axes.set(xlabel="minutes", ylabel="share of payments", ylim=(0, 1))
+    axes.legend(fontsize=7)
