@@ -301,17 +301,15 @@ class Living:
 
     def _declines_of(self, arrival: Arrival, history: History) -> Declines:
         network = "visa" if arrival.truth.case.visa else "mastercard"
-        return [
-            Declined(
-                p.at_us,
-                self._place.get(p.route, 0),
-                int(p.credential == "network_token"),
-                p.intervention == "challenge",
-                cause_of(p.code, network),
-            )
-            for p in history
-            if p.code != "00" and p.route and not (p.code == "" and p.intervention in ("challenge", "review"))
-        ]
+        found = []
+        for p in history:
+            if p.code == "00" or not p.route or (p.code == "" and p.intervention in ("challenge", "review")):
+                continue
+            cause = cause_of(p.code, network)
+            authenticated = p.intervention == "challenge" and cause != ASKED
+            token = int(p.credential == "network_token")
+            found.append(Declined(p.at_us, self._place.get(p.route, 0), token, authenticated, cause))
+        return found
 
     def _at(self, arrival: Arrival, sent: Sent) -> tuple[int, int]:
         place = self._place.get(sent.route)

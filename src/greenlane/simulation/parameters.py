@@ -23,6 +23,7 @@ Typology = Literal["stolen_card", "card_testing", "account_takeover", "enumerati
 Funding = Literal["debit", "credit", "prepaid"]
 TYPOLOGIES: tuple[Typology, ...] = ("stolen_card", "card_testing", "account_takeover", "enumeration", "triangulation")
 HOUSE: Final = "house"
+PAYDAYS: Final = frozenset(map(str, range(29)))
 MEASURED: Final = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 """The shares at which a measured delay states its days."""
 
@@ -365,6 +366,8 @@ def _checked(name: str | Path, parameters: Parameters) -> None:
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice:
             raise _invalid(name, f"{twice!r} stands twice - at `$.{place}`")
+    if not set(parameters.payers.paydays) <= PAYDAYS:
+        raise _invalid(name, "a payday is a day of the month up to 28, or 0 - at `$.payers.paydays`")
     for place, shares in (("countries", parameters.countries), ("merchants", parameters.merchants)):
         if not sum(part.share for part in shares) > 0:
             raise _invalid(name, f"shares add up to nothing - at `$.{place}`")

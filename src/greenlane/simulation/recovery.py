@@ -8,7 +8,7 @@
     never       14, 43    next to nothing
     generic     05, 59    some over another route, some by authenticating, some by waiting a day
 
-Each retry recovers less than the one before.
+Each retry recovers less than the one before; what was asked for and then given is no retry.
 """
 
 import math
@@ -66,22 +66,43 @@ class Declined(NamedTuple):
     cause: int
 
 
+class Shares(NamedTuple):
+    """What a retry recovers, as the world's interaction leaves it of what its file states."""
+
+    funds_at_once: float
+    funds_waiting: float
+    funds_payday: float
+    funds_decay: float
+    generic_at_once: float
+    generic_cascade: float
+    generic_waiting: float
+    generic_decay: float
+    generic_authenticated: float
+    technical_at_once: float
+    technical_cascade: float
+    technical_hours: float
+
+
 class Recovery:
     """The recoveries of one world, as the response takes them: [routes, credentials, modes]."""
 
     def __init__(self, world: Parameters):
         self._world = world
-        parameters, there = world.recovery, min(1.0, world.interaction)
-        moved = parameters.generic_at_once + there * (parameters.generic_cascade - parameters.generic_at_once)
-        technical = parameters.technical_at_once + there * (parameters.technical_cascade - parameters.technical_at_once)
-        self._shares = np.array(
-            [
-                parameters.funds_at_once, parameters.funds_waiting, parameters.funds_payday, parameters.funds_decay,
-                parameters.generic_at_once, moved, parameters.generic_waiting, parameters.generic_decay,
-                parameters.technical_at_once, technical, parameters.technical_hours,
-                there * world.interactions.retry_authenticated,
-            ]
-        )  # fmt: skip
+        stated, there = world.recovery, min(1.0, world.interaction)
+        self._shares = Shares(
+            funds_at_once=stated.funds_at_once,
+            funds_waiting=stated.funds_waiting,
+            funds_payday=stated.funds_payday,
+            funds_decay=stated.funds_decay,
+            generic_at_once=stated.generic_at_once,
+            generic_cascade=_between(stated.generic_at_once, stated.generic_cascade, there),
+            generic_waiting=stated.generic_waiting,
+            generic_decay=stated.generic_decay,
+            generic_authenticated=there * world.interactions.retry_authenticated,
+            technical_at_once=stated.technical_at_once,
+            technical_cascade=_between(stated.technical_at_once, stated.technical_cascade, there),
+            technical_hours=stated.technical_hours,
+        )
         self.fresh = np.ones((len(world.routes), 2, MODES))
         self.paydays = list(world.payers.paydays)
         self.payday_shares = np.array(list(world.payers.paydays.values())) / sum(world.payers.paydays.values())
@@ -98,18 +119,18 @@ class Recovery:
             return self.fresh
         last = declines[-1]
         hours = max(0.0, (at_us - last.at_us) / HOUR_US)
-        good_time = (MORNING if 7 <= at_us // HOUR_US % 24 < 10 else 1.0) * (
-            SUNDAY if (at_us // DAY_US + 4) % 7 == 0 else 1.0
-        )
+        good_time = MORNING if 7 <= at_us // HOUR_US % 24 < 10 else 1.0
+        good_time *= SUNDAY if (at_us // DAY_US + 4) % 7 == 0 else 1.0
         out = np.empty_like(self.fresh)
-        how = (last.cause, last.route, last.token, int(last.authenticated), len(declines))
+        times = max(1, sum(declined.cause != ASKED for declined in declines))
+        how = (last.cause, last.route, last.token, int(last.authenticated), times)
         mistyped = self._world.recovery.corrected if corrected else MISTYPED_AGAIN
         _fill(out, self._shares, over, how, hours, paid_share, good_time, mistyped)
         return out
 
     def funds_share(self, paid_share: float) -> float:
         """About what a first retry for want of funds recovers after some days."""
-        return float(self._shares[1] + self._shares[2] * paid_share)
+        return self._shares.funds_waiting + self._shares.funds_payday * paid_share
 
     def paid_share(self, payday: int, declined_us: int, at_us: int) -> float:
         """How fresh the money is: 0 where no payday lies between the decline and now."""
@@ -119,9 +140,13 @@ class Recovery:
         return math.exp(-(at_us - paid_us) / DAY_US / PAYDAY_FADES_DAYS)
 
 
+def _between(low: float, high: float, share: float) -> float:
+    return low + share * (high - low)
+
+
 @njit(cache=True, error_model="numpy")
 def _fill(
-    out: Table, shares: Table, over: Table, last: tuple[int, int, int, int, int], hours: float, paid: float,
+    out: Table, shares: Shares, over: Table, last: tuple[int, int, int, int, int], hours: float, paid: float,
     good_time: float, mistyped: float,
 ) -> None:  # fmt: skip
     cause, route, token, authenticated, times = last
@@ -130,11 +155,15 @@ def _fill(
             for mode in range(MODES):
                 stronger = mode == AUTHENTICATED and not authenticated
                 if cause == FUNDS:
-                    share = shares[0] + shares[1] * (1.0 - math.exp(-hours / FUNDS_HOURS)) + shares[2] * paid
-                    share *= good_time * shares[3] ** (times - 1)
+                    share = (
+                        shares.funds_at_once
+                        + shares.funds_waiting * (1.0 - math.exp(-hours / FUNDS_HOURS))
+                        + shares.funds_payday * paid
+                    )
+                    share *= good_time * shares.funds_decay ** (times - 1)
                 elif cause == TECHNICAL:
-                    at_once = shares[9] if r != route else shares[8]
-                    share = 1.0 - (1.0 - at_once) * math.exp(-hours / shares[10])
+                    at_once = shares.technical_cascade if r != route else shares.technical_at_once
+                    share = 1.0 - (1.0 - at_once) * math.exp(-hours / shares.technical_hours)
                 elif cause == ASKED:
                     share = 1.0 if stronger else 0.08
                 elif cause == LIFECYCLE:
@@ -144,10 +173,12 @@ def _fill(
                 elif cause == NEVER:
                     share = NEVER_RECOVERS
                 else:
-                    share = shares[5] if r != route else shares[4]
-                    share += shares[6] * (1.0 - math.exp(-hours / GENERIC_HOURS))
-                    share = share * math.exp(over[r, O_RETRY]) + (shares[11] if stronger else 0.0)
-                    share *= shares[7] ** (times - 1)
+                    share = shares.generic_cascade if r != route else shares.generic_at_once
+                    share += shares.generic_waiting * (1.0 - math.exp(-hours / GENERIC_HOURS))
+                    share *= math.exp(over[r, O_RETRY])
+                    if stronger:
+                        share += shares.generic_authenticated
+                    share *= shares.generic_decay ** (times - 1)
                 out[r, c, mode] = min(max(share, 0.0), 1.0)
 
 
