@@ -67,6 +67,8 @@ class Attacks:
 
     def turn(self, at_us: int) -> list[Finding]:
         """Cells that are newly marked, with a rule; and marks that have expired. Ask every minute."""
+        if not self.evidence:
+            return []
         marked = {*self.cells.marked(at_us), *(key for key, cell in self.wide.items() if at_us < cell.until_us)}
         found: list[Finding] = []
         for key in sorted(marked - self.open.keys(), key=lambda key: (key in self.wide, key)):

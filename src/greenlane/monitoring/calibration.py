@@ -25,6 +25,8 @@ DAY_US: Final = 86_400_000_000
 COHORTS: Final = 64
 """Days that are remembered."""
 HORIZON_DAYS: Final = 34
+RECENT_DAYS: Final = 21
+"""Older cohorts say how reports come, not how good the probabilities are by now."""
 EDGES: Final = [10.0 ** (half / 2.0) for half in range(-9, 0)]
 BINS: Final = len(EDGES) + 1
 EXPECTED_MIN: Final = 50.0
@@ -108,15 +110,17 @@ class Cohorts:
         count = self.delays[cohort, delay]
         if count.sum() < LABELS_MIN:
             return None
-        return learn_maturity(np.repeat(delay, count), np.repeat(np.maximum(ages[cohort], delay), count))
+        with np.errstate(invalid="ignore"):  # the error of a share of which nothing is known
+            return learn_maturity(np.repeat(delay, count), np.repeat(np.maximum(ages[cohort], delay), count))
 
     def bins(self, now_us: int) -> list[Bin]:
         """Observed over expected by now, each of at least 50 expected events; [] while that is too early to say."""
         known = self.maturity(now_us)
         if known is None:
             return []
-        share = known.at(np.minimum(self._ages(now_us), HORIZON_DAYS))
-        share = np.where(share >= SHARE_MIN, share, 0.0)
+        ages = self._ages(now_us)
+        share = known.at(np.minimum(ages, HORIZON_DAYS))
+        share = np.where((share >= SHARE_MIN) & (ages <= RECENT_DAYS), share, 0.0)
         expected = share @ self.table[:, :, EXPECTED]
         observed = (share > 0.0) @ self.table[:, :, REPORTED]
         rows = (share > 0.0) @ self.table[:, :, ROWS]

@@ -15,6 +15,7 @@ from greenlane.payments.times import format_rfc3339
 
 GAP_US: Final = 10 * 60_000_000
 """Alarms that begin or end this near to each other are one incident."""
+TOGETHER_US: Final = 45 * 60_000_000
 RELEASE_US: Final = 60 * 60_000_000
 """A change this shortly before the start is under suspicion."""
 TRAFFIC: Final = ("approval", "outage")
@@ -164,18 +165,27 @@ class Incidents:
 
 
 def belongs(alarm: Alarm, incident: Incident) -> bool:
-    """The same alarm, or one that began or lasts together with it and shares a cause or has none."""
+    """The same alarm; or one of the same kind that overlaps and is of the same issuer, route, ..., or of everything; or
+    one that is told at about the same time as one of everything."""
     if any(each.key == alarm.key and not each.ended_us for each in incident.alarms):
         return True
     family = {alarm.signal, incident.signal}
     if len(family) > 1 and not family <= set(TRAFFIC):
         return False
-    ended_us = incident.ended_us or alarm.started_us
-    if not incident.started_us - GAP_US <= alarm.started_us <= ended_us + GAP_US:
+    if incident.ended_us and alarm.started_us > incident.ended_us + GAP_US:
         return False
-    mine = set(alarm.causes)
-    theirs = {cause for each in incident.alarms for cause in each.causes}
-    return not mine or not theirs or bool(mine & theirs) or any(not each.causes for each in incident.alarms)
+    if alarm.detected_us < incident.started_us - GAP_US:
+        return False
+    mine, theirs = places_of([alarm]), places_of(incident.alarms)
+    if not mine or mine & theirs or alarm.signal == "drift":
+        return True
+    wide = any(not places_of([each]) for each in incident.alarms)
+    return wide and abs(alarm.detected_us - incident.detected_us) <= TOGETHER_US
+
+
+def places_of(alarms: Iterable[Alarm]) -> set[Cause]:
+    """A network is nearly everything."""
+    return {cause for each in alarms for cause in each.causes if cause.kind != "network"}
 
 
 def probable_cause(alarms: Iterable[Alarm]) -> Cause | None:

@@ -133,7 +133,8 @@ class Monitors:
                 self.calibration.of(expected.model).block(entry.ingest_us, expected.fraud)
         else:
             self._remember(facts.attempt_id, waiting_of(expected))
-        if is_sampled(entry.seq, DRIFT_SAMPLE) and expected.model:
+        sampled = is_sampled(entry.seq, DRIFT_SAMPLE) and expected.model
+        if sampled and not self.attacks.cells.covers(facts, entry.ingest_us):
             self._look(expected, entry.ingest_us)
 
     def _look(self, expected: Expected, at_us: int) -> None:
@@ -154,7 +155,11 @@ class Monitors:
         if entry.kind == "not_sent":
             return
         answer = Answer.of(facts, waiting.approval if waiting else 0.0)
-        if not answer.technical and self.attacks.answer(facts, at_us, approved=answer.approved):
+        if answer.technical:
+            attacked = self.attacks.cells.covers(facts, at_us)
+        else:
+            attacked = self.attacks.answer(facts, at_us, approved=answer.approved)
+        if attacked:
             return
         if answer.route:
             self._found += self._heard(self.traffic.hear(answer, at_us))

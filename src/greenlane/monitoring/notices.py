@@ -165,7 +165,8 @@ class Notifier:
                 del self.known[next(iter(self.known))]
             self.known[incident.id] = Told(incident.severity, incident.title, at_us, ended)
             return "opened"
-        worse = RANK[incident.severity] > RANK[told.severity]
+        moved = incident.title != told.title and at_us - told.at_us >= FLAPS_US
+        worse = RANK[incident.severity] > RANK[told.severity] or (moved and not ended)
         flaps = ended == told.ended or (not ended and at_us - told.at_us < FLAPS_US)
         if not worse and flaps:
             told.ended = ended

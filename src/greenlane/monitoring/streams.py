@@ -47,6 +47,7 @@ BLOCKS_MIN: Final = 100
 """Before so many blocks were seen their tail is taken to be normal."""
 EXPONENT_MAX: Final = 8.0
 INFORMATION_MIN: Final = 40.0
+MENDING: Final = 0.7
 NEVER: Final = 1e30
 
 # columns of a row: what it has learned, its open block, its alarm, then four groups of TILTS
@@ -55,6 +56,18 @@ ALARM, STARTED, MENDED, MENDED_FROM, NEWS, ENDED, HARM, TRIALS, MONEY = range(9,
 SUM, SINCE, HARM_SINCE, TRIALS_SINCE, MONEY_SINCE, LIMIT = (18 + TILTS * i for i in range(6))
 COLUMNS: Final = 18 + 6 * TILTS
 OPENED, CLOSED = 1, 2
+
+
+@njit(cache=True, error_model="numpy")
+def mending_tilt(row, tilts, p, change):  # type: ignore[no-untyped-def] # a kernel
+    """By which tilt the end is looked for: well below the change that is seen, or its absence would not show the end."""
+    now = min(max(p + change, 1e-4), 1.0 - 1e-4)
+    shift = abs(log(now / (1.0 - now)) - log(p / (1.0 - p)))
+    found = -1
+    for j in range(TILTS):
+        if row[LIMIT + j] < NEVER and (found < 0 or abs(tilts[j]) <= MENDING * shift):
+            found = j
+    return found
 
 
 @njit(cache=True, error_model="numpy")
@@ -108,7 +121,8 @@ def observe(state, rows, tilts, logit, events, trials, money, at_us):  # type: i
                     row[SUM + j] = 0.0
                 news += 1
         elif crossed >= 0:
-            row[ALARM], row[NEWS], row[MENDED], row[MENDED_FROM] = crossed + 1, OPENED, 0.0, at_us
+            row[ALARM] = 1 + mending_tilt(row, tilts, p, sign * row[HARM_SINCE + crossed] / row[TRIALS_SINCE + crossed])
+            row[NEWS], row[MENDED], row[MENDED_FROM] = OPENED, 0.0, at_us
             row[STARTED], row[HARM] = row[SINCE + crossed], row[HARM_SINCE + crossed]
             row[TRIALS], row[MONEY] = row[TRIALS_SINCE + crossed], row[MONEY_SINCE + crossed]
             news += 1

@@ -25,9 +25,9 @@ APPROVAL_TILTS: Final = (-0.26, -0.41, -0.75, -2.0)
 OUTAGE_TILTS: Final = (0.7, 1.5, 2.5, 4.0)
 APPROVAL_BASE: Final = 0.88
 TECHNICAL_BASE: Final = 0.01
-PAGES_PER_DAY: Final = 0.25
-"""Of each of the two signals, which leaves half of one false page a day for all others."""
-TICKETS_PER_DAY: Final = 1.5
+PAGES_PER_DAY: Final = 0.15
+"""Of each of the two signals: together one false page in three days, and two tickets a day."""
+TICKETS_PER_DAY: Final = 1.0
 PENALTY_US: Final = 6 * 3_600_000_000
 """A penalty ends by itself, where nobody takes it back."""
 KIND_OF_LEVEL: Final[dict[str, CauseKind]] = {"network": "network", "route": "route", "issuer": "issuer"}
