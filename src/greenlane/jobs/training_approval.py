@@ -5,14 +5,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from greenlane.decisions.live import alias_change
-from greenlane.errors import Conflict
-from greenlane.jobs.training import Plan
+from greenlane.decisions.live import APPROVAL_CHAMPION
+from greenlane.jobs.training import Plan, server_client
 from greenlane.learning.approval_fit import PARAMETERS, ApprovalEvaluation, judge, learn, split_us
 from greenlane.learning.approval_publish import publish_approval
 from greenlane.learning.approval_set import Samples
 from greenlane.models.approval_model import ApprovalModel, load_approval
-from greenlane.policy.online import APPROVAL_CHAMPION
 from greenlane.wiring import Places, Progress, Reader, is_running, open_reader, open_system
 
 CHUNK = 20_000
@@ -74,18 +72,16 @@ def train_approval(
 
 
 def promote_approval(directory: Path, model_id: str, *, why: str) -> None:
-    """Champion from the next start on; Conflict while a server runs, which moves its models itself."""
+    """Champion from the next decision on: through the server where one runs, else straight into the journal."""
     places = Places(directory)
     if is_running(places):
-        raise Conflict(
-            "a server runs in this directory", hint="stop it, promote, and start it again: no request is lost"
-        )
-    load_approval(places.models / model_id)
+        move = {"why": why, "alias": APPROVAL_CHAMPION}
+        server_client(places).call("POST", f"/v1/models/{model_id}/promote", move, dict[str, Any])
+        return
     system = open_system(directory)
     try:
         event_id = f"{APPROVAL_CHAMPION}/{system.journal.position.generation}/{system.journal.position.seq}"
-        change = alias_change(system.live, APPROVAL_CHAMPION, model_id, who="cli", why=why)
-        system.control(change, event_id=event_id, who="cli")
+        system.promote(model_id, event_id=event_id, who="cli", why=why, alias=APPROVAL_CHAMPION)
     finally:
         system.close()
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from unit.policy.shops_and_issuers import ROUTES, SECOND_US, Stream, control, nothing_decided_here, trading
 
+from greenlane.decisions.live import APPROVAL_CHAMPION, MODEL
 from greenlane.policy.health import CELLS_MAX, HOUR_US, Health, ridge
 from greenlane.policy.heard import Heard, Kind, kind_of
 from greenlane.policy.online import Expected, Online
@@ -155,7 +156,7 @@ def test_another_approval_model_is_measured_anew() -> None:
     stream.run(4_000)
     assert stream.online.health.offsets("iss_1", "", ["acq_a"])[0] < -500
     before = stream.online.turns
-    stream.online.apply(control("model", "approval/champion", "mdl_2", at_us=stream.at_us))
+    stream.online.apply(control(MODEL, APPROVAL_CHAMPION, "mdl_2", at_us=stream.at_us))
     assert stream.online.health.offsets("iss_1", "", ["acq_a"]) == (0,)
     assert stream.online.turns == before + 1
 
