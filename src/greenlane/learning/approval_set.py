@@ -8,9 +8,11 @@ answers that never came, and soft declines of exempted attempts, which are count
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from sys import intern
 from typing import Final, NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 
 from greenlane.decisions.record import DecisionRecord, record_of
 from greenlane.learning.estimator import Record
@@ -41,6 +43,11 @@ PAYMENTS_MAX: Final = 1_000_000
 """Payments whose past is remembered, the latest."""
 PASSED: Final = ("Y", "A")
 ONE_E9: Final = 1_000_000_000
+KEPT_NAMES: Final = ("currency", "merchant_id", "mcc", "channel", "initiator", "method", "bin8", "network", "funding",
+                     "credential", "issuer_id", "issuer_country")  # fmt: skip
+
+
+NO_FACTS: Final = Facts(payment_id="", payment_us=0, amount_minor=0, currency="", amount_reporting_minor=0)
 
 
 class Sample(NamedTuple):
@@ -174,7 +181,7 @@ class Samples:
             self.left_out[why] = self.left_out.get(why, 0) + 1
         else:
             past.rows.append(len(self.rows))
-            self.rows.append(sample)
+            self.rows.append(sample._replace(situation=sample.situation._replace(facts=kept(facts))))
         if sample.approved or facts.decline_class == "unknown":
             past.category, past.declined_us, past.route = "", 0, ""
         else:
@@ -225,6 +232,19 @@ def genuine_of(decision: DecisionRecord | None, *, approved: bool) -> float:
     if seen is None:
         return 1.0
     return 1.0 - (seen.fraud_given_approval_e9 if approved else seen.fraud_given_decline_e9) / ONE_E9
+
+
+def kept(facts: Facts) -> Facts:
+    """What the rows are made of, names held once: a fifth of the memory, for millions of rows."""
+    names = {name: intern(getattr(facts, name)) for name in KEPT_NAMES}
+    return replace(
+        NO_FACTS,
+        payment_us=facts.payment_us,
+        amount_minor=facts.amount_minor,
+        amount_reporting_minor=facts.amount_reporting_minor,
+        card=facts.card,
+        **names,
+    )
 
 
 class Encoded(NamedTuple):
