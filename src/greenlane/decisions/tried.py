@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from greenlane.decisions.record import record_of
 from greenlane.payments.attempt import Attempt, ThreeDS
+from greenlane.payments.codes import decline_of
 from greenlane.payments.facts import Facts
 from greenlane.policy.history import PENDING, Answer, History, Tried, history_of
 from greenlane.policy.liability import liability
@@ -124,15 +125,16 @@ def _heard(before: Tried, heard: Heard, facts: Facts, *, kind: str, at_us: int) 
         return replace(before, answer="reversed") if heard.reverses in ("authorization", "capture") else before
     known: dict[str, Answer] = {"approved": "approved", "unknown": "unknown"}
     answer = known.get(facts.decline_class, "declined")
+    network = heard.network or facts.network
     return replace(
         before,
         route=facts.route_id or before.route,
         at_us=before.at_us if answer == before.answer else at_us,
         answer="partially_approved" if heard.result == "partially_approved" else answer,
-        network=heard.network or facts.network,
+        network=network,
         code=facts.code,
         advice=heard.merchant_advice_code or "",
-        decline_class=facts.decline_class,
+        decline_class=decline_of(network, facts.code).decline_class if answer == "declined" else facts.decline_class,
     )
 
 

@@ -105,6 +105,12 @@ def test_a_soft_decline_leaves_the_challenge_and_its_answer_opens_the_way_again(
     assert (history.status, history.liability_shifted, history.soft_declined) == ("Y", True, False)
 
 
+def test_a_code_is_read_in_the_payments_network_where_the_answer_names_none(shop: System) -> None:
+    decided(shop, asked(8, "a8"))
+    told(shop, type="authorization", attempt_id="a8", result="declined", network_response_code="1A")
+    assert past(shop, 8).soft_declined
+
+
 def test_what_the_caller_tells_goes_before_what_was_reported(shop: System) -> None:
     decided(shop, asked(6, "a6"))
     told(shop, type="authentication", attempt_id="a6", trans_status="N")
