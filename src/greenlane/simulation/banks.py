@@ -86,13 +86,13 @@ class Banks:
                 overs[:, r, column] = world.interaction * sd * here.normal(OVER[column])
         return overs
 
-    @lru_cache(maxsize=4096)  # noqa: B019 - a world lives as long as its run
-    def drift(self, issuer: int, seed: int, day: int) -> Reals:
-        """What the issuer's approval has drifted by, on each route: constant for some weeks, issuers out of step."""
-        effects = self._world.approval
-        epoch = (day + 5 * issuer) // effects.drift_days
-        draws = [Draws(seed, "drift", issuer, r.id, epoch).normal("drift")[0] for r in self._world.routes]
-        return effects.drift_sd * np.array(draws)
+    @lru_cache(maxsize=1024)  # noqa: B019 - a world lives as long as its run
+    def drift(self, seed: int, day: int) -> Reals:
+        """[issuers, routes]: what approval has drifted by; constant for some weeks, issuers out of step."""
+        effects, issuers = self._world.approval, np.arange(len(self.issuer_country))
+        epoch = (day + 5 * issuers) // effects.drift_days
+        draws = [Draws(seed, "drift", issuers, r.id, epoch).normal("drift") for r in self._world.routes]
+        return effects.drift_sd * np.column_stack(draws)
 
     def range_of(self, card: Draws, country: Indexes) -> Indexes:
         """The card range of each card of a country."""

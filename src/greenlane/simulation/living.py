@@ -271,11 +271,10 @@ class Living:
         row[HOUR] = at_us / 3.6e9 % 24
         over, issuer = banks.overs[case.issuer], banks.issuers[case.issuer]
         lost = self.memory.drop(case.merchant, case.card_range, at_us)
-        health, own = self.weather.at(at_us, case.issuer)
-        health = health * own
+        health = self.weather.at(at_us, case.issuer)
         out = np.empty((len(health), 2, MODES, 3))
         again = self._recovery.after(declines, over, at_us=at_us, paid_share=paid, corrected=corrected)
-        drift = banks.drift(case.issuer, self.seed, at_us // DAY_US)
+        drift = banks.drift(self.seed, at_us // DAY_US)[case.issuer]
         respond(row, issuer, over, drift, health, lost, again, out)
         return out, health
 

@@ -36,21 +36,21 @@ class Weather:
     def __init__(self, world: Parameters, *, issuers: int, seed: int):
         self._world, self._issuers, self._seed = world, issuers, seed
         self._acquirers = [route.acquirer for route in world.routes]
+        self._well = np.ones(len(self._acquirers))
         self._known: dict[int, list[Spell]] = {}
 
-    def at(self, at_us: int, issuer: int) -> tuple[Reals, float]:
-        """(health of each route, health of the issuer), 1 where all is well."""
-        routes, own = np.ones(len(self._acquirers)), 1.0
+    def at(self, at_us: int, issuer: int) -> Reals:
+        """[routes]: share of approvals that is left, 1 where all is well."""
         day = at_us // DAY_US
-        for spell in (*self.spells(day - 1), *self.spells(day)):
-            if spell.begins_us <= at_us < spell.ends_us:
-                if not spell.acquirer:
-                    own = min(own, spell.health) if spell.issuer == issuer else own
-                    continue
-                for place, acquirer in enumerate(self._acquirers):
-                    if acquirer == spell.acquirer:
-                        routes[place] = min(routes[place], spell.health)
-        return routes, own
+        down = [s for s in (*self.spells(day - 1), *self.spells(day)) if s.begins_us <= at_us < s.ends_us]
+        if not down:
+            return self._well
+        health = self._well.copy()
+        for spell in down:
+            if spell.acquirer or spell.issuer == issuer:
+                hit = [spell.acquirer in ("", acquirer) for acquirer in self._acquirers]
+                health[hit] = np.minimum(health[hit], spell.health)
+        return health
 
     def spells(self, day: int) -> list[Spell]:
         """Those that begin on this UTC day."""
