@@ -1,5 +1,6 @@
 """Attacks are marked within a few attempts, whatever their form; ordinary trade and broken routes are not."""
 
+import msgspec
 import pytest
 from unit.policy.shops_and_issuers import ROUTES, SECOND_US, trading
 
@@ -52,6 +53,15 @@ def test_ordinary_trade_is_never_marked_however_much_is_declined(kind_approval: 
     stream = trading(500, gap_us=SECOND_US // 5)
     stream.approval = kind_approval
     assert stream.run(8_000).online.attacked.marked(stream.at_us) == []
+
+
+def test_a_collection_run_is_no_attack() -> None:
+    attacked = Attacked()
+    attacked.answer(payment(card=50), 0, declined=False)
+    for card in range(1, 60):
+        due = msgspec.structs.replace(payment(card=card, amount=999), initiator="mit")
+        attacked.answer(due, ACQUAINTED_US + card * SECOND_US, declined=card % 8 > 0)
+    assert attacked.marked(ACQUAINTED_US + 60 * SECOND_US) == []
 
 
 def test_a_broken_route_is_no_attack() -> None:
