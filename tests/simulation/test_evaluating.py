@@ -4,12 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from msgspec import structs
+from properties import limit_checker
 
-from greenlane.jobs.evaluating import field
+from greenlane.jobs.evaluating import drill, field
 from greenlane.jobs.evaluating.contest import Case, Contest, Move
 from greenlane.jobs.evaluating.evaluate import evaluate, world_of
-from greenlane.jobs.evaluating.hands import Hands, PriorBelief
-from greenlane.jobs.evaluating.models import Kept, Logger, Sizes, models_of
+from greenlane.jobs.evaluating.hands import Hands, Memo, PriorBelief
+from greenlane.jobs.evaluating.models import Kept, Logger, Sizes, TreeScorer, models_of
 from greenlane.jobs.evaluating.observables import NAMES, Observer, Vocabulary
 from greenlane.jobs.evaluating.report import page
 from greenlane.jobs.evaluating.results import Course, Tally, evaluated, table
@@ -151,6 +153,65 @@ def test_models_come_from_the_cache_the_second_time(world, cache):
 def test_a_world_of_another_interaction_has_another_hash():
     plain, stronger = world_of("europe", None), world_of("europe", 2.0)
     assert plain.digest != stronger.digest and stronger.parameters.interaction == 2.0
+
+
+class Recorded(Limits):
+    """Remembers all that was granted and answered, numbered as a journal numbers it."""
+
+    def __init__(self):
+        super().__init__()
+        self.entries = []
+
+    def apply(self, entry):
+        self.entries.append(structs.replace(entry, seq=len(self.entries) + 1))
+        super().apply(entry)
+
+
+@pytest.mark.usefixtures("found")
+@pytest.mark.parametrize("policy", ["joint", "success_rate"])
+def test_the_brute_force_checker_finds_no_forbidden_attempt(world, cache, policy):
+    kept, living, limits = models_of(world, cache, lambda _: None, sizes=SMALL), Living(world, 5), Recorded()
+    contestant = field.FULL[policy](field.Start(living, kept, limits, kept.approval.model, Memo()))
+    course = Contest(living, contestant, TreeScorer(kept.fraud, kept.vocabulary), limits).run(policy, 400)
+    assert course.tally.retries > 5 and course.tally.forbidden_retries == 0
+    assert limit_checker.violations(limits.entries) == []
+
+
+def test_the_second_count_sees_what_the_limit_engine_would_have_stopped(world):
+    class Lenient(Limits):
+        def verdict(self, asked):
+            return super().verdict(asked)._replace(allowed=True)
+
+    class Stubborn(FirstWay):
+        def next(self, case, now_us):
+            return self.first(case)._replace(at_us=now_us + 1_000_000)
+
+    living = Living(world, 1)
+    contest = Contest(living, Stubborn(Hands(PriorBelief(), online=False)), Certain(), Lenient())
+    assert contest.run("stubborn", 300).tally.forbidden_retries > 0
+
+
+def watched(shares, approved=1.0):
+    """Ten payments a second for the drill's length; `shares(second)` of them over route a."""
+    at_s = np.arange(0, 60 * drill.MINUTES, 0.1)
+    route = np.where(np.arange(len(at_s)) % 10 < 10 * np.vectorize(shares)(at_s), "a", "b")
+    return drill.Watched(at_s, route, np.ones(len(at_s), bool), np.full(len(at_s), approved))
+
+
+def test_the_drill_measures_when_a_route_is_left_and_taken_back():
+    breaks_s, mends_s = drill.BREAKS_US / 1e6, drill.MENDS_US / 1e6
+    storm = watched(lambda s: 0.0 if breaks_s + 30 <= s < mends_s + 60 else 0.4, approved=0.99)
+    found = drill.measured("p", "a", watched(lambda s: 0.4), storm, watched(lambda s: 0.4))
+    assert found.usual_share == 0.4 and found.probe_share < 0.01
+    assert found.divert_s == pytest.approx(30, abs=3) and found.return_s == pytest.approx(60, abs=3)
+    assert found.approvals_lost == pytest.approx(0.01 * 60 * drill.MINUTES * 10, abs=0.1)
+    assert found.attack_diverted == 0.0
+
+
+def test_the_drill_sees_what_an_attack_moved():
+    moved = watched(lambda s: 0.2 if drill.BREAKS_US / 1e6 <= s < drill.MENDS_US / 1e6 else 0.4)
+    calm = watched(lambda s: 0.4)
+    assert drill.measured("p", "a", calm, calm, moved).attack_diverted == pytest.approx(0.2, abs=0.001)
 
 
 def courses(policy, nets, seed):
