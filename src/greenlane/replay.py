@@ -4,12 +4,12 @@
 `refold` level: the journal, folded again from its beginning, gives the same feature vectors.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from greenlane.decide import Believed, believed_from
+from greenlane.decide import SOURCE, Believed, attempt_no, believed_from
 from greenlane.decisions.answer import Versions
 from greenlane.decisions.live import CHAMPION, Live
 from greenlane.decisions.packing import unpack
@@ -59,8 +59,9 @@ class Replayed:
 class Replayer:
     """Recomputes decisions while it walks the journal in order, so that it knows what was in force at each.
 
-    `models` gives a loaded artefact by id. Entries before the first wanted decision may be control entries only,
-    unless they are to be folded again, with the features of `refold`: that takes every entry from the first on.
+    `models` gives a loaded artefact by id; `named` the entries under a name of the journal, or nothing where the numbers
+    of attempts are not to be checked. Entries before the first wanted decision may be control entries only, unless they
+    are to be folded again, with the features of `refold`: that takes every entry from the first on.
     """
 
     def __init__(
@@ -71,7 +72,9 @@ class Replayer:
         versions: Versions,
         refold: FeatureSet | None = None,
         first_complete_us: int | None = None,
+        named: Callable[[str, str], Sequence[Entry]] = lambda _space, _name: (),
     ):
+        self.named = named
         self.models, self.policy, self.versions = models, policy, versions
         self.book, self.releases, self.live = Book(), Releases(), Live()
         self.finalisers: dict[str, Finaliser] = {}
@@ -112,6 +115,7 @@ class Replayer:
         if record.further is not None:
             self.compare(entry, "next", record.further.found, self.next(record, record.further))
             return
+        self.check_number(entry, record)
         chosen = self.chosen(record)
         for part in Chosen.__struct_fields__:
             self.compare(entry, f"chosen.{part}", getattr(record.chosen, part), getattr(chosen, part))
@@ -149,6 +153,15 @@ class Replayer:
             table=self.live.recovery,
             partial_accepted=further.partial_accepted,
         )
+
+    def check_number(self, entry: Entry, record: DecisionRecord) -> None:
+        """Counted again over what the journal held of the payment before; not where that has retired."""
+        payment_id, attempt_id = record.attempt.payment.id, record.attempt.attempt_id
+        past = self.named("payment", payment_id)
+        earlier = [e for e in self.named("attempt", attempt_id) if e.kind == SOURCE and e.seq < entry.seq]
+        if past and past[-1].seq >= entry.seq and all(e.payload for e in earlier[:1]):
+            again = attempt_no(earlier, [e for e in past if e.seq < entry.seq])
+            self.compare(entry, "attempt_no", record.attempt_no, again)
 
     def check_vector(self, entry: Entry, record: DecisionRecord, engine: StreamEngine) -> None:
         assert entry.facts is not None, "a decision always has facts"

@@ -126,7 +126,7 @@ def replayed(system: System, change: Any) -> Replayed:
     def tampered(entry: Entry) -> Entry:
         return replace(entry, payload=ENCODER.encode(change(record_of(entry)))) if entry.kind == "decision" else entry
 
-    replayer = replayer_of(system.places, system.settings, refold=CATALOGUE)
+    replayer = replayer_of(system.places, system.settings, store=system.store, refold=CATALOGUE)
     for _ in replayer.walk(map(tampered, all_entries(system.places, system.store)), None):
         pass
     return replayer.found
@@ -153,6 +153,7 @@ def test_nothing_differs_where_nothing_was_changed(shop: System) -> None:
                 r, explored=replace(r.chosen.explored, distribution=r.chosen.explored.distribution[::-1])
             ),
         ),
+        ("attempt_no", lambda r: replace(r, attempt_no=r.attempt_no + 1)),
         ("chosen.economics_version", lambda r: rechosen(r, economics_version="other")),
         ("minute_of_day", lambda r: replace(r, known=one_minute_later(r.known))),
     ],
@@ -165,7 +166,7 @@ def test_a_tampered_record_differs_and_says_where(shop: System, what: str, chang
 
 
 def test_another_runtime_is_told_apart_from_a_difference(shop: System) -> None:
-    replayer = replayer_of(shop.places, shop.settings)
+    replayer = replayer_of(shop.places, shop.settings, store=shop.store)
     replayer.versions = replace(replayer.versions, runtime="another machine")
     for _ in replayer.walk(all_entries(shop.places, shop.store), None):
         pass

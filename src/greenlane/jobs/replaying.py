@@ -10,7 +10,7 @@ from greenlane.decisions.record import decision_id
 from greenlane.errors import NotFound
 from greenlane.features.definition import FeatureSet
 from greenlane.policy.parameters import Policy
-from greenlane.ports.journal import name_of
+from greenlane.ports.journal import JournalStore, name_of
 from greenlane.replay import Replayed, Replayer
 from greenlane.settings import Settings
 from greenlane.wiring import (
@@ -35,6 +35,7 @@ def replay_sample(directory: Path, *, sample: int, refold: bool, progress: Progr
         reader.settings,
         refold=reader.features if refold else None,
         first_complete_us=complete_from(reader.store),
+        store=reader.store,
     )
     _, last = reader.store.span()
     for entry in replayer.walk(reader.entries(), wanted):
@@ -52,7 +53,7 @@ def replay_decisions(places: Places, settings: Settings, ids: Sequence[str]) -> 
             known = {decision_id(row.entry.generation, row.entry.seq) for row in wanted}
             raise NotFound(f"there is no decision {next(i for i in ids if i not in known)}", param="$.decision_ids")
         entries = sorted([*store.controls(), *(row.entry for row in wanted)], key=lambda entry: entry.seq)
-        replayer = replayer_of(places, settings)
+        replayer = replayer_of(places, settings, store=store)
         for _ in replayer.walk(entries, set(ids)):
             pass
         return replayer.found
@@ -61,7 +62,12 @@ def replay_decisions(places: Places, settings: Settings, ids: Sequence[str]) -> 
 
 
 def replayer_of(
-    places: Places, settings: Settings, *, refold: FeatureSet | None = None, first_complete_us: int | None = None
+    places: Places,
+    settings: Settings,
+    *,
+    store: JournalStore,
+    refold: FeatureSet | None = None,
+    first_complete_us: int | None = None,
 ) -> Replayer:
     policy = Policy(perspective=settings.perspective)
     versions = Versions(
@@ -73,4 +79,5 @@ def replayer_of(
         versions=versions,
         refold=refold,
         first_complete_us=first_complete_us,
+        named=lambda space, name: [row.entry for row in store.named(name_of(space, name))],
     )
