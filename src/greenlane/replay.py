@@ -59,8 +59,8 @@ class Replayed:
 class Replayer:
     """Recomputes decisions while it walks the journal in order, so that it knows what was in force at each.
 
-    `models` gives a loaded artefact by id; `named` the entries under a name of the journal, or nothing where the numbers
-    of attempts are not to be checked. Entries before the first wanted decision may be control entries only, unless they
+    `models` gives a loaded artefact by id; `named` the entries under a name of the journal, or nothing where numbers
+    of attempts are not checked. Entries before the first wanted decision may be control entries only, unless they
     are to be folded again, with the features of `refold`: that takes every entry from the first on.
     """
 
