@@ -9,7 +9,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from greenlane.decisions.packing import pack, unpack
-from greenlane.decisions.record import ENCODER, REASONS_MAX, DecisionRecord, decision_id, record_of
+from greenlane.decisions.record import REASONS_MAX, DecisionRecord, decision_id, payload_of, record_of
 from greenlane.decisions.redact import redacted
 from greenlane.decisions.tried import history_in
 from greenlane.features.finalise import Finaliser
@@ -199,7 +199,7 @@ def append(
         source=SOURCE,
         event_id=event_id,
         body_hash=body_hash,
-        payload=ENCODER.encode(record),
+        payload=payload_of(record),
         shadow=shadow,
         decision_id=decision_id(moment.next.generation, moment.next.seq),
         facts=acted,

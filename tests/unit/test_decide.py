@@ -11,7 +11,7 @@ from small_shop import attempt, attempt_body, risky, shop_in
 from greenlane import decide as online
 from greenlane.decide import decide
 from greenlane.decisions.answer import Decision
-from greenlane.decisions.record import DecisionRecord, answer_of
+from greenlane.decisions.record import RECORD_DECODER, DecisionRecord, answer_of, record_of
 from greenlane.errors import InputError
 from greenlane.merchants.book import Book
 from greenlane.payments.attempt import Attempt
@@ -78,6 +78,12 @@ def test_a_decision_is_an_entry_at_the_moment_it_was_made(shop: System) -> None:
     assert entry.seq == before + 1 and entry.ingest_us == shop.clock.now_us()
     assert entry.facts is not None and entry.facts.intervention == record.chosen.action.intervention
     assert record.degraded == () and record.model == shop.lane.model.id
+
+
+def test_the_record_that_is_remembered_is_the_one_that_is_kept(shop: System) -> None:
+    entry, record = decided(shop, attempt(2))
+    assert record_of(entry) is record
+    assert RECORD_DECODER.decode(entry.payload) == record
 
 
 def test_a_later_stage_uses_the_vector_of_the_first(shop: System) -> None:

@@ -81,9 +81,20 @@ RECORD_DECODER: Final = msgspec.msgpack.Decoder(DecisionRecord)
 ANSWER_ENCODER: Final = msgspec.json.Encoder()
 
 
+def payload_of(record: DecisionRecord) -> bytes:
+    """The record as its entry keeps it. The last one is remembered: the folds ask for it as soon as it is appended."""
+    payload = ENCODER.encode(record)
+    _latest.clear()
+    _latest[payload] = record
+    return payload
+
+
 def record_of(entry: Entry) -> DecisionRecord:
     """The record inside a decision entry."""
-    return RECORD_DECODER.decode(entry.payload)
+    return _latest.get(entry.payload) or RECORD_DECODER.decode(entry.payload)
+
+
+_latest: Final[dict[bytes, DecisionRecord]] = {}
 
 
 def decision_id(generation: int, seq: int) -> str:

@@ -20,7 +20,7 @@ from msgspec import Struct
 from numba import njit
 from numpy.typing import NDArray
 
-from greenlane.merchants.economics import Economics, Fees
+from greenlane.merchants.economics import Economics
 from greenlane.merchants.stakes import Stakes
 from greenlane.payments.times import DAY_US, HOUR_US, MINUTE_US
 from greenlane.policy.actions import Way
@@ -212,14 +212,14 @@ def worths_of_decline(
         fraud_approval_ppm=fraud_approval_ppm,
         other_route=len(fees_of) > 1,
     )
-    found: dict[Fees, Worth] = {}
-    for fees in {id(fees): fees for fees in fees_of.values()}.values():
+    found: dict[int, Worth] = {}
+    for key, fees in {id(fees): fees for fees in fees_of.values()}.items():
         approved = fees.approved_minor(amount_minor)
         good = money.margin - approved - money.dispute
         loss = money.loss + money.unrefunded * approved + money.report_price
         worth = _worth(chances, good, loss, money.stop, float(fees.declined_minor), fraud_e9 / 1e9)
-        found[fees] = Worth(round(worth[0] * 1e6), round(worth[1] * 1e6))
-    return tuple([found[fees_of[way.route]] for way in ways])
+        found[key] = Worth(round(worth[0] * 1e6), round(worth[1] * 1e6))
+    return tuple([found[id(fees_of[way.route])] for way in ways])
 
 
 @njit(cache=True, error_model="numpy")
