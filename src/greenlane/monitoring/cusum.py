@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 OVERSHOOT: Final = 1.166
 """By so many deviations a sum of normal steps passes its threshold, over both ends (Siegmund 1985, p. 50 and 216)."""
 STATES: Final = 400
-STEPS: Final = 30
+STEPS: Final = 12
 
 
 def arl(k: float, h: float, *, shift: float = 0.0, states: int = STATES) -> float:

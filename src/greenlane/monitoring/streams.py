@@ -29,6 +29,8 @@ Floats = NDArray[np.float64]
 DAY_US: Final = 86_400_000_000
 BLOCK_US: Final = 15 * 60_000_000
 """Residuals this near are not strangers to each other."""
+LIMITS_US: Final = 4 * BLOCK_US
+"""How often thresholds are set anew."""
 MEMORY_US: Final = 3 * DAY_US
 """A row's own offset and dispersion fade with this time constant."""
 SETTLED_US: Final = DAY_US
@@ -38,8 +40,6 @@ PRIOR_INFORMATION: Final = 25.0
 SURE: Final = 64.0
 """A sum is armed once the offset's error is an eighth of its tilt."""
 TILTS: Final = 4
-ALIKE: Final = 2.0
-"""The sums of a row are so alike that they give the false alarms of so many independent ones (measured)."""
 BLOCKS_KEPT: Final = 512
 PRIOR_BLOCKS: Final = 20.0
 """A row's dispersion starts as that of all rows, with so many blocks' weight."""
@@ -60,7 +60,7 @@ OPENED, CLOSED = 1, 2
 
 @njit(cache=True, error_model="numpy")
 def mending_tilt(row, tilts, p, change):  # type: ignore[no-untyped-def] # a kernel
-    """By which tilt the end is looked for: well below the change that is seen, or its absence would not show the end."""
+    """By which tilt the end is looked for: one well below the change that is seen, whose absence then is the end."""
     now = min(max(p + change, 1e-4), 1.0 - 1e-4)
     shift = abs(log(now / (1.0 - now)) - log(p / (1.0 - p)))
     found = -1
@@ -174,7 +174,7 @@ class Streams:
         self._known: dict[tuple[Any, ...], NDArray[np.int64]] = {}
         self._blocks = {level: np.zeros(BLOCKS_KEPT) for budget in budgets for level in budget.levels}
         self._seen = dict.fromkeys(self._blocks, 0)
-        self._block_us = 0
+        self._block_us = self._limited_us = 0
 
     def hear(
         self,
@@ -213,8 +213,10 @@ class Streams:
         state[settled, INFORMATION] = 0.0
         state[settled, ALARM] = 0.0
         state[settled, SUM : SUM + TILTS] = 0.0
-        for budget in self.budgets:
-            self._set_limits(budget)
+        if at_us - self._limited_us >= LIMITS_US:
+            self._limited_us = at_us
+            for budget in self.budgets:
+                self._set_limits(budget)
 
     @property
     def open(self) -> list[Change]:
@@ -231,16 +233,18 @@ class Streams:
         self.state[:, BLOCK_HARM : BLOCK_INFORMATION + 1] = 0.0
         self.state[:, BORN] -= max(0, self._block_us - self.state[: len(self.names), BORN].min(initial=self._block_us))
         self.state[:, ALARM : SUM + TILTS] = 0.0
-        self._block_us = 0
+        self._block_us = self._limited_us = 0
 
     def dump(self) -> bytes:
         count = len(self.names)
         blocks = {level: kept.tobytes() for level, kept in self._blocks.items()}
-        return msgspec.msgpack.encode((self.names, self.state[:count].tobytes(), blocks, self._seen, self._block_us))
+        rows = self.state[:count].tobytes()
+        return msgspec.msgpack.encode((self.names, rows, blocks, self._seen, self._block_us, self._limited_us))
 
     def load(self, dumped: bytes) -> None:
-        kinds = tuple[list[tuple[str, tuple[str, ...]]], bytes, dict[str, bytes], dict[str, int], int]
-        self.names, rows, blocks, self._seen, self._block_us = msgspec.msgpack.decode(dumped, type=kinds)
+        kinds = tuple[list[tuple[str, tuple[str, ...]]], bytes, dict[str, bytes], dict[str, int], int, int]
+        decoded = msgspec.msgpack.decode(dumped, type=kinds)
+        self.names, rows, blocks, self._seen, self._block_us, self._limited_us = decoded
         self._hold(np.frombuffer(rows).reshape(-1, COLUMNS))
         self._blocks = {level: np.frombuffer(kept).copy() for level, kept in blocks.items()}
 
@@ -338,7 +342,7 @@ class Streams:
         for level in budget.levels:
             mine = np.flatnonzero(levels == level)
             if len(mine):
-                self._set_level(mine, level, false_alarms_per_day=budget.per_day / count / ALIKE)
+                self._set_level(mine, level, false_alarms_per_day=budget.per_day / count / TILTS)
 
     def _set_level(self, mine: NDArray[np.int64], level: str, *, false_alarms_per_day: float) -> None:
         rows = self.state[mine]
