@@ -22,6 +22,7 @@ from greenlane.adapters.history_mapping import (
 from greenlane.cli import app
 from greenlane.merchants.read import read_economics
 from greenlane.outcomes.accept import check_outcome
+from greenlane.outcomes.happened import HAPPENED_DECODER, check_happened
 from greenlane.payments.attempt import ATTEMPT_DECODER
 from greenlane.payments.checks import check_attempt
 from greenlane.payments.guard import refuse_card_data
@@ -36,7 +37,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "CON
 
 def verbs(command: Any, path: str) -> Iterator[tuple[str, Any]]:
     """Every command that does something, with the words one types."""
-    if not hasattr(command, "commands"):
+    if not hasattr(command, "commands") or command.invoke_without_command:
         yield path, command
     for name, child in getattr(command, "commands", {}).items():
         yield from verbs(child, f"{path} {name}")
@@ -114,6 +115,8 @@ def test_every_body_that_is_posted_in_the_docs_is_accepted() -> None:
         refuse_card_data(body)
         if path == "/v1/decisions":
             check_attempt(ATTEMPT_DECODER.decode(body))
+        elif path.endswith("/next_action"):
+            check_happened(HAPPENED_DECODER.decode(body))
         elif path.startswith("/v1/merchants/"):
             read_economics(body)
         else:
