@@ -2,6 +2,7 @@
 
 import tempfile
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
@@ -19,12 +20,15 @@ from greenlane.features.catalogue import CATALOGUE
 from greenlane.features.inputs import INPUTS
 from greenlane.jobs.replaying import replay_sample, replayer_of
 from greenlane.merchants.economics import Economics
+from greenlane.outcomes.accept import draft_of
 from greenlane.payments.attempt import Attempt
+from greenlane.payments.outcome import Outcome
 from greenlane.ports.journal import Entry
 from greenlane.replay import Replayed, width_of
 from greenlane.wiring import System, all_entries
 
 NOON = 1_790_000_000_000_000
+CODES = ("05", "51", "91", "1A", "43")
 ROUTES = (
     [],
     [{"id": "north"}, {"id": "south", "network": "visa"}],
@@ -55,18 +59,77 @@ economics = st.builds(
     default_intervention=st.sampled_from(("allow", "block", "review")),
 )
 merchants = st.tuples(st.sampled_from(("shop_1", "shop_2")), economics)
-steps = st.lists(st.one_of(attempts, attempts, attempts, merchants, st.sampled_from((0.0, 1.0, -1.0))), max_size=25)
+answers = st.fixed_dictionaries(
+    {
+        "of": st.integers(0, 30),
+        "result": st.sampled_from(("approved", "declined", "unknown")),
+        "code": st.sampled_from(CODES),
+    }
+)
+orders = st.sampled_from(
+    (
+        ("budget", "route", 1_000_000),
+        ("budget", "challenge", 1_000_000),
+        ("budget", "release", 1_000_000),
+        ("kill_switch", "north", True),
+        ("kill_switch", "north", False),
+        ("outage", "south", {"from_us": 0, "to_us": 2 * NOON}),
+        ("price", "programme/shop_1/VAMP", 500_000_000),
+        ("price", "review/hours", 200_000_000),
+    )
+)
+steps = st.lists(
+    st.one_of(attempts, attempts, attempts, answers, merchants, orders, st.sampled_from((0.0, 1.0, -1.0))), max_size=25
+)
 
 
 def take(system: System, number: int, step: Any) -> None:
     if isinstance(step, float):
         system.promote(save_model(system.places.models, lean=step), event_id=f"m{number}", who="tests", why="a step")
+    elif isinstance(step, tuple) and len(step) == 3:
+        change = ControlRecord(step[0], step[1], "tests", "a step", None, step[2])
+        system.control(change, event_id=f"o{number}", who="tests")
     elif isinstance(step, tuple):
         change = ControlRecord("merchant", step[0], "tests", "a step", None, msgspec.to_builtins(step[1]))
         system.control(change, event_id=f"c{number}", who="tests")
+    elif "of" in step:
+        system.clock.advance(1_000_000)
+        answered(system, number, step)
     else:
         system.clock.advance(step["later_us"])
         decide(asked(step), lane=system.lane, event_id=f"d{number}", body_hash=bytes(16))
+
+
+def answered(system: System, number: int, step: dict[str, Any]) -> None:
+    """The issuer's answer to one of the attempts that were asked about, if it was."""
+    decided = [entry for entry in asked_before(system) if entry.facts is not None and entry.facts.route_id]
+    if not decided:
+        return
+    facts = decided[step["of"] % len(decided)].facts
+    assert facts is not None, "just looked at"
+    outcome = Outcome(
+        type="authorization",
+        source="acquirer",
+        event_id=f"a{number}",
+        attempt_id=facts.attempt_id,
+        result=step["result"],
+        network="visa",
+        network_response_code=step["code"] if step["result"] == "declined" else None,
+    )
+    draft = draft_of(
+        outcome,
+        body_hash=number.to_bytes(16, "big"),
+        subjects=system.subjects,
+        reporting=system.reporting,
+        now_us=system.clock.now_us(),
+    )
+    system.journal.append(draft)
+
+
+def asked_before(system: System) -> list[Entry]:
+    return [
+        e for payment in range(6) for e in system.journal.entries("payment", f"pay_{payment}") if e.kind == "decision"
+    ]
 
 
 def asked(step: dict[str, Any]) -> Attempt:
@@ -94,7 +157,7 @@ def test_every_decision_replays_and_refolds(given_steps: list[Any]) -> None:
         system.close()
         found = replay_sample(Path(name), sample=10_000, refold=True, progress=lambda done, total: None)
         assert found.differences == []
-        assert found.decisions == sum(isinstance(step, dict) for step in given_steps)
+        assert found.decisions == sum(isinstance(step, dict) and "of" not in step for step in given_steps)
 
 
 def one_minute_later(known: bytes) -> bytes:
@@ -171,3 +234,30 @@ def test_another_runtime_is_told_apart_from_a_difference(shop: System) -> None:
     for _ in replayer.walk(all_entries(shop.places, shop.store), None):
         pass
     assert (len(replayer.found.runtime_differs), replayer.found.different) == (3, 0)
+
+
+def test_a_day_on_which_everything_happens_replays(tmp_path: Path) -> None:
+    """Budgets, prices, a switch and an outage, declines and second attempts: all that a choice is given is recorded."""
+    system, random = shop_in(tmp_path, lean=-1.0), Random(7)
+    system.clock.set(NOON)
+    for number in range(60):
+        ordered = {0: ("budget", "route", 10**6), 1: ("price", "programme/shop_1/VAMP", 5 * 10**6)}
+        ordered |= {20: ("kill_switch", "north", True), 30: ("kill_switch", "north", False)}
+        if number in ordered:
+            take(system, 1_000 + number, ordered[number])
+        attempt = {
+            "payment": number // 2 % 6, "attempt": number, "stage": "pre_authorization", "merchant": "shop_1",
+            "amount": random.choice((999, 12_999)), "proxy": None, "routes": ROUTES[1], "status": None,
+            "shadow": False, "deadline_ms": None, "later_us": 600_000_000,
+        }  # fmt: skip
+        take(system, 2 * number, attempt)
+        take(system, 2 * number + 1, {"of": number, "result": "declined", "code": random.choice(CODES[:4])})
+    made = [record_of(entry) for entry in asked_before(system)]
+    assert sum(record.chosen.explored.kind != "" for record in made) > 5
+    assert any(record.chosen.explored.explored for record in made)
+    assert any(record.given.barred for record in made)
+    assert any(record.given.multipliers.report_minor for record in made)
+    assert any(record.given.history and record.given.history.soft_declined for record in made)
+    system.close()
+    found = replay_sample(tmp_path, sample=10_000, refold=True, progress=lambda done, total: None)
+    assert (found.decisions, found.differences) == (60, [])
