@@ -43,7 +43,7 @@ class Probabilities(Frozen, frozen=True):
 
 
 class RunnerUp(Frozen, frozen=True):
-    """The best other action, and how much less it was worth."""
+    """The best other action, and how much less it was worth: below 0 where exploration took a lesser one."""
 
     action: Action
     value_gap_minor: float
