@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from greenlane.merchants.fees import Schedule
-from greenlane.payments.attempt import AmountMinor, Country, Credential, Exemption, Frozen, Id, Network
+from greenlane.payments.attempt import AmountMinor, Country, Credential, Currency, Exemption, Frozen, Id, Network
 
 Ppm = Annotated[int, Meta(ge=0, le=1_000_000, description="a share in parts per million")]
 CostMinor = Annotated[int, Meta(ge=0, le=10**9, description="integer minor units of the reporting currency")]
@@ -68,6 +68,8 @@ class RouteTerms(Frozen, frozen=True, omit_defaults=False):
     """A price list; what it does not price costs `fees`, and an authentication it does not price `challenge_minor`."""
     token_requestors: Annotated[tuple[Id, ...], Meta(max_length=32)] = ()
     """Whose network tokens it takes; none named: anybody's."""
+    currencies: Annotated[tuple[Currency, ...], Meta(max_length=64)] = ()
+    """What it can be charged in; none named: anything."""
     accepts_network_transaction_id: bool = True
     """Whether a merchant-initiated payment can be chained to a first one made elsewhere."""
     exemptions: Annotated[tuple[Exemption, ...], Meta(max_length=5)] = ()

@@ -3,7 +3,7 @@
 from typing import Final
 
 from greenlane.merchants.economics import Economics, RouteTerms
-from greenlane.payments.attempt import Attempt, Card, Route
+from greenlane.payments.attempt import Attempt, Card, Payment, Route
 from greenlane.policy.actions import EXEMPTIONS, Eligible, Row, Way
 from greenlane.policy.exemptions import exemption_over
 from greenlane.policy.given import Given
@@ -21,7 +21,7 @@ def eligible(
 
     `fitting` are `eligible_ways`, where the caller asked already.
 
-    >>> from greenlane.payments.attempt import Payment, PaymentMethod
+    >>> from greenlane.payments.attempt import PaymentMethod
     >>> order_by_phone = Attempt(attempt_id="a", payment=Payment(id="p", amount=1, currency="EUR", merchant_id="m",
     ...     channel="moto", payment_method=PaymentMethod(card=Card(fingerprint="fp_1"))))
     >>> given = Given(amount_minor=1, fraud_probability_e9=0)
@@ -55,22 +55,22 @@ def eligible(
 def eligible_ways(attempt: Attempt, economics: Economics) -> tuple[Way, ...]:
     """Sorted ways that take this instrument, over the attempt's routes, else the merchant's, else the implied one.
 
-    A credential fits a route that takes its kind, its network and its token requestor; a chained merchant-initiated
-    payment fits where the network transaction id is accepted.
+    A credential fits a route that takes its kind, its network and its token requestor, in the payment's currency; a
+    chained merchant-initiated payment fits where the network transaction id is accepted.
     """
     offered: tuple[Route | RouteTerms, ...] = attempt.eligible_routes or economics.routes or (IMPLIED_ROUTE,)
     terms_of, payment = economics.route_terms, attempt.payment
     card = payment.payment_method.card
     if card is None:
-        return tuple(sorted({Way(route.id, "") for route in offered if route.network is None}))
-    chained = payment.initiator == "mit" and payment.network_transaction_id is not None
+        plain = [route.id for route in offered if route.network is None]
+        return tuple(sorted({Way(route, "") for route in plain if _carries(terms_of.get(route), payment)}))
     usable = credentials_of(card, payer_present=payment.initiator == "cit")
     found = []
     for route in offered:
         if route.network not in (None, card.network) and card.network != "other":
             continue
         terms = terms_of.get(route.id)
-        if chained and terms is not None and not terms.accepts_network_transaction_id:
+        if not _carries(terms, payment):
             continue
         for credential in usable:
             if credential in route.credentials and (credential == "pan" or _takes_token(card, terms)):
@@ -92,6 +92,16 @@ def credentials_of(card: Card, *, payer_present: bool) -> tuple[str, ...]:
         return (card.credential,)
     usable = token.state == "active" and (token.cryptogram_available or not payer_present)
     return (("pan",) if card.credential == "pan" else ()) + (("network_token",) if usable else ())
+
+
+def _carries(terms: RouteTerms | None, payment: Payment) -> bool:
+    """The payment's currency, and its chain where it is a merchant-initiated one of a chain."""
+    if terms is None:
+        return True
+    if terms.currencies and payment.currency not in terms.currencies:
+        return False
+    chained = payment.initiator == "mit" and payment.network_transaction_id is not None
+    return not chained or terms.accepts_network_transaction_id
 
 
 def _takes_token(card: Card, terms: RouteTerms | None) -> bool:

@@ -193,6 +193,12 @@ def test_a_chained_payment_goes_where_its_chain_is_accepted():
     assert ways(attempt(initiator="mit"), merchant) == [("new", "pan"), ("old", "pan")]
 
 
+def test_a_route_may_be_charged_in_some_currencies_only():
+    merchant = Economics(routes=(RouteTerms(id="pounds", currencies=("GBP",)), RouteTerms(id="any")))
+    assert ways(attempt(), merchant) == [("any", "pan")]
+    assert ways(attempt(currency="GBP"), merchant) == [("any", "pan"), ("pounds", "pan")]
+
+
 def test_ways_that_were_barred_are_gone_and_say_why():
     routes = [Route(id="a"), Route(id="b")]
     found = may(attempt(routes=routes), barred=(Barred("a", "pan", "breaker"),))
