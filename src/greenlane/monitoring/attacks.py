@@ -56,11 +56,12 @@ class Attacks:
     def answer(self, facts: Facts, at_us: int, *, approved: bool) -> bool:
         """Approved, declined, or blocked before it was sent. True: no other monitor should learn from it."""
         self.cells.answer(facts, at_us, declined=not approved)
+        covered = self.cells.covers(facts, at_us)
+        is_marked = covered
         if facts.amount_reporting_minor <= SMALL_MINOR:
             for key in wide_keys(facts):
-                self._small(key, facts, at_us, declined=not approved)
-        covered = self.cells.covers(facts, at_us)
-        if self.evidence or covered:
+                is_marked |= self._small(key, facts, at_us, declined=not approved)
+        if self.evidence or is_marked:
             for key in (*[key for key, _ in keys_of(facts)], *wide_keys(facts)):
                 self._note(key, facts, approved=approved, at_us=at_us)
         return covered or (bool(self.open) and any(key in self.open for key in wide_keys(facts)))
@@ -96,7 +97,7 @@ class Attacks:
         cells, wide, self.evidence, self.open = msgspec.msgpack.decode(dumped, type=kinds)
         self.cells, self.wide = Attacked.load(cells), dict(wide)
 
-    def _small(self, key: str, facts: Facts, at_us: int, *, declined: bool) -> None:
+    def _small(self, key: str, facts: Facts, at_us: int, *, declined: bool) -> bool:
         cell = self.wide.pop(key, None)
         if cell is None:
             cell = Cell(at_us // STEP_US, at_us // STEP_US, at_us)
@@ -106,6 +107,7 @@ class Attacks:
         cell.hear(facts.card, small=True, declined=declined, paced=True, at_us=at_us)
         if cell.is_attacked(WIDE_CARDS):
             cell.until_us = at_us + HOLD_US
+        return at_us < cell.until_us
 
     def _explained(self, key: str) -> bool:
         if key not in self.wide:

@@ -36,7 +36,7 @@ LABELS_MIN: Final = 50
 Z: Final = 3.29
 """Looked at daily, in every bin: 99.9 % intervals."""
 DUE_DAYS: Final = 4
-DUE_MIN: Final = 30.0
+DUE_MIN: Final = 12.0
 LATE_BELOW: Final = 0.5
 QUALITY_CHANGE: Final = 0.25
 MODELS_MAX: Final = 4
@@ -234,8 +234,8 @@ class Calibration:
         self.judged_us = at_us // DAY_US * DAY_US
         found: list[Finding] = []
         for model, cohorts in self.models.items():
-            found += self._calibration(model, cohorts, at_us)
             found += self._labels(model, cohorts, at_us)
+            found += self._calibration(model, cohorts, at_us)
             found += self._quality(model, cohorts.estimate(at_us), at_us)
         return found
 
@@ -258,7 +258,10 @@ class Calibration:
             cohorts.released = np.frombuffer(released).reshape(cohorts.released.shape).copy()
 
     def _calibration(self, model: str, cohorts: Cohorts, at_us: int) -> list[Finding]:
-        off = [b for b in cohorts.bins(at_us) if b.ratio_high < RATIO_BAND[0] or b.ratio_low > RATIO_BAND[1]]
+        """Too few reports say nothing while reports are late."""
+        late = f"logging labels {model}" in self.open
+        bins = cohorts.bins(at_us)
+        off = [b for b in bins if b.ratio_low > RATIO_BAND[1] or (b.ratio_high < RATIO_BAND[0] and not late)]
         worst = max(off, key=lambda b: abs(b.observed - b.expected), default=None)
         note = "" if worst is None else f"p up to {worst.probability_high:.2g}: {worst.observed:.0f} reports"
         value = 1.0 if worst is None else worst.ratio

@@ -138,7 +138,8 @@ class Notifier:
                 self._queue(incident, what, at_us)
 
     def deliver(self, at_us: int, open_incidents: Sequence[Incident] = ()) -> None:
-        """Send what is due; escalate the open pages that nobody acknowledged."""
+        """Send what is due; of what is open, tell what came back for good, and escalate what nobody acknowledged."""
+        self.hear([one for one in open_incidents if one.id in self.known and self.known[one.id].ended], at_us)
         for incident in open_incidents:
             told = self.known.get(incident.id)
             late = told is not None and at_us - told.at_us >= ESCALATES_US
@@ -169,7 +170,6 @@ class Notifier:
         worse = RANK[incident.severity] > RANK[told.severity] or (moved and not ended)
         flaps = ended == told.ended or (not ended and at_us - told.at_us < FLAPS_US)
         if not worse and flaps:
-            told.ended = ended
             return None
         told.severity, told.title, told.ended = incident.severity, incident.title, ended
         told.at_us = at_us if not ended else told.at_us

@@ -1,0 +1,131 @@
+"""The whole fold over made streams: faults are found and named, restarts change nothing, files are read."""
+
+from pathlib import Path
+
+import pytest
+from unit.monitoring.made import MINUTE, control
+
+from greenlane.adapters.count_table import read_counts
+from greenlane.errors import SettingsError
+from greenlane.features.definition import FeatureSet
+from greenlane.jobs.drills import FAST, START_US, Stream, watch
+from greenlane.jobs.monitoring import replay
+from greenlane.monitoring.counts import Minute, replayed
+from greenlane.monitoring.monitors import Monitors
+
+HOUR = 60 * MINUTE
+WARM_US = 26 * HOUR
+
+
+@pytest.fixture(scope="module")
+def warm() -> tuple[bytes, int]:
+    stream, monitors = Stream(seed=1, per_minute=25.0), Monitors(FeatureSet(()))
+    for entry in stream.entries(START_US, START_US + WARM_US):
+        monitors.apply(entry)
+    return monitors.dump(), stream.seq
+
+
+@pytest.mark.parametrize("drill", FAST, ids=lambda drill: drill.name)
+def test_every_fault_is_found_and_its_cause_named(warm, drill):
+    monitors = Monitors(FeatureSet(()))
+    assert monitors.load(warm[0])
+    stream = Stream(seed=5, per_minute=25.0)
+    stream.seq = warm[1]
+    begins_us = START_US + WARM_US
+    found = watch(drill, monitors, stream.entries(begins_us, begins_us + 3 * HOUR, drill.fault), begins_us)
+    assert (found.detected, found.attributed) == (True, True)
+    assert found.delay_s < 3 * 3600
+
+
+def test_a_restart_changes_nothing(warm):
+    one, other = Monitors(FeatureSet(())), Monitors(FeatureSet(()))
+    for each in (one, other):
+        each.load(warm[0])
+    begins_us = START_US + WARM_US
+    stream = Stream(seed=6, per_minute=60.0)
+    entries = list(stream.entries(begins_us, begins_us + HOUR, FAST[0].fault))
+    found, again = [], []
+    for number, entry in enumerate(entries):
+        if number == len(entries) // 2:
+            state, other = other.dump(), Monitors(FeatureSet(()))
+            other.load(state)
+        one.apply(entry)
+        other.apply(entry)
+        found += one.due(entry.ingest_us)
+        again += other.due(entry.ingest_us)
+    assert found == again != []
+    assert one.incidents.open == other.incidents.open
+    assert one.dump() == other.dump()
+
+
+def test_state_of_another_version_is_not_taken():
+    import msgspec
+
+    assert not Monitors().load(msgspec.msgpack.encode((0, [], [], 0, 0)))
+
+
+def test_a_new_model_is_remembered_as_a_suspect():
+    monitors = Monitors()
+    monitors.apply(control(5, "model", "fraud/champion", "mdl_9"))
+    assert [str(cause) for _, cause in monitors.incidents.releases] == ["model mdl_9"]
+
+
+def minutes(hours: int, *, down: range, group: tuple[str, ...] = ()) -> list[Minute]:
+    return [
+        Minute(START_US + n * MINUTE, group,
+               {"00": 12 if n in down else 90 + n % 11, "51": 6 + n % 3, "91": 70 if n in down else 0})
+        for n in range(hours * 60)
+    ]  # fmt: skip
+
+
+def test_an_outage_in_minute_counts_is_found_within_minutes_and_ends():
+    (one,) = replayed(minutes(12, down=range(500, 520))).incidents.closed
+    assert one.severity == "page"
+    assert -6 <= (one.started_us - START_US) // MINUTE - 500 <= 3
+    assert (one.detected_us - START_US) // MINUTE - 500 <= 3
+    assert abs((one.ended_us - START_US) // MINUTE - 520) <= 3
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_file_of_counts_is_replayed(tmp_path: Path, wide):
+    path, whole = tmp_path / "counts.csv", minutes(12, down=range(500, 520))
+    stamps = [f"2026-01-01 {n // 60:02}:{n % 60:02}:00" for n in range(len(whole))]
+    if wide:
+        rows = [
+            "time,00,51,91",
+            *(f"{s},{','.join(map(str, m.counts.values()))}" for s, m in zip(stamps, whole, strict=True)),
+        ]
+    else:
+        rows = ["timestamp,auth_code,count"]
+        rows += [f"{s},{code},{n}" for s, m in zip(stamps, whole, strict=True) for code, n in m.counts.items()]
+    path.write_text("\n".join(rows))
+    found = replay(path)
+    assert len(found.told()["incidents"]) == 1
+    assert found.told()["incidents"][0]["started_at"].startswith("2026-01-01T08:")
+    assert found.pages_per_day == pytest.approx(1 / found.days)
+
+
+def test_a_file_without_what_is_needed_says_what_is_missing(tmp_path: Path):
+    path = tmp_path / "other.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(SettingsError, match="needs a time, a code and a count"):
+        read_counts(path)
+    with pytest.raises(SettingsError, match="no file"):
+        read_counts(tmp_path / "absent.parquet")
+
+
+def test_a_journal_is_replayed(tmp_path: Path):
+    from small_shop import attempt, shop_in
+
+    from greenlane.decide import decide
+
+    shop = shop_in(tmp_path)
+    shop.clock.set(START_US)
+    for number in range(5):
+        shop.clock.advance(MINUTE)
+        decide(attempt(number), lane=shop.lane, event_id=f"d{number}", body_hash=bytes(16))
+    shop.journal.writer.wait(shop.journal.position.seq)
+    shop.close()
+    found = replay(tmp_path)
+    assert found.incidents == []
+    assert 0 < found.days < 1
