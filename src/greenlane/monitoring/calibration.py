@@ -257,25 +257,31 @@ class Calibration:
             cohorts.delays = np.frombuffer(delays, np.int64).reshape(cohorts.delays.shape).copy()
             cohorts.released = np.frombuffer(released).reshape(cohorts.released.shape).copy()
 
+    def _labels(self, model: str, cohorts: Cohorts, at_us: int) -> list[Finding]:
+        """Fewer reports than were due are late ones, until they could not come any more."""
+        came, due = cohorts.due(at_us)
+        low = [each for each in cohorts.bins(at_us) if each.ratio_high < RATIO_BAND[0]]
+        late = due >= DUE_MIN and poisson_interval(came, z=Z)[1] < LATE_BELOW * due
+        if low:
+            came, due = sum(each.observed for each in low), sum(each.expected for each in low)
+        note = f"{came:.0f} reports came, {due:.0f} were due" if late or low else ""
+        return self._tell("logging", f"labels {model}", note, value=came / max(due, 1.0), at_us=at_us, cause=LABELS)
+
     def _calibration(self, model: str, cohorts: Cohorts, at_us: int) -> list[Finding]:
-        """Too few reports say nothing while reports are late."""
-        late = f"logging labels {model}" in self.open
-        bins = cohorts.bins(at_us)
-        off = [b for b in bins if b.ratio_low > RATIO_BAND[1] or (b.ratio_high < RATIO_BAND[0] and not late)]
-        worst = max(off, key=lambda b: abs(b.observed - b.expected), default=None)
+        late = self.open.get(f"logging labels {model}")
+        waited = late is None or at_us - late.started_us > HORIZON_DAYS * DAY_US
+        off = [
+            each
+            for each in cohorts.bins(at_us)
+            if each.ratio_low > RATIO_BAND[1] or (waited and each.ratio_high < RATIO_BAND[0])
+        ]
+        worst = max(off, key=lambda each: abs(each.observed - each.expected), default=None)
         note = "" if worst is None else f"p up to {worst.probability_high:.2g}: {worst.observed:.0f} reports"
         value = 1.0 if worst is None else worst.ratio
         found = self._tell("calibration", model, note, value=value, at_us=at_us, cause=Cause("model", model))
         if any(isinstance(each, Alarm) and not each.ended_us for each in found):
-            after: dict[str, str | int | float | bool | list[str]] = {"ratio": value}
-            found.append(ControlProposal(subject="recalibrate", id=model, why=note, after=after))
+            found.append(ControlProposal(subject="recalibrate", id=model, why=note, after={"ratio": value}))
         return found
-
-    def _labels(self, model: str, cohorts: Cohorts, at_us: int) -> list[Finding]:
-        came, due = cohorts.due(at_us)
-        late = due >= DUE_MIN and poisson_interval(came, z=Z)[1] < LATE_BELOW * due
-        note = f"{came:.0f} reports came in {DUE_DAYS} days, {due:.0f} were due" if late else ""
-        return self._tell("logging", f"labels {model}", note, value=came / max(due, 1.0), at_us=at_us, cause=LABELS)
 
     def _quality(self, model: str, now: Estimate, at_us: int) -> list[Finding]:
         past = self.quality.setdefault(model, [])
