@@ -57,6 +57,40 @@ def features_verify(
         raise typer.Exit(1)
 
 
+@features_app.command("declare")
+def features_declare(
+    data: Data,
+    why: Annotated[str, typer.Option(help="For the audit.")],
+    file: Annotated[
+        Path | None, typer.Option(help="A Python file that defines FEATURES; default: the shipped catalogue.")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="In place of what is live, not beside it.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Put a feature set live on a directory that has a history: folded over all of it first, then declared.
+
+    Works while no server runs; the next start is warm. Refused where the champion could not be served any more.
+    """
+    from greenlane.features.catalogue import CATALOGUE
+    from greenlane.jobs.declaring import declare_features, read_features
+
+    features = CATALOGUE if file is None else read_features(file)
+    with progress("folding") as tell:
+        declared = declare_features(data, features, replace=replace, why=why, progress=tell)
+    if as_json:
+        show_json(declared)
+    else:
+        rows = [
+            ("digest", declared.digest),
+            ("since entry", str(declared.seq) if declared.seq else "it was live already"),
+            ("columns", str(declared.columns)),
+            ("added", ", ".join(declared.added)),
+            ("dropped", ", ".join(declared.dropped)),
+            ("changed", ", ".join(declared.changed)),
+        ]
+        print_table("Declared", ["what", ""], rows)
+
+
 @train_app.command("fraud")
 def train_fraud_(
     data: Data,

@@ -147,7 +147,7 @@ def import_(
     if as_json:
         show_json(report)
         return
-    out.print(f"{report.payments} payments and {report.labels} labels imported, {report.already_known} known before")
+    out.print(report.summary, soft_wrap=True)
     if report.bad:
         out.print(f"{report.bad} rows could not be used; the first:")
         for fault in report.faults:

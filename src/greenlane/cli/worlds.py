@@ -20,6 +20,10 @@ WorldName = Annotated[
 ]
 Seed = Annotated[int, typer.Option(min=0, help="One seed is one run of a world, to the byte.")]
 
+CACHE = Path(".greenlane-cache")
+Cache = Annotated[Path, typer.Option(help="Where fitted models are kept, by the world's hash.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")]
+
 
 @simulate_app.callback()
 def simulate(
@@ -87,11 +91,10 @@ def evaluate_policies(
     interaction: Annotated[
         float | None, typer.Option(min=0.0, help="Replace the world's strength of interactions; 0: none.")
     ] = None,
-    cache: Annotated[Path, typer.Option(help="Where fitted models are kept, by the world's hash.")] = Path(
-        ".greenlane-cache"
-    ),
+    cache: Cache = CACHE,
     processes: Annotated[int | None, typer.Option(min=1, help="Default: one for each core.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
+    report: Annotated[Path | None, typer.Option("--report", help="An HTML page: tables, learning curves.")] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Run policies through the same worlds and score each by its true expected reward, not by coins.
 
@@ -99,40 +102,48 @@ def evaluate_policies(
     payers and seeds, and differences are paired payment by payment.
     """
     from greenlane.jobs.evaluating.evaluate import evaluate
-
-    def tell(text: str) -> None:
-        err.print(text, markup=False)
+    from greenlane.jobs.evaluating.report import page, paired_table
+    from greenlane.jobs.evaluating.results import table
 
     found = evaluate(
         world, seeds=seeds, payments=payments, cache=cache, full=full, interaction=interaction, processes=processes,
         tell=tell,
     )  # fmt: skip
-    if json_file is not None:
-        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
-    show_evaluated(found)
+    write(found, json_file)
+    if report is not None:
+        report.write_text(page(found), encoding="utf-8")
+    header, *rows = table(found)
+    title = f"{found.world}: {found.seeds} seeds of {found.payments:,} payments, {found.currency}"
+    print_table(title, header, [tuple(row) for row in rows])
+    header, *rows = paired_table(found)
+    print_table("Paired differences", header, [tuple(row) for row in rows])
+    out.print(f"best baseline: {found.best_baseline}; joint's regret is {found.regret_ratio:.2f} of its")
 
 
-def show_evaluated(found: Any) -> None:
-    rows = [
-        (
-            name,
-            "{:,.0f} [{:,.0f}, {:,.0f}]".format(*f.net_per_1000),
-            "{:,.0f} [{:,.0f}, {:,.0f}]".format(*f.regret_per_1000),
-            f"{f.attempt_approval_pct:.1f} / {f.payment_approval_pct:.1f}",
-            f"{f.reported_fraud_bps:.1f}",
-            f"{f.fees_per_1000:,.0f}",
-            f"{f.challenges_per_1000:.0f}",
-            f"{f.retries_per_1000:.0f}",
-            str(f.forbidden_retries),
-        )
-        for name, f in found.policies.items()
-    ]
-    title = f"{found.world}: {found.seeds} seeds x {found.payments:,} payments, minor units of {found.currency}"
-    columns = [
-        "policy", "net per 1,000", "regret", "approval attempts / payments %", "fraud bps", "fees", "challenges",
-        "retries", "forbidden",
-    ]  # fmt: skip
-    print_table(title, columns, rows)
-    for name, (mean, low, high) in found.paired.items():
-        out.print(f"{name}: {mean:+,.0f} [{low:+,.0f}, {high:+,.0f}] per 1,000", markup=False)
-    out.print(f"best baseline: {found.best_baseline}; regret ratio to it {found.regret_ratio:.2f}")
+@evaluate_app.command("outage")
+def evaluate_outage(
+    world: WorldName = "europe",
+    cache: Cache = CACHE,
+    json_file: JsonFile = None,
+) -> None:
+    """The outage drill: a policy's busiest route breaks in dense traffic, and an enumeration attack must divert nothing.
+
+    Shows the time to divert nine tenths of its traffic, the share kept as probes, the approvals lost, and the time to
+    return, against the success-rate window.
+    """
+    from greenlane.jobs.evaluating.drill import drill
+    from greenlane.jobs.evaluating.report import drill_table
+
+    found = drill(world, cache=cache, tell=tell)
+    write(found, json_file)
+    header, *rows = drill_table(found)
+    print_table(f"{found.world}: {found.per_second} payments a second", header, [tuple(row) for row in rows])
+
+
+def tell(text: str) -> None:
+    err.print(text, markup=False)
+
+
+def write(found: Any, path: Path | None) -> None:
+    if path is not None:
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
