@@ -2,9 +2,13 @@
 
     python benchmarks/decision.py [--json OUT] [--turns N]
 
-Eight routes, the live catalogue of features with a month of history, a fraud model of 500 trees of 64 leaves, the
-journal on. The server runs on one core, the load comes from this process on another; the sides of every bar take
-turns in one run.
+The path is the served one, with nothing left out: the live catalogue of features with a month of history; a fraud model
+of 500 trees of 64 leaves over one row; an approval model of as many over 24 rows, as each of the eight routes is asked
+about plain, exempted and authenticated (that is two models, and three predictions for each route); the worth of a
+decline, limits, breakers, health, prices, the exploration ledger, the policy over eight ways, and the journal. Half of
+the merchants have acquirers that ask for exemptions. Nothing is explored, as no budget is set.
+
+The server runs on one core, the load comes from this process on another; the sides of every bar take turns in one run.
 """
 
 import argparse
@@ -19,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from hashlib import blake2b
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +31,7 @@ import numpy as np
 from journal import body
 from load import Connection, open_loop, request
 from naive_fold import NaiveFold
-from shop import FIRST_NEW, shop
+from shop import EXEMPTING, FIRST_NEW, shop
 from table import Bar, bar, report
 
 from greenlane import decide as core
@@ -36,10 +40,11 @@ from greenlane.decisions.record import ANSWER_ENCODER, DecisionRecord, answer_of
 from greenlane.decisions.redact import redacted
 from greenlane.features.catalogue import CATALOGUE
 from greenlane.features.stream import StreamEngine
-from greenlane.models.fraud_model import FraudModel
 from greenlane.payments.attempt import ATTEMPT_DECODER
 from greenlane.payments.checks import check_attempt
 from greenlane.payments.guard import refuse_card_data
+from greenlane.policy.gather import ApprovalBelief
+from greenlane.policy.priors import Approval
 from greenlane.ports.journal import SOURCE_BIT, Entry
 from greenlane.serving.access import KeyFile
 from greenlane.serving.app import Doors
@@ -48,8 +53,27 @@ from greenlane.serving.http import Request
 from greenlane.wiring import freeze_memory, open_reader, open_system
 
 NUMBERS = itertools.count(FIRST_NEW)
+GATHERING = "approvals, limits, breakers, prices, worth of a decline"
+EXEMPTED = ("without exemptions", "with exemptions: eight more actions")
+APPROVING = "  of that, approval model over 24 rows, health"
+WARMING_NEXT = 50
+TICK_US = 2_000
+"""Of the journal's writer: one commit."""
 WARMING = 2_000
 """Decisions before the clock runs: a server that has been up for a while has seen most of its payers."""
+
+
+class Lapped:
+    """Notes how long the approvals take, inside of what is gathered."""
+
+    def __init__(self, inner: ApprovalBelief, laps: "Laps"):
+        self.inner, self.laps = inner, laps
+
+    def approvals(self, *args: Any, **named: Any) -> tuple[Approval, ...]:
+        start = time.perf_counter_ns()
+        found = self.inner.approvals(*args, **named)
+        self.laps.ns.setdefault(APPROVING, []).append(time.perf_counter_ns() - start)
+        return found
 
 
 class Laps:
@@ -83,7 +107,7 @@ def staged(doors: Doors, asked: Request, laps: Laps) -> bytes:
     check_attempt(attempt)
     laps.lap("parse, validate")
     event_id = idempotency_key(asked.header(b"idempotency-key"), f"{attempt.attempt_id}/{attempt.stage}")
-    body_hash = blake2b(asked.body, digest_size=16).digest()
+    body_hash = doors.system.subjects.fingerprint(asked.body)
     journal.stored(core.SOURCE, event_id)
     laps.lap("idempotency: hash, look-up")
     moment = journal.now()
@@ -104,13 +128,16 @@ def staged(doors: Doors, asked: Request, laps: Laps) -> bytes:
         facts, believed, core.history_in(past, kept), known=known, moment=moment, left_us=core.NO_DEADLINE_US
     )
     laps.lap("the payment's past")
+    assert lane.folds.approvals is not None, "a system has its beliefs"
+    folds = replace(lane.folds, approvals=Lapped(lane.folds.approvals, laps))
+    laps.start()
     given, may = core.gather(
-        kept, facts, base, economics=economics, policy=lane.policy, folds=lane.folds, attempt_no=number,
-        failed=lane.failed,
-    )  # fmt: skip
-    laps.lap("approval, limits, breakers, budgets")
+        kept, facts, base, economics=economics, policy=lane.policy, folds=folds, attempt_no=number, failed=lane.failed
+    )
+    laps.lap(GATHERING)
     chosen = core.choose(kept, given, economics=economics, policy=lane.policy, may=may, draw=lane.folds.draw)
-    laps.lap("policy, 8 routes x 5 interventions")
+    laps.lap("policy, 8 ways x 4 interventions and the block")
+    assert not chosen.degraded and not chosen.stops, f"a decision as most are, not {chosen.degraded} {chosen.stops}"
     record = DecisionRecord(
         kept, number, pack(known.vector), known.vector_of, lane.model.id, believed.reasons, given, chosen,
         lane.release, 0, chosen.degraded,
@@ -134,50 +161,40 @@ def budget(directory: Path, *, turns: int) -> list[Bar]:
     doors = Doors(system, keys)
     headers = {b"authorization": f"Bearer {keys.create(('decide',), created='')}".encode()}
     requests = [Request("POST", "/v1/decisions", "", headers, body(next(NUMBERS))) for _ in range(2 * turns + WARMING)]
-    laps, models, cold = Laps(), Laps(), Laps()
+    laps, cold = Laps(), Laps()
     for warming in requests[:WARMING]:
         staged(doors, warming, cold)
     freeze_memory()
     for turn in range(turns):
         staged(doors, requests[WARMING + 2 * turn], laps)
+        asked = requests[WARMING + 1 + 2 * turn]
         laps.start()
-        doors.post_decision(requests[WARMING + 1 + 2 * turn])
+        doors.post_decision(asked)
         laps.lap("whole")
-        eight_routes(system.lane.model, models, turn)
+        laps.ns.setdefault(EXEMPTED[exempts(asked)], []).append(laps.ns["whole"][-1])
         time.sleep(0.0005)
     gc.enable()
     system.close()
-    stages = [stage for stage in laps.ns if stage != "whole"]
-    total = sum(laps.us(stage) for stage in stages)
+    stages = [stage for stage in laps.ns if stage not in ("whole", *EXEMPTED)]
+    total = sum(laps.us(stage) for stage in stages if stage != APPROVING)
     rows = [bar(f"  {stage}", laps.us(stage), "us p50") for stage in stages]
     return [
         *rows,
         bar("sum of the stages, against the whole as served", total, "us p50", reference=laps.us("whole")),
         bar("whole decision in process, p99", laps.us("whole", 99), "us p99"),
+        *(bar(f"  {which}", laps.us(which), "us p50") for which in EXEMPTED),
         bar("  freeze, for payers not seen since the start", first_visits_us(cold), "us p50"),
-        bar("  not in the served path yet: approval model, 8 routes", models.us("approval"), "us p50"),
-        bar("  not in the served path yet: third model, 8 routes", models.us("third"), "us p50"),
-        bar("whole with three models' work", laps.us("whole") + models.us("approval") + models.us("third"), "us p50"),
     ]
+
+
+def exempts(asked: Request) -> bool:
+    """Is it of a merchant whose acquirers ask for exemptions?"""
+    return int(json.loads(asked.body)["payment"]["merchant_id"].removeprefix("mrc_")) <= EXEMPTING
 
 
 def first_visits_us(cold: Laps) -> float:
     """Their six pseudonyms come out of SQLite one by one; most of the first few hundred payers are such."""
     return statistics.median(cold.ns["freeze facts, pseudonyms"][20:320]) / 1000
-
-
-ROUTE_FEATURES = 20
-
-
-def eight_routes(model: FraudModel, laps: Laps, turn: int) -> None:
-    """Two more models of the same size over eight routes that share all features but the last twenty."""
-    rng = np.random.default_rng(turn)
-    rows = np.repeat(rng.random((1, model.width), np.float32) * 100, 8, axis=0)
-    rows[:, -ROUTE_FEATURES:] = rng.random((8, ROUTE_FEATURES), np.float32) * 100
-    for name in ("approval", "third"):
-        laps.start()
-        model.predict_many(rows)
-        laps.lap(name)
 
 
 class Server:
@@ -224,6 +241,39 @@ def one_connection(server: Server, *, turns: int) -> list[Bar]:
         bar("decision over HTTP, one connection, p50", p50, "us", reference=echo_p50, ratio_max=7),
         bar("decision over HTTP, one connection, p99", p99, "us", reference=echo_p99),
     ]
+
+
+def next_actions(server: Server, *, turns: int) -> list[Bar]:
+    """A decline reported, and a decline reported with the question what to do next: both durable when answered."""
+    connection = Connection(server.port)
+    spent: dict[str, list[float]] = {"outcome": [], "next_action": []}
+    for n in range(turns + WARMING_NEXT):
+        for name in spent:
+            decided = json.loads(connection.ask(request("/v1/decisions", body(next(NUMBERS)), key=server.key)))
+            path, told = declined(decided["id"], name)
+            start = time.perf_counter_ns()
+            connection.ask(request(path, told, key=server.key))
+            if n >= WARMING_NEXT:
+                spent[name].append((time.perf_counter_ns() - start) / 1000)
+    (outcome, outcome_p99), (found, found_p99) = (
+        (statistics.median(each), float(np.percentile(each, 99))) for each in spent.values()
+    )
+    limit = outcome + TICK_US
+    return [
+        bar("next action, p50 (a plain sync outcome + 2 ms)", found, "us", reference=outcome, value_max=limit),
+        bar("next action, p99", found_p99, "us", reference=outcome_p99),
+    ]
+
+
+def declined(decision_id: str, how: str) -> tuple[str, bytes]:
+    """(path, body) of a decline for want of funds."""
+    event: dict[str, object] = {"source": "bench", "event_id": f"answer_{decision_id}"}
+    if how == "next_action":
+        return f"/v1/decisions/{decision_id}/next_action", json.dumps(
+            event | {"decline": {"network_response_code": "51"}}
+        ).encode()
+    told = {"type": "authorization", "result": "declined", "network_response_code": "51", "decision_id": decision_id}
+    return "/v1/outcomes", json.dumps(event | told).encode()
 
 
 def under_load(server: Server, *, seconds: float) -> list[Bar]:
@@ -333,7 +383,14 @@ def measure(*, turns: int, seconds: float) -> list[Bar]:
             finally:
                 server.stop()
 
-        return [*bars, *kept(work, served), *refold(work)]
+        def asked_next() -> list[Bar]:
+            server = Server(work)
+            try:
+                return next_actions(server, turns=turns // 4)
+            finally:
+                server.stop()
+
+        return [*bars, *kept(work, served), *asked_next(), *refold(work)]
     finally:
         shutil.rmtree(work)
 

@@ -20,7 +20,7 @@ def main() -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     system = open_system(Path(sys.argv[1]))
     keys = KeyFile(system.places.keys)
-    key = keys.create(("decide",), created="")
+    key = keys.create(("decide", "report"), created="")
     application = door(system, keys, on_failure=lambda request, error: print(request.path, repr(error), flush=True))
     application.exact["POST", "/echo"] = echo
 

@@ -36,7 +36,7 @@ from greenlane.ports.subjects import MemorySubjects
 ENCODER = msgspec.msgpack.Encoder()
 
 
-CUSTOMERS = 2000
+CUSTOMERS, MERCHANTS = 2000, 500
 
 
 def body(n: int) -> bytes:
@@ -52,7 +52,7 @@ def body(n: int) -> bytes:
     }  # fmt: skip
     payment = {
         "id": f"pay_{one}", "amount": chance.randint(100, 50_000), "currency": "EUR", "mcc": "5732",
-        "merchant_id": f"mrc_{chance.randint(1, 500)}", "channel": "ecommerce", "billing_country": "DE",
+        "merchant_id": f"mrc_{chance.randint(1, MERCHANTS)}", "channel": "ecommerce", "billing_country": "DE",
         "payment_method": {"type": "card", "card": card},
         "customer": {
             "id": f"cus_{who}", "email_hash": f"{payer.getrandbits(256):064x}", "email_domain": "example.com",
