@@ -61,8 +61,6 @@ class Expected(NamedTuple):
     """The packed feature vector, b"" where an earlier one of the attempt was used again."""
     explored: Explored
     """What was drawn, and from what."""
-    is_first: bool
-    """Of its attempt; a later one says what is done next, and nothing is no block."""
 
 
 def expected_of(entry: Entry) -> Expected:
@@ -81,7 +79,6 @@ def expected_of(entry: Entry) -> Expected:
         release=record.release,
         known=b"" if record.vector_of else record.known,
         explored=chosen.explored,
-        is_first=bytes(record.further) == NIL,
     )
 
 

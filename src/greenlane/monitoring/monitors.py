@@ -5,6 +5,7 @@ Time is the entries' own: the same journal gives the same alarms, live, after a 
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -27,7 +28,7 @@ from greenlane.monitoring.logs import Logs
 from greenlane.monitoring.traffic import Answer, Traffic, told
 from greenlane.payments.facts import Facts
 from greenlane.policy.distribution import TOTAL
-from greenlane.ports.journal import SOURCE_BIT, Entry
+from greenlane.ports.journal import SOURCE_BIT, Entry, Position
 
 ANSWERS: Final = SOURCE_BIT["approvals"] | SOURCE_BIT["declines"]
 REPORTS: Final = SOURCE_BIT["fraud_reports"]
@@ -45,6 +46,7 @@ IN_FORCE: Final = (releases.SUBJECT, MODEL, FEATURES, POLICY)
 class Waiting(NamedTuple):
     """Of a decision, until it is answered."""
 
+    route: str
     approval: float
     fraud: float
     model: str
@@ -119,15 +121,29 @@ class Monitors:
             part.load(each)
         return True
 
+    def save(self, path: Path, position: Position) -> None:
+        """The state after the entry at `position`, put in place whole."""
+        part = path.with_suffix(".part")
+        part.write_bytes(msgspec.msgpack.encode((position, self.dump())))
+        part.replace(path)
+
+    def restore(self, path: Path, position: Position) -> bool:
+        """False, and a fresh start, where the file is of another position, or was written by another version."""
+        if not path.exists():
+            return False
+        kept, state = msgspec.msgpack.decode(path.read_bytes(), type=tuple[Position, bytes])
+        return kept == position and self.load(state)
+
     def _parts(self) -> tuple[Any, ...]:
         return self.traffic, self.attacks, self.logs, self.calibration, self.drift, self.incidents
 
     def _decided(self, entry: Entry, facts: Facts) -> None:
+        if not facts.intervention:  # shown only, or nothing was done
+            return
         expected = expected_of(entry)
-        self.logs.decided(expected.explored, route=expected.route)
+        counted = expected.intervention in UNCHALLENGED and facts.attempt_id not in self._waiting
+        self.logs.decided(expected.explored, route=expected.route if counted else "")
         if expected.intervention == "block":
-            if not expected.is_first:
-                return
             self.attacks.answer(facts, entry.ingest_us, approved=False)
             if expected.model:
                 self.calibration.of(expected.model).block(entry.ingest_us, expected.fraud)
@@ -150,8 +166,8 @@ class Monitors:
 
     def _answered(self, entry: Entry, facts: Facts) -> None:
         at_us, waiting = entry.ingest_us, self._waiting.pop(facts.attempt_id, None)
-        if waiting is not None:
-            self.logs.answered(facts.route_id)
+        if waiting is not None and waiting.passes:
+            self.logs.answered(waiting.route)
         if entry.kind == "not_sent":
             return
         answer = Answer.of(facts, waiting.approval if waiting else 0.0)
@@ -214,6 +230,7 @@ def waiting_of(expected: Expected) -> Waiting:
     drawn = expected.explored
     released = drawn.explored and drawn.kind == RELEASED and drawn.distribution[drawn.place]
     return Waiting(
+        route=expected.route,
         approval=expected.approval,
         fraud=expected.fraud_given_approval,
         model=expected.model,

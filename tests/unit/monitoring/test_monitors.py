@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from unit.monitoring.made import MINUTE, control
+from unit.monitoring.made import MINUTE, control, facts
 
 from greenlane.adapters.count_table import read_counts
 from greenlane.errors import SettingsError
@@ -12,6 +12,7 @@ from greenlane.jobs.drills import FAST, START_US, Stream, watch
 from greenlane.jobs.monitoring import replay
 from greenlane.monitoring.counts import Minute, replayed
 from greenlane.monitoring.monitors import Monitors
+from greenlane.ports.journal import Entry, Position
 
 HOUR = 60 * MINUTE
 WARM_US = 26 * HOUR
@@ -56,6 +57,21 @@ def test_a_restart_changes_nothing(warm):
     assert found == again != []
     assert one.incidents.open == other.incidents.open
     assert one.dump() == other.dump()
+
+
+def test_state_is_kept_with_its_position(warm, tmp_path: Path):
+    monitors, path = Monitors(FeatureSet(())), tmp_path / "monitors"
+    monitors.load(warm[0])
+    monitors.save(path, Position(1, 7))
+    assert Monitors(FeatureSet(())).restore(path, Position(1, 7))
+    assert not Monitors(FeatureSet(())).restore(path, Position(1, 8))
+    assert not Monitors(FeatureSet(())).restore(tmp_path / "absent", Position(1, 7))
+
+
+def test_a_decision_that_was_only_shown_says_nothing():
+    monitors = Monitors()
+    monitors.apply(Entry(1, 1, 5, "decision", "api", "d", 5, 0, 1, b"", facts(1, intervention=""), b"never read"))
+    assert monitors.logs.routes == {}
 
 
 def test_state_of_another_version_is_not_taken():
