@@ -7,6 +7,7 @@ informed_oracle  the joint rule with the world's true conditional probabilities:
 clairvoyant      knows who the payer is and how the world will treat them: no bar for anybody
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -23,10 +24,10 @@ from greenlane.policy.believe import given_e9
 from greenlane.policy.budgets import Ledger
 from greenlane.policy.choose import choose
 from greenlane.policy.eligible import eligible_ways
-from greenlane.policy.explore import Context, Explored
+from greenlane.policy.explore import Context, Explored, explore
 from greenlane.policy.given import Given, Worth
 from greenlane.policy.limits import Limits
-from greenlane.policy.next_action import Outlook, next_action, outlooks_of
+from greenlane.policy.next_action import Next, Outlook, next_action, outlooks_of
 from greenlane.policy.price import price
 from greenlane.policy.priors import Approval
 from greenlane.policy.recovery import RecoveryTable, worths_of_decline
@@ -118,49 +119,125 @@ class Staged(Contestant):
         return Move(action, at_us)
 
 
-class Sequential(Staged):
-    """The best of each step with the joint policy's own models: approval value for ways, `next_action` for retries."""
+class Modelled(Staged, ABC):
+    """With the product's own models, online layer, exploration budget and limits; how they choose differs."""
 
-    def __init__(self, hands: Hands, limits: Limits, recovery: RecoveryTable):
+    def __init__(self, hands: Hands, limits: Limits, recovery: RecoveryTable, *, exploring: bool = True):
         super().__init__(hands, ByApprovalValue())
-        self.limits, self.recovery = limits, recovery
+        self.limits, self.recovery, self.exploring = limits, recovery, exploring
+        self._explored: Explored | None = None
+        self.ledger = Ledger(POLICY.exploring, lambda _: self._explored)
 
     def hear(self, case: Case, sent: Sent, answer: Answer) -> None:
         self.hands.hear(case, sent, answer)
 
     def next(self, case: Case, now_us: int) -> Move | None:
-        attempt, economics = case.arrival.attempt, case.economics
         given, _ = self.hands.may(case, now_us)
-        outlooks = self.outlooks(case, given)
-        found = next_action(attempt, given, outlooks, economics=economics, policy=POLICY, table=self.recovery)
+        found = self.planned(case, given)
         corrected = found.next == "repair" and case.facts.initiator == "cit"
         if found.action is None or not (found.next in SENT_AGAIN or corrected):
             return None
         at_us = max(found.at_us, now_us + AT_ONCE_US)
-        self.expect(case, found.action, at_us)
-        return Move(found.action, at_us, corrected=corrected)
+        action = self.again(case, found.action, at_us, cascade="other_route" in found.changes)
+        self.expect(case, action, at_us)
+        return Move(action, at_us, corrected=corrected)
+
+    def planned(self, case: Case, given: Given) -> Next:
+        attempt, economics = case.arrival.attempt, case.economics
+        outlooks = self.outlooks(case, given)
+        return next_action(attempt, given, outlooks, economics=economics, policy=POLICY, table=self.recovery)
 
     def outlooks(self, case: Case, given: Given) -> list[Outlook]:
-        """What the limits say, and what this contestant believes, at each time that is proposed."""
-        attempt, economics = case.arrival.attempt, case.economics
-        ways = eligible_ways(attempt, economics)
+        """What the limits say at each time that is proposed."""
         asked = case.asked._replace(at_us=given.ingest_us)
-        found = outlooks_of(attempt, given, self.limits, asked, economics=economics)
-        return [
-            structs.replace(each, approvals=self.hands.approvals(case, ways, each.at_us))
-            if each.verdict.allowed
-            else each
-            for each in found
-        ]
+        return outlooks_of(case.arrival.attempt, given, self.limits, asked, economics=case.economics)
+
+    @abstractmethod
+    def again(self, case: Case, action: Action, at_us: int, *, cascade: bool) -> Action:
+        """What is sent at the planned time."""
 
     def expect(self, case: Case, action: Action, at_us: int) -> None:
         ways = eligible_ways(case.arrival.attempt, case.economics)
         approvals = self.hands.approvals(case, ways, at_us)
         self.hands.sent(case, action, at_us, may=Eligible((), ways, ()), approvals=approvals, fraud_e9=case.fraud_e9)
 
+    def context(self, case: Case, now_us: int) -> Context | None:
+        """What exploration looks at."""
+        if not self.exploring:
+            return None
+        facts = case.facts
+        self.ledger.advance(now_us)
+        return Context(
+            payment_id=facts.payment_id,
+            unit=f"card {facts.card}",
+            day=now_us // DAY_US,
+            amount_minor=facts.amount_reporting_minor,
+            barred=self.hands.attacked(case, now_us),
+            released_today=self.ledger.released_today(facts),
+            allowances=self.ledger.allowances,
+        )
 
-class Joint(Sequential):
-    """The product: `choose` over everything at once, exploring within its budget; `next_action` afterwards."""
+    def charged(self, case: Case, action: Action, explored: Explored) -> Move:
+        now_us = case.arrival.at_us
+        if explored.kind:
+            self._explored = explored
+            facts = structs.replace(case.facts, route_id=action.route, intervention=action.intervention)
+            self.ledger.apply(Entry(0, 0, now_us, "decision", "", "", now_us, 0, 1, b"", facts, b""))
+        return Move(action, now_us, explored.explored, explored.charged_micro / 1e6 if explored.explored else 0.0)
+
+
+class Sequential(Modelled):
+    """The best of each step, one after another.
+
+    The intervention by value over the first way; the way by approval value, explored within the same budget; whether,
+    when and how to retry by `next_action` with the learned recovery table; then again the way by approval value.
+    """
+
+    def first(self, case: Case) -> Move:
+        now_us = case.arrival.at_us
+        table = self.hands.table(case, now_us)
+        may, action = table.may, BLOCK
+        explored = Explored(distribution=(), place=0)
+        if may.ways:
+            action = table.best(1 << self.first_way(case, may))
+        if action.intervention != "block":
+            row = next(r for r in may.rows if (r.intervention, r.exemption) == (action.intervention, action.exemption))
+            only = Eligible((row,), may.ways, ())
+            worth = [*self.worths_of_ways(case, table, row), -(2**60)]
+            context = self.context(case, now_us)
+            place = worth.index(max(worth))
+            if context is not None:
+                explored = explore(worth, only, context=context, exploring=POLICY.exploring, draw=DRAW)
+                place = explored.place
+            action = only.action(place)
+        self.remember(case, table, action, now_us)
+        return self.charged(case, action, explored)
+
+    @staticmethod
+    def worths_of_ways(case: Case, table: Table, row: Row) -> list[int]:
+        """q (m A - f_r) - (1 - q) c_r of each way that the row admits, micro-minor units."""
+        ways = [at for at in range(len(table.may.ways)) if row.ways >> at & 1]
+        seen = occasion_of(case, table, row, ways)
+        columns = zip(seen.approvals, seen.earned_minor, seen.declined_minor, strict=True)
+        return [round(1e6 * (q * earned - (1.0 - q) * declined)) for q, earned, declined in columns]
+
+    def again(self, case: Case, action: Action, at_us: int, *, cascade: bool) -> Action:
+        """The intervention of the plan, over the way of most approval value."""
+        table = self.hands.table(case, at_us)
+        wanted = (action.intervention, action.exemption)
+        row = next((each for each in table.may.rows if (each.intervention, each.exemption) == wanted), None)
+        if row is None:
+            return action
+        tried = {each.route for each in case.tried} if cascade else set()
+        ways = [at for at in range(len(table.may.ways)) if row.ways >> at & 1]
+        fresh = [at for at in ways if table.may.ways[at].route not in tried]
+        worth = dict(zip(ways, self.worths_of_ways(case, table, row), strict=True))
+        best = max(fresh or ways, key=worth.__getitem__)
+        return Action(*wanted, *table.may.ways[best])
+
+
+class Joint(Modelled):
+    """The product: `choose` over everything at once; `next_action` weighs every time and action by approval then."""
 
     def __init__(
         self,
@@ -171,10 +248,8 @@ class Joint(Sequential):
         retry_value: bool = True,
         exploring: bool = True,
     ):
-        super().__init__(hands, limits, recovery)
-        self.retry_value, self.exploring = retry_value, exploring
-        self._explored: Explored | None = None
-        self.ledger = Ledger(POLICY.exploring, lambda _: self._explored)
+        super().__init__(hands, limits, recovery, exploring=exploring)
+        self.retry_value = retry_value
 
     def first(self, case: Case) -> Move:
         now_us, attempt = case.arrival.at_us, case.arrival.attempt
@@ -184,7 +259,7 @@ class Joint(Sequential):
             given,
             approvals=approvals,
             declined=self.worths(case, given, may, approvals) if self.retry_value else None,
-            context=self.context(case, now_us) if self.exploring else None,
+            context=self.context(case, now_us),
         )
         chosen = choose(attempt, given, economics=case.economics, policy=POLICY, may=may, draw=DRAW)
         p_h = chosen.probabilities.fraud_given_history_e9 if chosen.probabilities else case.fraud_e9
@@ -212,26 +287,18 @@ class Joint(Sequential):
             issuer_id=case.facts.issuer_id,
         )
 
-    def context(self, case: Case, now_us: int) -> Context:
-        facts = case.facts
-        self.ledger.advance(now_us)
-        return Context(
-            payment_id=facts.payment_id,
-            unit=f"card {facts.card}",
-            day=now_us // DAY_US,
-            amount_minor=facts.amount_reporting_minor,
-            barred=self.hands.attacked(case, now_us),
-            released_today=self.ledger.released_today(facts),
-            allowances=self.ledger.allowances,
-        )
+    def outlooks(self, case: Case, given: Given) -> list[Outlook]:
+        """With what is believed of approval at each time that the limits allow."""
+        ways = eligible_ways(case.arrival.attempt, case.economics)
+        return [
+            structs.replace(each, approvals=self.hands.approvals(case, ways, each.at_us))
+            if each.verdict.allowed
+            else each
+            for each in super().outlooks(case, given)
+        ]
 
-    def charged(self, case: Case, action: Action, explored: Explored) -> Move:
-        now_us = case.arrival.at_us
-        if explored.kind:
-            self._explored = explored
-            facts = structs.replace(case.facts, route_id=action.route, intervention=action.intervention)
-            self.ledger.apply(Entry(0, 0, now_us, "decision", "", "", now_us, 0, 1, b"", facts, b""))
-        return Move(action, now_us, explored.explored, explored.charged_micro / 1e6 if explored.explored else 0.0)
+    def again(self, case: Case, action: Action, at_us: int, *, cascade: bool) -> Action:  # noqa: ARG002 - it is all planned
+        return action
 
 
 class Oracle(Joint):

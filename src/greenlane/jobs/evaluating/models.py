@@ -54,7 +54,7 @@ WARM_SEED: Final = 1_000_003
 CHALLENGED: Final = 0.15
 EXEMPTED: Final = 0.15
 """Of the logging policy, where admissible; the rest is allowed."""
-VERSION: Final = 2
+VERSION: Final = 3
 """Raised when anything here changes what is kept."""
 
 Floats = NDArray[np.float64]
@@ -166,10 +166,10 @@ class Logger:
         return Move(Action(row.intervention, row.exemption, *ways[place // 7 % len(ways)]), now_us)
 
     def next(self, case: Case, now_us: int) -> Move | None:
-        """Half of the declined are tried again, the payer's at once, the others after one to seven days."""
+        """Half of the declined are tried again, the payer's at once, the others after one to 21 days."""
         if DRAW("warm again", unit_of(case)) % 2:
             return None
-        days = 1 + DRAW("warm days", unit_of(case)) % 7
+        days = 1 + DRAW("warm days", unit_of(case)) % 21
         later_us = now_us + (days * DAY_US if case.facts.initiator == "mit" else 2_000_000)
         move = self.random(case, later_us)
         return None if move.action.intervention == "block" else move
