@@ -2,6 +2,7 @@
 
     client = Client("http://127.0.0.1:8080", key="glk_...")
     decision = client.decide(attempt)
+    step = client.next_action(decision.id, Happened("acquirer", "e-1", decline=Declined(network_response_code="91")))
     client.report(outcome)
 
 The timeout contract: `timeout_s` bounds each call, connecting included. When it passes, or Greenlane cannot be reached,
@@ -17,8 +18,9 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from greenlane.decisions.answer import Action, Decision
+from greenlane.decisions.answer import Action, Decision, NextAction
 from greenlane.errors import GreenlaneError, InputError
+from greenlane.outcomes.happened import Happened
 from greenlane.payments.attempt import Attempt
 from greenlane.payments.outcome import Outcome
 
@@ -56,6 +58,10 @@ class Client:
             return self.decide(attempt).action
         except Unreachable:
             return fallback
+
+    def next_action(self, decision_id: str, happened: Happened) -> NextAction:
+        """What to do now that this came of the decision. The same event again gets the first answer again."""
+        return self.call("POST", f"/v1/decisions/{quote(decision_id, safe='')}/next_action", happened, NextAction)
 
     def report(self, *outcomes: Outcome) -> list[dict[str, Any]]:
         """Outcomes, up to 1,000 at once; one answer per item, in order."""

@@ -14,7 +14,9 @@ from greenlane import __version__
 from greenlane.cli import app, main
 from greenlane.cli.operate import show_demo
 from greenlane.decide import decide
-from greenlane.demo import Line, Shown
+from greenlane.demo.outage import Outage
+from greenlane.demo.story import Latency, Retries, Shown
+from greenlane.demo.table import Line
 from greenlane.jobs import training
 from greenlane.payments.times import DAY_US
 
@@ -71,11 +73,23 @@ def test_a_table_is_whole_where_the_terminal_is_narrow(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     line = Line("Greenlane", *([(21_400.7, 20_365.6, 22_400.5)] * 5))
-    shown = Shown("w", 1, 8000, 0.1, 1.0, 2.0, {"allow": 1}, [line])
+    outage = Outage(
+        route="a", lasts_s=60.0, payments=180, usual_share=0.5, diverted_s=4.0, diverted_payments=12, hit=9,
+        probe_share=0.02, returned_s=None, approvals_lost=1.5, approvals=160.0, slots=[(-30.0, 0.5), (0.0, 0.025)],
+    )  # fmt: skip
+    retries = Retries(
+        declined_first=100, tried_again=50, further_attempts=70, recovered=25, forbidden=0, steps={"capture": 900}
+    )
+    shown = Shown(
+        world="w", seed=1, currency="USD", payments=8000, counted=7000, threshold=0.1, decisions=Latency(1.0, 2.0),
+        next_actions=Latency(3.0, 4.0), interventions={"allow": 1}, lines=[line], outage=outage, retries=retries,
+    )  # fmt: skip
     show_demo(shown, data, "http://127.0.0.1:1", "glk_x", stays=False)
     said = capsys.readouterr().out
     assert "…" not in said
-    assert said.count("21,400.7 [20,365.6, 22,400.5]") == 2 and "214.0 [203.7, 224.0]" in said
+    assert said.count("21,400.7 [20,365.6, 22,400.5]") == 2 and "214 [204, 224]" in said
+    assert "diverted within 4 s, after 12 payments" in said and f"{'█' * 20} " in said
+    assert "25 recovered (25 %)" in said and "networks: 0" in said
     assert "http:" not in said  # nothing listens any more
 
 

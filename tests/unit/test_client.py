@@ -12,6 +12,7 @@ from small_shop import attempt
 from greenlane.client import Client, Refused, Unreachable
 from greenlane.decisions.answer import Action
 from greenlane.errors import InputError
+from greenlane.outcomes.happened import Declined, Happened
 from greenlane.payments.outcome import Outcome
 
 STATIC = Action(intervention="allow", route="north")
@@ -96,6 +97,15 @@ def test_one_outcome_is_sent_alone_and_several_as_a_list(client: Client, server:
     assert client.report(REPORT, REPORT) == [{"id": "a"}, {"id": "b"}]
     assert isinstance(msgspec.json.decode(server.asked[0][3]), dict)
     assert len(msgspec.json.decode(server.asked[1][3])) == 2
+
+
+def test_what_happened_is_told_where_the_next_action_is_asked_for(client: Client, server: ThreadingHTTPServer) -> None:
+    server.answers.append((409, b"{}", False))
+    with pytest.raises(Refused):
+        client.next_action("dec_1_2", Happened(source="bank", event_id="e", decline=Declined(unknown=True)))
+    method, path, _, body = server.asked[0]
+    assert (method, path) == ("POST", "/v1/decisions/dec_1_2/next_action")
+    assert msgspec.json.decode(body) == {"source": "bank", "event_id": "e", "decline": {"unknown": True}}
 
 
 def test_an_id_with_odd_signs_stays_one_segment(client: Client, server: ThreadingHTTPServer) -> None:

@@ -159,15 +159,19 @@ def demo(
     data: Annotated[
         Path | None, typer.Option("--data", help="Keep everything here; default: a temporary directory.")
     ] = None,
-    history: Annotated[int, typer.Option(min=5000, help="Payments of the past to learn from.")] = 50_000,
-    live: Annotated[int, typer.Option(min=500, help="Payments decided live over HTTP.")] = 8_000,
-    seed: Annotated[int, typer.Option(help="Of the world: the same seed, the same shop.")] = 1,
+    history: Annotated[int, typer.Option(min=20_000, help="Payments of the past to learn from.")] = 36_000,
+    live: Annotated[int, typer.Option(min=500, help="Payments decided live over HTTP.")] = 6_000,
+    seed: Annotated[int, typer.Option(help="Of the world: the same seed, the same people.")] = 1,
     leave: Annotated[
         bool, typer.Option("--exit", help="End when the table is printed; else the server stays up.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """The main job in three minutes: simulate a shop, learn from its past, decide live traffic, compare in money."""
+    """The main job in three minutes: simulate a month, learn from it, decide live traffic through an outage.
+
+    Fraud, approval and recovery are learned from the month. Every live payment is followed to its end over HTTP, and
+    what was done is compared in money with what simpler policies would have earned.
+    """
     from tempfile import mkdtemp
 
     from greenlane.demo import run_demo
@@ -190,11 +194,30 @@ def demo(
 
 
 def show_demo(shown: Any, directory: Path, url: str, key: str, *, stays: bool) -> None:
+    show_demo_table(shown)
+    show_demo_outage(shown.outage)
+    show_demo_retries(shown.retries)
+    for name, found in (("decisions", shown.decisions), ("next actions", shown.next_actions)):
+        say(f"{name} over HTTP: p50 {found.p50_ms:.2f} ms, p99 {found.p99_ms:.2f} ms, one connection")
+    say("\nWhere to look next:")
+    greenlane = "greenlane" if which("greenlane") else sys.argv[0]
+    server = f"{url}/docs  the API" if stays else f"{greenlane} serve --data {directory}  the server again"
+    for text in (
+        f"  {directory / 'fraud.html'}  how good the fraud model is, with plots",
+        f"  {server}; key: {key}",
+        f"  {greenlane} replay --data {directory} --sample 1000  every decision, recomputed",
+        f"  {greenlane} features verify --data {directory} --sample 2000  served features against SQL",
+        "  README.md  the same with your own payments",
+    ):
+        say(text)
+
+
+def show_demo_table(shown: Any) -> None:
     def figure(value: tuple[float, float, float] | None, form: str = ",.1f") -> str:
         return "" if value is None else f"{value[0]:{form}} [{value[1]:{form}}, {value[2]:{form}}]"
 
     def money(value: tuple[float, float, float] | None) -> str:
-        return figure(None if value is None else (value[0] / 100, value[1] / 100, value[2] / 100))
+        return figure(None if value is None else (value[0] / 100, value[1] / 100, value[2] / 100), ",.0f")
 
     rows = [
         (
@@ -209,22 +232,38 @@ def show_demo(shown: Any, directory: Path, url: str, key: str, *, stays: bool) -
     ]
     columns = [
         "policy",
-        "approval %",
+        "approval of payments %",
         "reported fraud bps",
         "false declines %",
-        "net EUR per 1,000",
-        "Greenlane's lead, EUR",
+        f"net {shown.currency} per 1,000",
+        f"Greenlane's lead, {shown.currency}",
     ]
-    print_table(f"{shown.payments} live payments, true expected values, 95 % intervals", columns, rows)
-    out.print(f"decided: {', '.join(f'{n} {name}' for name, n in sorted(shown.interventions.items()))}")
-    out.print(f"over HTTP: p50 {shown.latency_ms_p50:.2f} ms, p99 {shown.latency_ms_p99:.2f} ms, one connection")
-    out.print("Where to look next:")
-    greenlane = "greenlane" if which("greenlane") else sys.argv[0]
-    server = f"{url}/docs  the API" if stays else f"{greenlane} serve --data {directory}  the server again"
-    for line in (
-        f"  {directory / 'fraud.html'}  how good the model is, with plots",
-        f"  {server}; key: {key}",
-        f"  {greenlane} replay --data {directory} --sample 1000  every decision, recomputed",
-        f"  {greenlane} features verify --data {directory} --sample 2000  served features against SQL",
-    ):
-        out.print(line, markup=False, soft_wrap=True)
+    title = f"{shown.counted:,} live payments outside the outage, true expected values, 95 % intervals"
+    print_table(title, columns, rows)
+    told = ", ".join(f"{number:,} {name}" for name, number in sorted(shown.interventions.items()))
+    say(f"first actions of all {shown.payments:,}: {told}")
+
+
+def show_demo_outage(found: Any) -> None:
+    def within(value: float | None) -> str:
+        return "not" if value is None else f"within {value:.0f} s"
+
+    say(f"\nOutage: {found.route} down for {found.lasts_s:.0f} simulated seconds, {found.payments:,} payments")
+    for at_s, share in found.slots:
+        down = "down" if 0 <= at_s < found.lasts_s else ""
+        say(f"  {at_s:+6.0f} s  {down:4}  {'█' * round(40 * share):40} {100 * share:3.0f} %")
+    say(f"  90 % of its traffic diverted {within(found.diverted_s)}, after {found.diverted_payments} payments")
+    say(f"  {found.hit} payments met it and lost {found.approvals_lost:.1f} approvals; {found.approvals:,.0f} approved")
+    say(f"  {100 * found.probe_share:.1f} % of its traffic kept as probe; in use as before {within(found.returned_s)}")
+
+
+def show_demo_retries(found: Any) -> None:
+    share = 100 * found.recovered / max(1, found.declined_first)
+    say(f"\nRetries: {found.declined_first:,} payments declined at first, {found.tried_again:,} of them tried again")
+    say(f"  {found.recovered:,} recovered ({share:.0f} %) by {found.further_attempts:,} attempts")
+    told = ", ".join(f"{number:,} {name}" for name, number in sorted(found.steps.items(), key=lambda item: -item[1]))
+    say(f"  forbidden by the networks: {found.forbidden}; next actions answered: {told}")
+
+
+def say(text: str) -> None:
+    out.print(text, markup=False, soft_wrap=True)
