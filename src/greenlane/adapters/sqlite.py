@@ -18,7 +18,7 @@ RANDOM_PAGE_BYTES: Final = 2048
 CACHE_KIB: Final = 65_536
 CHECKPOINT_PAGES: Final = 8000
 """So long may a WAL get before a commit itself folds it into the file; `Checkpoints` keeps that short."""
-CHECKPOINT_EVERY_S: Final = 0.5
+CHECKPOINT_EVERY_S: Final = 5.0
 FOLD_TRIES: Final = 200
 FOLD_PAUSE_S: Final = 0.01
 ROWS_PER_STATEMENT: Final = 256

@@ -126,7 +126,7 @@ def evaluate_outage(
     cache: Cache = CACHE,
     json_file: JsonFile = None,
 ) -> None:
-    """The outage drill: a policy's busiest route breaks in dense traffic, and an enumeration attack must divert nothing.
+    """The outage drill: a policy's busiest route breaks in dense traffic; an enumeration attack must divert nothing.
 
     Shows the time to divert nine tenths of its traffic, the share kept as probes, the approvals lost, and the time to
     return, against the success-rate window.
