@@ -113,7 +113,7 @@ def calm_block(watched: Streams, per_block: NDArray[np.int64], rng: np.random.Ge
     watched.turn((block + 1) * BLOCK_US)
 
 
-@njit(cache=True)
+@njit  # not cached: a cache would not notice that `observe` changed
 def hear_block(state, tilts, at_log_odds, happened, per_block, at_us):  # type: ignore[no-untyped-def] # a kernel
     row, place = np.zeros(1, np.int64), 0
     for stream in range(len(per_block)):
@@ -123,7 +123,7 @@ def hear_block(state, tilts, at_log_odds, happened, per_block, at_us):  # type: 
             place += 1
 
 
-@njit(cache=True)
+@njit
 def until_alarm(state, tilts, at_log_odds, rate, repeats, seed):  # type: ignore[no-untyped-def] # a kernel
     np.random.seed(seed)
     row, kept, total = np.zeros(1, np.int64), state[0].copy(), 0

@@ -3,7 +3,7 @@
 S = max(0, S + z - k), alarm where S reaches h. Run lengths are in observations; z has deviation 1.
 """
 
-from math import exp, log, sqrt
+from math import exp, log
 from typing import Final
 
 import numpy as np
@@ -61,7 +61,7 @@ def threshold(run_length: ArrayLike, information: ArrayLike, dispersion: ArrayLi
     while nothing is wrong, times `dispersion`. Siegmund's formula, solved.
 
     >>> h = float(threshold(100_000, 0.01))
-    >>> round(h, 2), round(siegmund_arl(sqrt(0.005), h / sqrt(0.02)))
+    >>> round(h, 2), round(siegmund_arl(0.005**0.5, h / 0.02**0.5))
     (6.75, 100000)
     """
     runs, info, spread = np.broadcast_arrays(
@@ -72,18 +72,6 @@ def threshold(run_length: ArrayLike, information: ArrayLike, dispersion: ArrayLi
     for _ in range(STEPS):
         x = np.log(wanted + x + 1.0)
     return np.asarray(np.maximum(spread * x - OVERSHOOT * np.sqrt(2.0 * info * spread), 1.0))
-
-
-def ideal_delay(run_length: float, information_before: float, information_after: float) -> float:
-    """Observations until the alarm of a sum that knows both rates, at this run length: what no other can beat by much
-    (Lorden 1971).
-
-    >>> round(ideal_delay(1e6, 0.01, 0.01))
-    821
-    """
-    h = float(threshold(run_length, information_before))
-    step = sqrt(2.0 * information_after)
-    return siegmund_arl(0.0, h / step, shift=step / 2.0)
 
 
 def drop_information(rate: float, log_odds: float) -> tuple[float, float]:

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from greenlane.monitoring.alarms import RANK, Alarm, Cause, Severity, Signal
 from greenlane.payments.times import format_rfc3339
@@ -98,7 +99,13 @@ class Incidents:
 
     def hear(self, alarm: Alarm) -> None:
         """An alarm that opened, or the same with its end."""
-        incident = next((one for one in self.open if belongs(alarm, one)), None)
+        incident = next((one for one in self.open if same(alarm, one)), None)
+        known = None if incident is None else next(each for each in incident.alarms if each.key == alarm.key)
+        if incident is not None and known is not None and alarm.started_us > known.detected_us:
+            self.hear(replace(known, ended_us=alarm.started_us))
+            incident = None
+        if incident is None:
+            incident = next((one for one in self.open if belongs(alarm, one)), None)
         if incident is None:
             if alarm.ended_us:
                 return
@@ -136,7 +143,7 @@ class Incidents:
         incident.cause = probable_cause(incident.alarms) or self._suspect(incident.started_us)
 
     def _begin(self, alarm: Alarm) -> Incident:
-        again = next((one for one in reversed(self.closed) if belongs(alarm, one)), None)
+        again = next((one for one in reversed(self.closed) if comes_back(alarm, one)), None)
         if again is not None:
             self.closed.remove(again)
             again.ended_us = 0
@@ -164,19 +171,28 @@ class Incidents:
         return recent[-1] if recent else Cause()
 
 
+def same(alarm: Alarm, incident: Incident) -> bool:
+    """Is it told there already?"""
+    return any(each.key == alarm.key and not each.ended_us for each in incident.alarms)
+
+
+def comes_back(alarm: Alarm, incident: Incident) -> bool:
+    """The same series, soon after it ended."""
+    known = any(each.key == alarm.key for each in incident.alarms)
+    return known and incident.ended_us < alarm.started_us <= incident.ended_us + GAP_US
+
+
 def belongs(alarm: Alarm, incident: Incident) -> bool:
-    """The same alarm; or one of the same kind that overlaps and is of the same issuer, route, ..., or of everything; or
-    one that is told at about the same time as one of everything."""
-    if any(each.key == alarm.key and not each.ended_us for each in incident.alarms):
-        return True
+    """One of the same kind that began before the incident was known, or that is a ticket of the same place; and that is
+    of the same issuer, route, ..., or is of everything, or is told at about the same time as one of everything."""
     family = {alarm.signal, incident.signal}
     if len(family) > 1 and not family <= set(TRAFFIC):
         return False
-    if incident.ended_us and alarm.started_us > incident.ended_us + GAP_US:
-        return False
+    mine, theirs = places_of([alarm]), places_of(incident.alarms)
     if alarm.detected_us < incident.started_us - GAP_US:
         return False
-    mine, theirs = places_of([alarm]), places_of(incident.alarms)
+    if alarm.started_us > incident.detected_us + GAP_US and not (mine & theirs and alarm.severity == "ticket"):
+        return False
     if not mine or mine & theirs or alarm.signal == "drift":
         return True
     wide = any(not places_of([each]) for each in incident.alarms)

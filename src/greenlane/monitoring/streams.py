@@ -5,7 +5,7 @@
 3. one sum of log-likelihood ratios for each tilt of the log-odds    S = max(0, S + log P(x | p tilted) / P(x | p))
 4. residuals of closed blocks say how much wilder the world is       dispersion, and the tail of the blocks
 5. thresholds follow from the rate of the row, the number of rows, and the false alarms that are allowed a day
-6. after an alarm the same sum with the other sign finds the end
+6. after an alarm the same sum with the other sign finds the end, and those of larger tilts find what is worse still
 
 A sum is last at zero where the change most probably began (Hinkley 1971), so counts since then are the size of it.
 While a sum is suspicious its row learns nothing. The thresholds of step 5 are those a block bootstrap would find: what
@@ -52,9 +52,9 @@ NEVER: Final = 1e30
 
 # columns of a row: what it has learned, its open block, its alarm, then four groups of TILTS
 OFFSET, INFORMATION, BORN, COUNT, EVENTS, BLOCK_HARM, BLOCK_INFORMATION, EXCESS, SQUARES = range(9)
-ALARM, STARTED, MENDED, MENDED_FROM, NEWS, ENDED, HARM, TRIALS, MONEY = range(9, 18)
-SUM, SINCE, HARM_SINCE, TRIALS_SINCE, MONEY_SINCE, LIMIT = (18 + TILTS * i for i in range(6))
-COLUMNS: Final = 18 + 6 * TILTS
+ALARM, CROSSED, STARTED, MENDED, MENDED_FROM, NEWS, ENDED, HARM, TRIALS, MONEY = range(9, 19)
+SUM, SINCE, HARM_SINCE, TRIALS_SINCE, MONEY_SINCE, LIMIT = (19 + TILTS * i for i in range(6))
+COLUMNS: Final = 19 + 6 * TILTS
 OPENED, CLOSED = 1, 2
 
 
@@ -90,7 +90,9 @@ def observe(state, rows, tilts, logit, events, trials, money, at_us):  # type: i
             row[OFFSET] += sign * harm / (row[INFORMATION] + PRIOR_INFORMATION)
             row[BLOCK_HARM] += harm
             row[BLOCK_INFORMATION] += information
-        crossed = -1
+        crossed, now = -1, p
+        if row[ALARM] > 0.0:
+            now = min(max(p + sign * row[HARM] / row[TRIALS], 1e-4), 1.0 - 1e-4)
         for j in range(TILTS):
             if row[LIMIT + j] >= NEVER:
                 row[SUM + j] = 0.0
@@ -99,7 +101,9 @@ def observe(state, rows, tilts, logit, events, trials, money, at_us):  # type: i
             if row[ALARM] > 0.0:
                 if int(row[ALARM]) == j + 1:
                     row[MENDED] = max(0.0, row[MENDED] - ratio)
-                continue
+                if j <= int(row[CROSSED]):
+                    continue
+                ratio = tilts[j] * events - trials * log(1.0 - now + now * exp(tilts[j]))
             if row[SUM + j] == 0.0:
                 row[SINCE + j] = at_us
                 row[HARM_SINCE + j] = row[TRIALS_SINCE + j] = row[MONEY_SINCE + j] = 0.0
@@ -109,7 +113,15 @@ def observe(state, rows, tilts, logit, events, trials, money, at_us):  # type: i
             row[MONEY_SINCE + j] += harm * money
             if row[SUM + j] >= row[LIMIT + j]:
                 crossed = j
-        if row[ALARM] > 0.0:
+        if crossed >= 0:
+            row[ALARM] = 1 + mending_tilt(row, tilts, p, sign * row[HARM_SINCE + crossed] / row[TRIALS_SINCE + crossed])
+            row[CROSSED], row[NEWS], row[MENDED], row[MENDED_FROM] = crossed, OPENED, 0.0, at_us
+            row[STARTED], row[HARM] = row[SINCE + crossed], row[HARM_SINCE + crossed]
+            row[TRIALS], row[MONEY] = row[TRIALS_SINCE + crossed], row[MONEY_SINCE + crossed]
+            for j in range(crossed + 1, TILTS):
+                row[SUM + j] = 0.0
+            news += 1
+        elif row[ALARM] > 0.0:
             row[HARM] += harm
             row[TRIALS] += trials
             row[MONEY] += harm * money
@@ -120,12 +132,6 @@ def observe(state, rows, tilts, logit, events, trials, money, at_us):  # type: i
                 for j in range(TILTS):
                     row[SUM + j] = 0.0
                 news += 1
-        elif crossed >= 0:
-            row[ALARM] = 1 + mending_tilt(row, tilts, p, sign * row[HARM_SINCE + crossed] / row[TRIALS_SINCE + crossed])
-            row[NEWS], row[MENDED], row[MENDED_FROM] = OPENED, 0.0, at_us
-            row[STARTED], row[HARM] = row[SINCE + crossed], row[HARM_SINCE + crossed]
-            row[TRIALS], row[MONEY] = row[TRIALS_SINCE + crossed], row[MONEY_SINCE + crossed]
-            news += 1
     return news
 
 

@@ -1,9 +1,11 @@
 """One incident for one thing: with the right cause, size, beginning and end."""
 
+from pathlib import Path
+
 from msgspec.structs import replace
 from unit.monitoring.made import MINUTE
 
-from greenlane.monitoring.alarms import Alarm, Cause
+from greenlane.monitoring.alarms import SIGNALS, Alarm, Cause
 from greenlane.monitoring.incidents import Incidents
 
 
@@ -69,6 +71,11 @@ def test_size_and_cause_follow_how_things_stand():
     incidents = heard(small, alarm("all", harm=6, count=100, size_minor=600))
     incidents.update([replace(small, harm=90, count=300, size_minor=9_000)])
     assert (incidents.open[0].size_minor, str(incidents.open[0].cause)) == (9_000, "route a")
+
+
+def test_every_signal_has_its_runbook():
+    page = (Path(__file__).parents[3] / "docs" / "monitoring.md").read_text()
+    assert [signal for signal in SIGNALS if f"\n## {signal}\n" not in page] == []
 
 
 def test_changes_are_told_once_and_state_survives_a_restart():
