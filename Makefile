@@ -22,6 +22,11 @@ prove: $(VENV)/.bench ## the long proofs; their results, with commit and machine
 	$(BIN)/python benchmarks/handbook_like.py --days 129 --seed 5 --out out/handbook_like.parquet
 	$(BIN)/python benchmarks/handbook.py --raw out/handbook_like.parquet \
 		--test-weeks 2018-07-11,2018-07-18,2018-07-25,2018-08-01 --json proofs/handbook_like.json
+	for world in europe us subscriptions calm; do \
+		$(BIN)/greenlane evaluate policies --world $$world --full --cache out/cache --json proofs/policies_$$world.json \
+			--report out/policies_$$world.html || exit 1; \
+	done
+	$(BIN)/greenlane evaluate outage --cache out/cache --json proofs/outage_europe.json
 
 check: $(VENV)/.dev ## lint, types, layers, dependencies
 	$(BIN)/ruff check
