@@ -1,7 +1,7 @@
 """The monitors over what was: a journal's entries, or a file of minute counts; and what they would have told."""
 
 from collections.abc import Callable
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from greenlane.monitoring.counts import replayed
 from greenlane.monitoring.incidents import Incident, Incidents
 from greenlane.monitoring.monitors import Monitors
 from greenlane.payments.times import DAY_US
-from greenlane.ports.journal import Entry, JournalStore
-from greenlane.wiring import Progress, open_reader
+from greenlane.ports.journal import Entry, JournalStore, Position
+from greenlane.wiring import Places, Progress, Reader, holds, open_reader
 
 EVERY = 10_000
 """Entries between two reports of progress."""
@@ -103,6 +103,21 @@ def replay_counts(path: Path) -> Monitored:
         proposals=[],
         series=[],
     )
+
+
+def monitors_path(places: Places) -> Path:
+    return places.snapshots / "monitors"
+
+
+def kept_monitors(reader: Reader, upto: Position) -> Monitors:
+    """The monitors as they stand at `upto`: what was kept, and the entries since; fresh where nothing kept fits."""
+    monitors = Monitors(reader.features, decision_of=decisions_of(reader.store))
+    at = monitors.restore(monitors_path(reader.places))
+    if at is None or at.seq > upto.seq or not holds(reader.store, at.generation, at.seq):
+        return Monitors(reader.features, decision_of=decisions_of(reader.store))
+    for entry in takewhile(lambda entry: entry.seq <= upto.seq, reader.entries(after_seq=at.seq)):
+        monitors.apply(entry)
+    return monitors
 
 
 def decisions_of(store: JournalStore) -> Callable[[Entry], Entry | None]:

@@ -126,7 +126,10 @@ class Incidents:
         """How the open ones stand by now: their size and cause follow."""
         latest = {alarm.key: alarm for alarm in alarms}
         for incident in self.open:
-            fresh = [latest.get(each.key, each) if not each.ended_us else each for each in incident.alarms]
+            fresh = [
+                each if each.ended_us or each.key not in latest else as_it_stands(each, latest[each.key])
+                for each in incident.alarms
+            ]
             if fresh != incident.alarms:
                 incident.alarms = fresh
                 self._judge(incident)
@@ -169,6 +172,11 @@ class Incidents:
     def _suspect(self, started_us: int) -> Cause:
         recent = [cause for at_us, cause in self.releases if 0 <= started_us - at_us + GAP_US <= RELEASE_US + GAP_US]
         return recent[-1] if recent else Cause()
+
+
+def as_it_stands(alarm: Alarm, now: Alarm) -> Alarm:
+    """The same alarm with today's figures."""
+    return replace(now, started_us=alarm.started_us, detected_us=alarm.detected_us)
 
 
 def same(alarm: Alarm, incident: Incident) -> bool:

@@ -127,12 +127,12 @@ class Monitors:
         part.write_bytes(msgspec.msgpack.encode((position, self.dump())))
         part.replace(path)
 
-    def restore(self, path: Path, position: Position) -> bool:
-        """False, and a fresh start, where the file is of another position, or was written by another version."""
+    def restore(self, path: Path) -> Position | None:
+        """The position at which the state was kept; None, and a fresh start, where there is none of this version."""
         if not path.exists():
-            return False
-        kept, state = msgspec.msgpack.decode(path.read_bytes(), type=tuple[Position, bytes])
-        return kept == position and self.load(state)
+            return None
+        position, state = msgspec.msgpack.decode(path.read_bytes(), type=tuple[Position, bytes])
+        return position if self.load(state) else None
 
     def _parts(self) -> tuple[Any, ...]:
         return self.traffic, self.attacks, self.logs, self.calibration, self.drift, self.incidents

@@ -66,6 +66,15 @@ def test_it_ends_with_its_last_alarm_and_is_the_same_when_it_comes_back():
     assert [one.id for one in incidents.open] == ["inc_1"]
 
 
+def test_what_gets_worse_later_is_an_incident_of_its_own():
+    mild = alarm("route a", ROUTE, harm=20)
+    incidents = heard(mild)
+    incidents.update([replace(mild, harm=90, detected_us=100 * MINUTE)])
+    incidents.hear(alarm("route a", ROUTE, harm=60, start=120))
+    assert [(one.started_us, one.ended_us) for one in incidents.closed] == [(0, 120 * MINUTE)]
+    assert [one.started_us for one in incidents.open] == [120 * MINUTE]
+
+
 def test_size_and_cause_follow_how_things_stand():
     small = alarm("route a", ROUTE, harm=5, count=100, size_minor=500)
     incidents = heard(small, alarm("all", harm=6, count=100, size_minor=600))

@@ -3,16 +3,19 @@
 from pathlib import Path
 
 import pytest
+from small_shop import attempt, shop_in
 from unit.monitoring.made import MINUTE, control, facts
 
 from greenlane.adapters.count_table import read_counts
+from greenlane.decide import decide
 from greenlane.errors import SettingsError
 from greenlane.features.definition import FeatureSet
 from greenlane.jobs.drills import FAST, START_US, Stream, watch
-from greenlane.jobs.monitoring import replay
+from greenlane.jobs.monitoring import kept_monitors, monitors_path, replay
 from greenlane.monitoring.counts import Minute, replayed
 from greenlane.monitoring.monitors import Monitors
 from greenlane.ports.journal import Entry, Position
+from greenlane.wiring import System, open_reader
 
 HOUR = 60 * MINUTE
 WARM_US = 26 * HOUR
@@ -63,9 +66,8 @@ def test_state_is_kept_with_its_position(warm, tmp_path: Path):
     monitors, path = Monitors(FeatureSet(())), tmp_path / "monitors"
     monitors.load(warm[0])
     monitors.save(path, Position(1, 7))
-    assert Monitors(FeatureSet(())).restore(path, Position(1, 7))
-    assert not Monitors(FeatureSet(())).restore(path, Position(1, 8))
-    assert not Monitors(FeatureSet(())).restore(tmp_path / "absent", Position(1, 7))
+    assert Monitors(FeatureSet(())).restore(path) == Position(1, 7)
+    assert Monitors(FeatureSet(())).restore(tmp_path / "absent") is None
 
 
 def test_a_decision_that_was_only_shown_says_nothing():
@@ -130,18 +132,35 @@ def test_a_file_without_what_is_needed_says_what_is_missing(tmp_path: Path):
         read_counts(tmp_path / "absent.parquet")
 
 
-def test_a_journal_is_replayed(tmp_path: Path):
-    from small_shop import attempt, shop_in
-
-    from greenlane.decide import decide
-
-    shop = shop_in(tmp_path)
-    shop.clock.set(START_US)
+@pytest.fixture
+def shop(tmp_path: Path) -> System:
+    system = shop_in(tmp_path)
+    system.clock.set(START_US)
     for number in range(5):
-        shop.clock.advance(MINUTE)
-        decide(attempt(number), lane=shop.lane, event_id=f"d{number}", body_hash=bytes(16))
-    shop.journal.writer.wait(shop.journal.position.seq)
-    shop.close()
+        system.clock.advance(MINUTE)
+        decide(attempt(number), lane=system.lane, event_id=f"d{number}", body_hash=bytes(16))
+    system.journal.writer.wait(system.journal.position.seq)
+    system.close()
+    return system
+
+
+def test_a_journal_is_replayed(shop: System, tmp_path: Path):
     found = replay(tmp_path)
     assert found.incidents == []
     assert 0 < found.days < 1
+
+
+def test_what_was_kept_goes_on_from_where_it_stood(shop: System):
+    reader = open_reader(shop.places.root)
+    whole = list(reader.entries())
+    half, last = whole[len(whole) // 2], whole[-1]
+    monitors = Monitors(reader.features)
+    for entry in whole[: half.seq]:
+        monitors.apply(entry)
+    assert kept_monitors(reader, last.position).dump() == Monitors(reader.features).dump(), "nothing was kept yet"
+    reader.places.snapshots.mkdir(exist_ok=True)
+    monitors.save(monitors_path(reader.places), half.position)
+    again = kept_monitors(reader, last.position)
+    for entry in whole[half.seq :]:
+        monitors.apply(entry)
+    assert again.dump() == monitors.dump() != Monitors(reader.features).dump()
