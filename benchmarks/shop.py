@@ -118,9 +118,9 @@ def import_history(directory: Path, attempts: Sequence[Attempt]) -> None:
 
 
 def outcomes_of(attempt: Attempt, n: int) -> Iterator[Outcome]:
-    """One in five was authenticated, one in seven exempted; one in eight declined."""
+    """One in five was authenticated, one in seven exempted; one in nine declined."""
     payment = replace(attempt.payment, metadata={})
-    result, code = ("declined", "05") if n % 8 == 0 else ("approved", "00")
+    result, code = ("declined", "05") if n % 9 == 0 else ("approved", "00")
     executed = Executed(route=f"route_{n * 5 % 8}", intervention="exempt" if n % 7 == 0 else "allow")
     if n % 5 == 0:
         yield Outcome(type="authentication", source="bench", event_id=f"asked_{n}", payment=payment, trans_status="Y")

@@ -52,6 +52,15 @@ def test_margins_are_the_sum_of_the_leaves_a_walk_ends_in(ensemble, found):
     assert flat.margins(x).tolist() == expected
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(trees, min_size=1, max_size=4), rows, rows, st.integers(0, FEATURES))
+def test_rows_in_groups_have_the_margins_they_have_alone(ensemble, outer, inner, shared):
+    """Each of some rows with the last columns of each of others."""
+    x = np.array([[*one[:shared], *other[shared:]] for one in outer for other in inner], np.float32)
+    flat = FlatTrees.of(ensemble, features=FEATURES)
+    assert flat.margins(x, group=len(inner)).tolist() == flat.margins(x).tolist()
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(trees, min_size=1, max_size=4), rows)
 def test_reasons_add_up_to_the_margin(ensemble, found):

@@ -81,7 +81,7 @@ class ApprovalModel:
             return []
         initiated = float(situation.facts.initiator == "mit")
         calibrator = self.calibrators.of(attempt_no=float(situation.attempt_no), merchant_initiated=initiated)
-        margins = self.trees.margins(self.rows(situation, tuple(ways)), self._slots).tolist()
+        margins = self.trees.margins(self.rows(situation, tuple(ways)), self._slots, group=len(MODES)).tolist()
         found = [calibrator.probability_e9(margin) for margin in margins]
         return [found[at : at + len(MODES)] for at in range(0, len(found), len(MODES))]
 

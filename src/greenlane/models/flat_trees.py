@@ -11,8 +11,8 @@ Small trees (at most 64 leaves) are scored by QuickScorer (Lucchese et al., SIGI
                                                                          margin: float64
 
 Indices are unsigned in the inner loops: numba then leaves out the test for negative ones, a third of the time.
-What step 3 does for a feature that has the same value in every row (the routes of one payment share most features)
-is done once for all rows. Larger trees are walked from the root.
+What step 3 does for a feature that has the same value in many rows (the routes of one payment share most features, the
+modes of one route most others) is done once for all of them. Larger trees are walked from the root.
 
 To flatten another library's model, write the function that turns its format into `Tree`s; it belongs into the
 adapter of that library, as `adapters/lightgbm_trainer.py` does.
@@ -40,6 +40,8 @@ NODE: Final = np.dtype(
 )
 """One node in preorder: the left child is the next node, `right` counts from the tree's root; a leaf has feature -1."""
 
+BETWEEN, WITHIN = 1, 2
+"""Groups of rows: where a feature varies."""
 ALL_ALIVE: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
 DE_BRUIJN: Final = np.uint64(0x03F79D71B4CB0A89)
 BIT_OF: Final = np.zeros(64, np.int64)
@@ -88,34 +90,51 @@ def quick_exits(x, slots, starts, thresholds, trees, masks, sides, zero_apart, f
 
 
 @njit(cache=True)
-def same_in_all_rows(x, column):  # type: ignore[no-untyped-def]  # a kernel
-    first = x[0, column]
-    for row in range(1, x.shape[0]):
-        value = x[row, column]
-        if value != first and (value == value or first == first):
-            return False
-    return True
+def varies(x, column, group):  # type: ignore[no-untyped-def]  # a kernel
+    """BETWEEN where some group differs from the first, WITHIN where some row differs from the first of its group."""
+    found = 0
+    for row in range(x.shape[0]):
+        value, above, beside = x[row, column], x[row % group, column], x[row - row % group, column]
+        if value != above and (value == value or above == above):
+            found |= BETWEEN
+        if value != beside and (value == value or beside == beside):
+            found |= WITHIN
+    return found
 
 
 @njit(cache=True)
-def quick_margins(x, slots, starts, thresholds, trees, masks, sides, zero_apart, first_leaf, values, margins):  # type: ignore[no-untyped-def]  # a kernel
-    """Margins of many rows; a feature that does not vary between them is evaluated once."""
-    shared = np.full(first_leaf.shape[0], ALL_ALIVE)
-    alive = np.empty_like(shared)
-    varying = np.empty(slots.shape[0], np.int64)
-    count = 0
+def strike_all(row, which, kinds, slots, starts, thresholds, trees, masks, sides, zero_apart, alive):  # type: ignore[no-untyped-def]  # a kernel
+    """Strike out what a row's values of one kind of features rule out."""
     for f in range(slots.shape[0]):
-        if same_in_all_rows(x, slots[f]):
-            strike(x[0, slots[f]], starts[f], starts[f + 1], thresholds, trees, masks, sides, zero_apart[f], shared)
-        else:
-            varying[count] = f
-            count += 1
+        if kinds[f] == which:
+            strike(row[slots[f]], starts[f], starts[f + 1], thresholds, trees, masks, sides, zero_apart[f], alive)
+
+
+@njit(cache=True)
+def quick_margins(x, group, slots, starts, thresholds, trees, masks, sides, zero_apart, first_leaf, values, margins):  # type: ignore[no-untyped-def]  # a kernel
+    """Margins of many rows, `group` of which stand for each thing: one route's modes, say.
+
+    A feature that varies only between groups, only within them, or not at all is evaluated once for each value.
+    """
+    kinds = np.empty(slots.shape[0], np.int64)
+    for f in range(slots.shape[0]):
+        kinds[f] = varies(x, slots[f], group)
+    splits = (kinds, slots, starts, thresholds, trees, masks, sides, zero_apart)
+    shared = np.full(first_leaf.shape[0], ALL_ALIVE)
+    strike_all(x[0], 0, *splits, shared)
+    inside = np.full((group, shared.shape[0]), ALL_ALIVE)
+    for at in range(group):
+        strike_all(x[at], WITHIN, *splits, inside[at])
+    outside, alive = np.empty_like(shared), np.empty_like(shared)
     for row in range(x.shape[0]):
-        alive[:] = shared
-        for f in varying[:count]:
-            strike(x[row, slots[f]], starts[f], starts[f + 1], thresholds, trees, masks, sides, zero_apart[f], alive)
+        if row % group == 0:
+            outside[:] = shared
+            strike_all(x[row], BETWEEN, *splits, outside)
+        for t in range(alive.shape[0]):
+            alive[t] = outside[t] & inside[row % group, t]
+        strike_all(x[row], BETWEEN | WITHIN, *splits, alive)
         margin = 0.0
-        for t in range(first_leaf.shape[0]):
+        for t in range(alive.shape[0]):
             margin += values[np.uint64(first_leaf[t] + lowest_bit(alive[t]))]
         margins[row] = margin
 
@@ -146,7 +165,7 @@ def walked_exits(x, slots, roots, feature, threshold, right, sides, leaf_of_node
 
 
 @njit(cache=True)
-def walked_margins(x, slots, roots, feature, threshold, right, sides, leaf_of_node, values, margins):  # type: ignore[no-untyped-def]  # a kernel
+def walked_margins(x, _group, slots, roots, feature, threshold, right, sides, leaf_of_node, values, margins):  # type: ignore[no-untyped-def]  # a kernel
     for row in range(x.shape[0]):
         margin = 0.0
         for t in range(roots.shape[0]):
@@ -255,12 +274,18 @@ class FlatTrees:
         kernel: Any = quick_exits if self.is_quick else walked_exits
         return kernel(x, slots, *self.tables, exits), exits
 
-    def margins(self, x: NDArray[np.float32], slots: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
-        """float64[rows] for float32[rows, n], C-contiguous: unrelated rows, or the routes of one payment."""
+    def margins(
+        self, x: NDArray[np.float32], slots: NDArray[np.int64] | None = None, *, group: int = 1
+    ) -> NDArray[np.float64]:
+        """float64[rows] for float32[rows, n], C-contiguous: unrelated rows, or the routes of one payment.
+
+        Where each of them is asked about in several ways, `group` rows that follow one another are of one route.
+        """
         margins = np.empty(len(x), np.float64)
         if len(x):
             kernel: Any = quick_margins if self.is_quick else walked_margins
-            kernel(x, self.slots(np.arange(self.features)) if slots is None else slots, *self.tables, margins)
+            slots = self.slots(np.arange(self.features)) if slots is None else slots
+            kernel(x, group, slots, *self.tables, margins)
         return margins
 
 
