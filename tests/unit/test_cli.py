@@ -81,7 +81,7 @@ def test_a_table_is_whole_where_the_terminal_is_narrow(
         declined_first=100, tried_again=50, further_attempts=70, recovered=25, forbidden=0, steps={"capture": 900}
     )
     shown = Shown(
-        world="w", seed=1, currency="USD", payments=8000, counted=7000, threshold=0.1, decisions=Latency(1.0, 2.0),
+        world="w", seed=1, currency="USD", payments=8000, counted=7000, threshold=0.1, forbidden=3, decisions=Latency(1.0, 2.0),
         next_actions=Latency(3.0, 4.0), interventions={"allow": 1}, lines=[line], outage=outage, retries=retries,
     )  # fmt: skip
     show_demo(shown, data, "http://127.0.0.1:1", "glk_x", stays=False)

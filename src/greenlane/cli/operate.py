@@ -241,7 +241,7 @@ def show_demo_table(shown: Any) -> None:
     title = f"{shown.counted:,} live payments outside the outage, true expected values, 95 % intervals"
     print_table(title, columns, rows)
     told = ", ".join(f"{number:,} {name}" for name, number in sorted(shown.interventions.items()))
-    say(f"first actions of all {shown.payments:,}: {told}")
+    say(f"first actions of all {shown.payments:,}: {told} ({shown.forbidden} are forbidden by a network, to anybody)")
 
 
 def show_demo_outage(found: Any) -> None:

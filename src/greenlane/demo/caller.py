@@ -54,7 +54,7 @@ class Pursued:
     fair: float = 0.0
     """P(approved) of the first action, were no route down."""
     turned_away: float = 0.0
-    """P(not even asked about at the issuer) of the first action."""
+    """P(the issuer is not even asked) of the first action, where no network forbids to ask."""
     first_declined: bool = False
     recovered: int = 0
     """The number of the attempt that was approved after a decline."""
@@ -62,6 +62,16 @@ class Pursued:
     @property
     def arrival(self) -> Arrival:
         return self.case.arrival
+
+    @property
+    def fraud_probability(self) -> float:
+        told = self.decision.probabilities if self.decision is not None else None
+        return told.fraud_probability if told is not None else 0.0
+
+    @property
+    def forbidden(self) -> bool:
+        """A network forbade the first attempt, after what was declined before."""
+        return self.decision is not None and any(hit.startswith("limit:") for hit in self.decision.rule_hits)
 
     @property
     def attempt_id(self) -> str:
@@ -146,7 +156,7 @@ class Caller:
         payment.reported += terms.reported
         if payment.sent is None:
             payment.sent, payment.fair = sent, self.fair(payment.arrival, sent).approved
-            payment.turned_away = 1.0 - terms.approved - terms.declined
+            payment.turned_away = 0.0 if payment.forbidden else 1.0 - terms.approved - terms.declined
 
     def send(self, payment: Pursued, sent: Sent) -> None:
         answer = self.living.send(payment.arrival, sent)

@@ -14,13 +14,14 @@ from greenlane.client import Client
 from greenlane.demo.caller import Caller, Pursued
 from greenlane.demo.outage import Outage, Storm, busiest, measured, with_rush
 from greenlane.demo.server import Server
-from greenlane.demo.table import Line, lines
+from greenlane.demo.table import Known, Line, known_in, lines
 from greenlane.jobs.simulating import simulate
 from greenlane.jobs.training import Plan, train_fraud
 from greenlane.jobs.training_approval import train_approval
 from greenlane.jobs.training_recovery import train_recovery
 from greenlane.simulation.living import Living
 from greenlane.simulation.world import Arrival, World
+from greenlane.wiring import open_reader
 
 Tell = Callable[[str], None]
 Bar = Callable[[str], AbstractContextManager[Any]]
@@ -63,6 +64,8 @@ class Shown(Struct, frozen=True, kw_only=True):
     threshold: float
     decisions: Latency
     next_actions: Latency
+    forbidden: int
+    """Payments that no policy may send, after what was declined before; they count among the blocked."""
     interventions: dict[str, int]
     lines: list[Line]
     outage: Outage
@@ -77,12 +80,13 @@ def run_demo(
     learn(directory, world, seed=seed, history=history, tell=tell, bar=bar)
     people = Living(world, seed).arrivals(history + live)
     arrivals, (from_us, to_us) = with_rush(list(islice(people, history, None)))
+    _, past = open_reader(directory).store.span()
     server = Server(directory)
     try:
         with bar("deciding live traffic, and what to do next") as progress:
             caller, storm = decide(server, world, arrivals, from_us, to_us, seed=seed, progress=progress)
         with bar("what others would have earned"):
-            return shown(caller, storm, seed), server
+            return shown(caller, storm, known_in(directory, caller.done, past=past), seed=seed), server
     except BaseException:
         server.stop()
         raise
@@ -121,7 +125,7 @@ def decide(
     return caller, storm
 
 
-def shown(caller: Caller, storm: Storm, seed: int) -> Shown:
+def shown(caller: Caller, storm: Storm, known: Known, *, seed: int) -> Shown:
     done, world = caller.done, caller.living.world
     counted = np.array([not storm.covers(each.arrival.at_us) for each in done])
 
@@ -130,7 +134,7 @@ def shown(caller: Caller, storm: Storm, seed: int) -> Shown:
         Storm(living, storm.from_us, storm.to_us).route = storm.route
         return living
 
-    table, threshold = lines(done, counted, another, seed=seed)
+    table, threshold = lines(done, known, counted, another, seed=seed)
     return Shown(
         world=world.digest[:12],
         seed=seed,
@@ -140,6 +144,7 @@ def shown(caller: Caller, storm: Storm, seed: int) -> Shown:
         threshold=threshold,
         decisions=latency(caller.latency_ms),
         next_actions=latency(caller.next_latency_ms),
+        forbidden=sum(each.forbidden for each in done),
         interventions=Counter(each.sent.intervention for each in done if each.sent),
         lines=table,
         outage=measured(done, storm),

@@ -1,21 +1,28 @@
 """The table in money: each policy by the true expected value of what it did to the same payments.
 
 The two simple policies have every advantage of hindsight: their route, their credential and the threshold are the best
-fixed ones for these very payments. Each runs in a world of its own, because issuers remember. Payments that arrived in
-the outage are left out: it would flatter whoever has a second route.
+fixed ones for these very payments. Each runs in a world of its own, because issuers remember; what the networks forbid
+after the declines of the past, nobody sends. Payments that arrived in the outage are left out: it would flatter whoever
+has a second route.
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from greenlane.demo.caller import Pursued
-from greenlane.simulation.answers import Sent
+from greenlane.jobs.evaluating.contest import Case, answer_entry, attempt_id, entry
+from greenlane.payments.facts import Facts
+from greenlane.policy.limits import Limits
+from greenlane.simulation.answers import Sending, Sent
 from greenlane.simulation.living import Living
 from greenlane.simulation.world import Arrival
+from greenlane.wiring import open_reader
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -49,30 +56,42 @@ class Course(NamedTuple):
     turned_away: Floats
 
 
+class Known(NamedTuple):
+    """What the journal knew of the payments: their facts in order, and the limits as the past had left them."""
+
+    facts: list[Facts]
+    limits: bytes
+
+
+def known_in(directory: Path, done: Sequence[Pursued], *, past: int) -> Known:
+    """`past`: the last entry before the first live payment."""
+    limits, facts = Limits(), dict[str, Facts]()
+    for each in open_reader(directory).entries():
+        if each.seq <= past:
+            limits.apply(each)
+        elif each.kind == "decision" and each.facts is not None:
+            facts.setdefault(each.facts.payment_id, each.facts)
+    return Known([facts[payment.arrival.attempt.payment.id] for payment in done], limits.dump())
+
+
 def lines(
-    done: Sequence[Pursued], counted: Flags, make: Callable[[], Living], *, seed: int
+    done: Sequence[Pursued], known: Known, counted: Flags, make: Callable[[], Living], *, seed: int
 ) -> tuple[list[Line], float]:
     """The table, and the best fixed threshold. `make` makes another run of the world in the same weather."""
     arrivals = [each.arrival for each in done]
     mine = Course(*np.array([(p.net, p.approved, p.reported, p.turned_away) for p in done]).T)
-    open_door = np.zeros(len(done), bool)
-    courses = {sends: fixed(make(), arrivals, *sends, stops=open_door) for sends in sendings(make())}
+    nobody = np.zeros(len(done), bool)
+    courses = {sends: fixed(make(), arrivals, known, *sends, stops=nobody) for sends in sendings(make())}
     best = max(courses, key=lambda sends: float(courses[sends].net[counted].sum()))
-    refused = fixed(make(), arrivals, *best, stops=~open_door)
-    p = np.array(
-        [
-            each.decision.probabilities.fraud_probability if each.decision and each.decision.probabilities else 0.0
-            for each in done
-        ]
-    )
+    refused = fixed(make(), arrivals, known, *best, stops=~nobody)
+    p = np.array([each.fraud_probability for each in done])
     threshold = best_threshold(p[counted], courses[best].net[counted], refused.net[counted])
-    blocks = fixed(make(), arrivals, *best, stops=p >= threshold)
+    blocks = fixed(make(), arrivals, known, *best, stops=p >= threshold)
     table = Table(arrivals, counted, mine, seed)
-    over = f"over {best[0]}"
     return [
         table.line("Greenlane", mine),
-        table.line(f"block at {threshold:.3f}, {over}", blocks),
-        table.line(f"allow all, {over}", courses[best]),
+        table.line(f"block at {threshold:.3f}, over {best[0]}", blocks),
+        table.line(f"allow all, over {best[0]}", courses[best]),
     ], threshold
 
 
@@ -82,18 +101,33 @@ def sendings(living: Living) -> list[tuple[str, bool]]:
     return [(r.id, token) for r in routes for token in (False, True) if not token or "network_token" in r.credentials]
 
 
-def fixed(living: Living, arrivals: Sequence[Arrival], route: str, tokens: bool, *, stops: Flags) -> Course:
-    """Everything over one route, once; where `stops`, not at all."""
-    rows = []
-    for arrival, stop in zip(arrivals, stops.tolist(), strict=True):
-        payment = arrival.attempt.payment
+def fixed(
+    living: Living, arrivals: Sequence[Arrival], known: Known, route: str, tokens: bool, *, stops: Flags
+) -> Course:
+    """Everything over one route, once; where `stops`, or where the networks forbid it, not at all."""
+    limits, rows = Limits.load(known.limits), list[tuple[float, ...]]()
+    for arrival, facts, stop in zip(arrivals, known.facts, stops.tolist(), strict=True):
+        at_us, payment = arrival.at_us, arrival.attempt.payment
+        case = Case(
+            place=len(rows),
+            arrival=arrival,
+            facts=facts,
+            economics=living.world.economics[facts.merchant_id],
+            fraud_e9=0,
+        )
+        forbidden = not limits.verdict(case.asked._replace(at_us=at_us)).allowed
         card = payment.payment_method.card
         token = tokens and card is not None and card.token is not None and card.token.state == "active"
-        sent = Sent(route, "network_token" if token else "pan", "block" if stop else "allow", at_us=arrival.at_us)
-        terms = living.true_terms(arrival, sent, living.world.economics[payment.merchant_id])
-        living.send(arrival, sent)
-        net = terms.value + terms.declined * terms.stop
-        rows.append((net, terms.approved, terms.reported, 1.0 - terms.approved - terms.declined))
+        intervention: Sending = "block" if stop or forbidden else "allow"
+        sent = Sent(route, "network_token" if token else "pan", intervention, at_us=at_us)
+        terms = living.true_terms(arrival, sent, case.economics)
+        answer = living.send(arrival, sent)
+        if intervention == "allow":
+            granted = replace(facts, attempt_id=attempt_id(case, 1), route_id=route, intervention=intervention)
+            limits.apply(entry("decision", granted, at_us, b""))
+            limits.apply(answer_entry(case, sent, answer, answer.at_us))
+        turned_away = 0.0 if forbidden else 1.0 - terms.approved - terms.declined
+        rows.append((terms.value + terms.declined * terms.stop, terms.approved, terms.reported, turned_away))
     return Course(*np.array(rows).T)
 
 
