@@ -16,6 +16,7 @@ from greenlane.payments.times import format_rfc3339
 
 GAP_US: Final = 10 * 60_000_000
 """Alarms that begin or end this near to each other are one incident."""
+MORE_HARM: Final = 1.5
 TOGETHER_US: Final = 45 * 60_000_000
 RELEASE_US: Final = 60 * 60_000_000
 """A change this shortly before the start is under suspicion."""
@@ -100,7 +101,7 @@ class Incidents:
     def hear(self, alarm: Alarm) -> None:
         """An alarm that opened, or the same with its end."""
         incident = next((one for one in self.open if same(alarm, one)), None)
-        known = None if incident is None else next(each for each in incident.alarms if each.key == alarm.key)
+        known = None if incident is None else next(one for one in incident.alarms if is_same(alarm, one))
         if incident is not None and known is not None and alarm.started_us > known.detected_us:
             self.hear(replace(known, ended_us=alarm.started_us))
             incident = None
@@ -110,7 +111,7 @@ class Incidents:
             if alarm.ended_us:
                 return
             incident = self._begin(alarm)
-        others = [each for each in incident.alarms if each.key != alarm.key]
+        others = [one for one in incident.alarms if one.key != alarm.key or 0 < one.ended_us < alarm.started_us]
         incident.alarms = [*others[-ALARMS_MAX:], alarm]
         before = (incident.severity, incident.cause, incident.ended_us)
         incident.severity = max(incident.severity, alarm.severity, key=RANK.__getitem__)
@@ -181,30 +182,46 @@ def as_it_stands(alarm: Alarm, now: Alarm) -> Alarm:
 
 def same(alarm: Alarm, incident: Incident) -> bool:
     """Is it told there already?"""
-    return any(each.key == alarm.key and not each.ended_us for each in incident.alarms)
+    return any(is_same(alarm, each) for each in incident.alarms)
+
+
+def is_same(alarm: Alarm, told: Alarm) -> bool:
+    return told.key == alarm.key and not told.ended_us
 
 
 def comes_back(alarm: Alarm, incident: Incident) -> bool:
     """The same series, soon after it ended."""
-    known = any(each.key == alarm.key for each in incident.alarms)
-    return known and incident.ended_us < alarm.started_us <= incident.ended_us + GAP_US
+    ends = [each.ended_us for each in incident.alarms if each.key == alarm.key and each.ended_us]
+    return any(ended_us < alarm.started_us <= ended_us + GAP_US for ended_us in ends)
 
 
 def belongs(alarm: Alarm, incident: Incident) -> bool:
-    """One of the same kind that began before the incident was known, or that is a ticket of the same place; and that is
-    of the same issuer, route, ..., or is of everything, or is told at about the same time as one of everything."""
+    """One of the same kind that is a shadow of the incident; or that began before it was known, or is a ticket of the
+    same place, and is of the same issuer, route, ..., of everything, or told together with one of everything."""
     family = {alarm.signal, incident.signal}
     if len(family) > 1 and not family <= set(TRAFFIC):
         return False
     mine, theirs = places_of([alarm]), places_of(incident.alarms)
     if alarm.detected_us < incident.started_us - GAP_US:
         return False
+    if is_shadow(alarm, incident.alarms) or comes_back(alarm, incident):
+        return True
     if alarm.started_us > incident.detected_us + GAP_US and not (mine & theirs and alarm.severity == "ticket"):
         return False
     if not mine or mine & theirs or alarm.signal == "drift":
         return True
     wide = any(not places_of([each]) for each in incident.alarms)
     return wide and abs(alarm.detected_us - incident.detected_us) <= TOGETHER_US
+
+
+def is_shadow(alarm: Alarm, alarms: Iterable[Alarm]) -> bool:
+    """No more harm in all, and at most half of it per trial: as where a failing route is a part of what is counted."""
+    lasting = [each for each in alarms if each.harm > 0.0 and each.count and not each.ended_us]
+    if not alarm.count or alarm.harm <= 0.0:
+        return False
+    most = max((each.harm for each in lasting), default=0.0)
+    sharpest = max((each.harm / each.count for each in lasting), default=0.0)
+    return alarm.harm <= MORE_HARM * most and alarm.harm / alarm.count <= 0.5 * sharpest
 
 
 def places_of(alarms: Iterable[Alarm]) -> set[Cause]:

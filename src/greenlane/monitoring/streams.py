@@ -48,6 +48,8 @@ BLOCKS_MIN: Final = 100
 EXPONENT_MAX: Final = 8.0
 INFORMATION_MIN: Final = 40.0
 MENDING: Final = 0.7
+WORSE: Final = 1.5
+"""Times the harm per trial of the alarm so far, for another one inside it."""
 NEVER: Final = 1e30
 
 # columns of a row: what it has learned, its open block, its alarm, then four groups of TILTS
@@ -113,6 +115,10 @@ def observe(state, rows, tilts, logit, events, trials, money, at_us):  # type: i
             row[MONEY_SINCE + j] += harm * money
             if row[SUM + j] >= row[LIMIT + j]:
                 crossed = j
+        inside = crossed >= 0 and row[ALARM] > 0.0
+        if inside and row[HARM_SINCE + crossed] * row[TRIALS] < WORSE * row[HARM] * row[TRIALS_SINCE + crossed]:
+            row[SUM + crossed] = 0.0
+            crossed = -1
         if crossed >= 0:
             row[ALARM] = 1 + mending_tilt(row, tilts, p, sign * row[HARM_SINCE + crossed] / row[TRIALS_SINCE + crossed])
             row[CROSSED], row[NEWS], row[MENDED], row[MENDED_FROM] = crossed, OPENED, 0.0, at_us
