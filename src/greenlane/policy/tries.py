@@ -3,7 +3,9 @@
 from itertools import pairwise
 from typing import Final, NamedTuple
 
+import numpy as np
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from greenlane.payments.times import MINUTE_US
 from greenlane.policy.actions import Action, Eligible, Row, Way
@@ -13,7 +15,7 @@ from greenlane.policy.choose import ROW, valued
 from greenlane.policy.given import Worth
 from greenlane.policy.paydays import day_ppm
 from greenlane.policy.priors import Approval
-from greenlane.policy.recovery import worths_of_decline
+from greenlane.policy.recovery import AGE_TYPICAL_US, worths_of_decline
 from greenlane.policy.remedy import remedy_of
 from greenlane.policy.value import VALUE
 
@@ -115,8 +117,12 @@ def _is_domestic(case: Case, way: Way) -> bool:
 
 
 def worth_of(case: Case, plan: Plan) -> Considered | None:
-    """The best action of a plan; None where nothing of it is eligible."""
-    attempt, economics, policy = case.attempt, case.economics, case.policy
+    """The best action of a plan; None where nothing of it is eligible.
+
+    Where a model told approvals, it says which way a later try goes, and the recovery table what the wait is worth: a
+    model that valued each of many times by itself would be believed where it errs most, and put off every retry to a
+    time that nobody has tried.
+    """
     may = _narrowed(case.may, plan)
     if not may.rows:
         return None
@@ -124,26 +130,31 @@ def worth_of(case: Case, plan: Plan) -> Considered | None:
     if case.valueless:
         return Considered(plan.next, at_us, may.action(0), 0, plan.changes)
     told = plan.outlook.approvals if plan.outlook else None
-    if told is not None:
-        by_way = dict(zip(case.fitting, told, strict=True))
-        approvals = tuple(by_way[way] for way in may.ways)
-    else:
-        approvals = _stated_approvals(case, plan, may.ways)
-    given = replace(case.given, approvals=approvals, declined=_worths(case, plan, may.ways))
-    beliefs = believe(attempt, given, may.ways, economics=economics, priors=policy.priors, history=case.history)
-    table = valued(
-        may, beliefs, attempt, given, perspective=policy.perspective, economics=economics, history=case.history
+    by_way = dict(zip(case.fitting, told or (), strict=False))
+    modelled = tuple(by_way[way] for way in may.ways) if told is not None else None
+    later = plan.next == "retry_at"
+    table = _table_of(
+        case, plan, may, _stated_approvals(case, plan, may.ways) if modelled is None or later else modelled
     )
-    cells = [
-        (table[ROW[row.intervention], at].tolist(), may.place(Action(row.intervention, row.exemption, *way)))
-        for row in may.rows
-        for at, way in enumerate(may.ways)
-        if row.ways >> at & 1
-    ]
-    terms, place = max(cells, key=lambda cell: cell[0][VALUE])
+    chosen_by = _table_of(case, plan, may, modelled) if modelled is not None and later else table
+    row, at = max(
+        ((row, at) for row in may.rows for at in range(len(may.ways)) if row.ways >> at & 1),
+        key=lambda cell: int(chosen_by[ROW[cell[0].intervention], cell[1], VALUE]),
+    )
+    terms = table[ROW[row.intervention], at].tolist()
     stays = case.table.persistence(case.who, plan.wait_us)
     value = round(stays * terms[VALUE] + (1.0 - stays) * case.stop_micro)
-    return Considered(plan.next, at_us, may.action(place), value, plan.changes, tuple(terms[:VALUE]))
+    action = Action(row.intervention, row.exemption, *may.ways[at])
+    return Considered(plan.next, at_us, action, value, plan.changes, tuple(terms[:VALUE]))
+
+
+def _table_of(case: Case, plan: Plan, may: Eligible, approvals: tuple[Approval, ...]) -> NDArray[np.int64]:
+    attempt, economics, policy = case.attempt, case.economics, case.policy
+    given = replace(case.given, approvals=approvals, declined=_worths(case, plan, may.ways))
+    beliefs = believe(attempt, given, may.ways, economics=economics, priors=policy.priors, history=case.history)
+    return valued(
+        may, beliefs, attempt, given, perspective=policy.perspective, economics=economics, history=case.history
+    )
 
 
 def _narrowed(may: Eligible, plan: Plan) -> Eligible:
@@ -163,11 +174,11 @@ def _stated_approvals(case: Case, plan: Plan, ways: tuple[Way, ...]) -> tuple[Ap
     if case.remedy is None or not ways:
         return before
     share = _share(case, plan)
-    usual = sum(each.good_e9 for each in before) / len(before)
     if plan.interventions == {"challenge"}:
         payer = case.payer
         passed = payer.frictionless_good + (1.0 - payer.frictionless_good) * payer.success_good
         share = min(1.0, share / max(passed, 1e-9))
+    usual = sum(each.good_e9 for each in before) / len(before)
     scale = min(1.0, share * 1e9 / max(usual, 1.0))
     return tuple(_scaled(each, scale) for each in before)
 
@@ -195,6 +206,9 @@ def _worths(case: Case, plan: Plan, ways: tuple[Way, ...]) -> tuple[Worth, ...]:
     """
     left = plan.outlook.verdict.attempts_left if plan.outlook else TRIES_MAX
     left = max(0, min(left, TRIES_MAX - len(case.sent)) - 1)
+    if plan.outlook is not None and not case.present:
+        left_us = until_us_of(case.now_us, case.history) - plan.outlook.at_us
+        left = min(left, max(0, left_us // AGE_TYPICAL_US[2]))
     if left not in case.worths:
         card = case.attempt.payment.payment_method.card
         found = worths_of_decline(
