@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,7 @@ class Naive:
         if facts is None:
             return None, 0, 1
         if draft.takes_back is not None:
-            taken = self._taken(draft.takes_back, facts.payment_id)
+            taken = self._taken(draft.takes_back, facts)
             return (taken.facts, taken.emits & BITS[draft.takes_back], -1) if taken else (facts, 0, 1)
         return facts, self._emits(draft, facts), 1
 
@@ -89,10 +90,11 @@ class Naive:
         own = {True: SOURCE_BIT["approvals"], False: SOURCE_BIT["declines"], None: 0}[draft.approved]
         return first + (own if draft.kind == "authorization" else BITS.get(draft.kind, 0))
 
-    def _taken(self, kind: str, payment_id: str) -> Entry | None:
+    def _taken(self, kind: str, facts: Facts) -> Entry | None:
+        same = attrgetter("payment_id", "attempt_id") if kind == "authorization" else attrgetter("payment_id")
         standing: list[Entry] = []
         for e in self.entries:
-            if e.emits & BITS[kind] and e.facts and e.facts.payment_id == payment_id:
+            if e.emits & BITS[kind] and e.facts and same(e.facts) == same(facts):
                 standing = [*standing, e] if e.sign > 0 else standing[:-1]
         return standing[-1] if standing else None
 

@@ -18,7 +18,7 @@ ABOUT_MAX: Final = 500
 TOLD: Final = ("code", "decline_class", "route_id", "intervention", "amount_reporting_minor")
 """What an outcome says itself, over what the payment's facts say."""
 
-AFTER_APPROVAL: Final = ("capture", "settlement", "refund", "fraud_report", "alert", "dispute", "return")
+AFTER_APPROVAL: Final = ("capture", "reversal", "settlement", "refund", "fraud_report", "alert", "dispute", "return")
 """What can only be said of an attempt that went through: a later one, declined, is not meant."""
 
 
@@ -72,9 +72,11 @@ def payment_us(payment_id: str, names: Names) -> int | None:
 
 
 def taken_back(kind: str, facts: Facts, names: Names) -> Entry | None:
-    """The payment's latest event of this kind that no earlier entry took back."""
+    """The payment's latest event of this kind that no earlier entry took back; an authorization is its attempt's."""
     bits, standing = BITS_OF_KIND.get(kind, 0), []
     for row in names.rows("payment", facts.payment_id):
+        if kind == "authorization" and row.entry.facts and row.entry.facts.attempt_id != facts.attempt_id:
+            continue
         if row.entry.emits & bits and row.entry.sign > 0:
             standing.append(row.entry)
         elif row.entry.emits & bits and standing:

@@ -266,6 +266,22 @@ def test_taking_back_an_authorization_leaves_the_attempt(journal: Sequencer) -> 
     assert journal.append(outcome("reversal", "v1", takes_back="authorization")).emits == APPROVALS
 
 
+def test_an_authorization_is_taken_back_of_the_attempt_that_is_named(journal: Sequencer) -> None:
+    for number, approved in ((1, True), (2, True), (3, False), (4, None)):
+        attempt = Reference(attempt_id=f"att_{number}", payment_id="pay_1")
+        more = {"facts": facts()} if number == 1 else {}
+        journal.append(outcome("authorization", f"a{number}", approved=approved, refers_to=attempt, **more))
+    first = journal.append(
+        outcome("reversal", "v1", takes_back="authorization", refers_to=Reference(attempt_id="att_1"))
+    )
+    assert (first.sign, first.emits, first.facts and first.facts.attempt_id) == (-1, APPROVALS, "att_1")
+    unanswered = Reference(attempt_id="att_4")
+    last = journal.append(outcome("reversal", "v4", takes_back="authorization", refers_to=unanswered))
+    assert (last.sign, last.emits, last.facts and last.facts.attempt_id) == (1, 0, "att_4")
+    unnamed = journal.append(outcome("reversal", "v2", takes_back="authorization"))
+    assert (unnamed.sign, unnamed.facts and unnamed.facts.attempt_id) == (-1, "att_2")
+
+
 def test_control_entries_have_no_facts(journal: Sequencer) -> None:
     entry = journal.append(Draft(kind="control", source="console", event_id="1", body_hash=b"", payload=b"rule"))
     assert (entry.facts, entry.emits, entry.payload) == (None, 0, b"rule")
