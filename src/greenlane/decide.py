@@ -199,7 +199,7 @@ def append(
         source=SOURCE,
         event_id=event_id,
         body_hash=body_hash,
-        payload=payload_of(record),
+        payload=payload_of(record, acted),
         shadow=shadow,
         decision_id=decision_id(moment.next.generation, moment.next.seq),
         facts=acted,

@@ -15,7 +15,7 @@ from small_shop import attempt_body, save_model, shop_in
 from greenlane.decide import decide
 from greenlane.decisions.control import ControlRecord
 from greenlane.decisions.packing import pack, unpack
-from greenlane.decisions.record import ENCODER, DecisionRecord, record_of
+from greenlane.decisions.record import DecisionRecord, payload_of, record_of
 from greenlane.features.catalogue import CATALOGUE
 from greenlane.features.inputs import INPUTS
 from greenlane.jobs.replaying import replay_sample, replayer_of
@@ -187,7 +187,9 @@ def replayed(system: System, change: Any) -> Replayed:
     """With `change` put into the record of every decision."""
 
     def tampered(entry: Entry) -> Entry:
-        return replace(entry, payload=ENCODER.encode(change(record_of(entry)))) if entry.kind == "decision" else entry
+        if entry.kind != "decision":
+            return entry
+        return replace(entry, payload=payload_of(change(record_of(entry)), entry.facts))
 
     replayer = replayer_of(system.places, system.settings, store=system.store, refold=CATALOGUE)
     for _ in replayer.walk(map(tampered, all_entries(system.places, system.store)), None):

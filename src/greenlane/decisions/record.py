@@ -18,7 +18,19 @@ from greenlane.decisions.answer import (
     RunnerUp,
     Versions,
 )
+from greenlane.decisions.kept import (
+    KeptAttempt,
+    KeptChosen,
+    KeptGiven,
+    attempt_of,
+    chosen_of,
+    given_of,
+    keep_attempt,
+    keep_chosen,
+    keep_given,
+)
 from greenlane.payments.attempt import Attempt
+from greenlane.payments.facts import Facts
 from greenlane.payments.times import format_rfc3339
 from greenlane.policy import actions
 from greenlane.policy.actions import Way
@@ -76,25 +88,86 @@ class DecisionRecord(Struct, frozen=True, array_like=True, gc=False):
         return self.given.fraud_probability_e9
 
 
+class Kept(Struct, frozen=True, array_like=True, gc=False):
+    """The stored form."""
+
+    attempt: KeptAttempt
+    attempt_no: int
+    known: bytes
+    vector_of: str
+    model: str
+    reasons: tuple[tuple[str, int], ...]
+    given: KeptGiven
+    chosen: KeptChosen
+    release: str
+    latency_us: int
+    degraded: tuple[str, ...] | None
+    """None: those of the choice."""
+    further: Further | None
+
+
 ENCODER: Final = msgspec.msgpack.Encoder()
-RECORD_DECODER: Final = msgspec.msgpack.Decoder(DecisionRecord)
+KEPT_DECODER: Final = msgspec.msgpack.Decoder(Kept)
 ANSWER_ENCODER: Final = msgspec.json.Encoder()
 
 
-def payload_of(record: DecisionRecord) -> bytes:
-    """The record as its entry keeps it. The last one is remembered: the folds ask for it as soon as it is appended."""
-    payload = ENCODER.encode(record)
-    _latest.clear()
-    _latest[payload] = record
+def payload_of(record: DecisionRecord, facts: Facts) -> bytes:
+    """The record as its entry keeps it, beside these facts (`decisions.kept` says what is left out).
+
+    The last one is remembered: the folds ask for it as soon as it is appended.
+    """
+    payload = ENCODER.encode(_kept(record, facts))
+    _latest[:] = [(payload, record)]
     return payload
 
 
 def record_of(entry: Entry) -> DecisionRecord:
     """The record inside a decision entry."""
-    return _latest.get(entry.payload) or RECORD_DECODER.decode(entry.payload)
+    for payload, record in _latest:
+        if payload is entry.payload:
+            return record
+    assert entry.facts is not None, "a decision always has facts"
+    record = _record_of(KEPT_DECODER.decode(entry.payload), entry.facts)
+    _latest[:] = [(entry.payload, record)]
+    return record
 
 
-_latest: Final[dict[bytes, DecisionRecord]] = {}
+_latest: Final[list[tuple[bytes, DecisionRecord]]] = []
+
+
+def _kept(record: DecisionRecord, facts: Facts) -> Kept:
+    return Kept(
+        keep_attempt(record.attempt, facts),
+        record.attempt_no,
+        record.known,
+        record.vector_of,
+        record.model,
+        record.reasons,
+        keep_given(record.given),
+        keep_chosen(record.chosen, record.given, record.attempt),
+        record.release,
+        record.latency_us,
+        None if record.degraded == record.chosen.degraded else record.degraded,
+        record.further,
+    )
+
+
+def _record_of(kept: Kept, facts: Facts) -> DecisionRecord:
+    attempt, given = attempt_of(kept.attempt, facts), given_of(kept.given)
+    return DecisionRecord(
+        attempt,
+        kept.attempt_no,
+        kept.known,
+        kept.vector_of,
+        kept.model,
+        kept.reasons,
+        given,
+        chosen_of(kept.chosen, given, attempt),
+        kept.release,
+        kept.latency_us,
+        kept.chosen.degraded if kept.degraded is None else kept.degraded,
+        kept.further,
+    )
 
 
 def decision_id(generation: int, seq: int) -> str:

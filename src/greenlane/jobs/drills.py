@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from greenlane.decisions.packing import pack
-from greenlane.decisions.record import ENCODER, DecisionRecord
+from greenlane.decisions.record import DecisionRecord, payload_of
 from greenlane.features.definition import FeatureSet
 from greenlane.features.inputs import inputs
 from greenlane.merchants.economics import Economics
@@ -171,7 +171,7 @@ class Stream:
         )
         given = replace(record.given, fraud_probability_e9=fraud_e9)
         known = pack(np.array(inputs(facts, trial.at_us), np.int64))
-        return ENCODER.encode(replace(record, known=known, given=given, chosen=chosen))
+        return payload_of(replace(record, known=known, given=given, chosen=chosen), facts)
 
 
 def template() -> DecisionRecord:

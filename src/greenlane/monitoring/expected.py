@@ -1,48 +1,13 @@
-"""What a decision expected of the attempt it let pass, read from its record at a tenth of the price of the whole."""
+"""What a decision expected of the attempt it let pass, in probabilities."""
 
-from typing import Any, Final, NamedTuple
+from typing import NamedTuple
 
-import msgspec
-from msgspec import Raw, Struct
-
-from greenlane.decisions.record import DecisionRecord
-from greenlane.policy.actions import Action, Eligible, Way
+from greenlane.decisions.record import record_of
+from greenlane.policy.actions import Action, Way
 from greenlane.policy.believe import Probabilities, mixed_e9
-from greenlane.policy.choose import Chosen
 from greenlane.policy.explore import Explored
-from greenlane.policy.given import Given
 from greenlane.policy.priors import Approval
 from greenlane.ports.journal import Entry
-
-NIL: Final = msgspec.msgpack.encode(None)
-
-
-def narrowed(record: type[Struct], **wanted: Any) -> Any:
-    """A struct that reads only the wanted fields of `record`, by name, and steps over the others."""
-    fields = [
-        (each.name, wanted.get(each.name, Raw), *([] if each.required else [Raw(NIL)]))
-        for each in msgspec.structs.fields(record)
-    ]
-    return msgspec.defstruct(record.__name__, fields, array_like=True, kw_only=True, gc=False)
-
-
-GLIMPSE: Final = narrowed(
-    DecisionRecord,
-    known=bytes,
-    vector_of=str,
-    model=str,
-    release=str,
-    given=narrowed(Given, fraud_probability_e9=int | None, approvals=tuple[Approval, ...] | None),
-    chosen=narrowed(
-        Chosen,
-        action=Action,
-        may=narrowed(Eligible, ways=tuple[Way, ...]),
-        explored=Explored,
-        probabilities=Probabilities | None,
-        degraded=tuple[str, ...],
-    ),
-)
-GLIMPSE_DECODER: Final = msgspec.msgpack.Decoder(GLIMPSE)
 
 
 class Expected(NamedTuple):
@@ -65,9 +30,9 @@ class Expected(NamedTuple):
 
 def expected_of(entry: Entry) -> Expected:
     """Of a decision entry."""
-    record = GLIMPSE_DECODER.decode(entry.payload)
+    record = record_of(entry)
     chosen, seen = record.chosen, record.chosen.probabilities
-    action: Action = chosen.action
+    action = chosen.action
     fraud_e9 = record.given.fraud_probability_e9 or 0
     return Expected(
         intervention=action.intervention,

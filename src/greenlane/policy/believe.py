@@ -16,6 +16,7 @@ from greenlane.policy.remedy import remedy_of
 from greenlane.policy.value import Authentication
 
 ONE_E9: Final = 1_000_000_000
+AUTHENTICATED: Final = PASSED | SHIFTED
 CERTAIN: Final = Approval(ONE_E9, ONE_E9, ONE_E9, ONE_E9, ONE_E9, ONE_E9, soft_decline_e9=0)
 """The issuer has approved already."""
 
@@ -71,9 +72,16 @@ def believe(
         approvals = prior_approvals(attempt, ways, economics=economics, priors=priors)
         approvals = after_declines(approvals, history, initiator=attempt.payment.initiator, at_us=given.ingest_us)
     assert len(approvals) == len(ways), "one approval for each way"
-    if history.approved or history.status in PASSED | SHIFTED:
-        approvals = tuple([_now(each, history) for each in approvals])
-    return Beliefs(fraud_e9, p_h, payer, approvals)
+    return Beliefs(fraud_e9, p_h, payer, as_they_stand(approvals, history))
+
+
+def as_they_stand(approvals: tuple[Approval, ...], history: History) -> tuple[Approval, ...]:
+    """Certain once given, and that of an authenticated payment after authentication."""
+    if history.approved:
+        return (CERTAIN,) * len(approvals)
+    if history.status in AUTHENTICATED:
+        return tuple([each._replace(good_e9=each.good_3ds_e9, fraud_e9=each.fraud_3ds_e9) for each in approvals])
+    return approvals
 
 
 def prior_approvals(
@@ -124,16 +132,35 @@ def after_declines(
 
 def probabilities(beliefs: Beliefs, column: int, *, dispute_e9: int) -> Probabilities:
     """The probabilities as they are shown, with p_A and p_D over the way of `column`."""
-    p = beliefs.fraud_given_history_e9
-    over = beliefs.approvals[column]
-    return Probabilities(
+    return probabilities_over(
+        beliefs.approvals,
+        column,
         fraud_e9=beliefs.fraud_e9,
+        fraud_given_history_e9=beliefs.fraud_given_history_e9,
+        dispute_e9=dispute_e9,
+        challenge_success_e9=_challenge_success_e9(beliefs.fraud_given_history_e9, beliefs.payer),
+    )
+
+
+def probabilities_over(
+    approvals: tuple[Approval, ...],
+    column: int,
+    *,
+    fraud_e9: int,
+    fraud_given_history_e9: int,
+    dispute_e9: int,
+    challenge_success_e9: int,
+) -> Probabilities:
+    """What Bayes makes of approvals as they stand."""
+    p, over = fraud_given_history_e9, approvals[column]
+    return Probabilities(
+        fraud_e9=fraud_e9,
         fraud_given_history_e9=p,
         fraud_given_approval_e9=given_e9(p, good_e9=over.good_e9, fraud_e9=over.fraud_e9),
         fraud_given_decline_e9=given_e9(p, good_e9=ONE_E9 - over.good_e9, fraud_e9=ONE_E9 - over.fraud_e9),
         dispute_e9=dispute_e9,
-        challenge_success_e9=_challenge_success_e9(p, beliefs.payer),
-        approval_e9=tuple([mixed_e9(p, good_e9=each.good_e9, fraud_e9=each.fraud_e9) for each in beliefs.approvals]),
+        challenge_success_e9=challenge_success_e9,
+        approval_e9=tuple([mixed_e9(p, good_e9=each.good_e9, fraud_e9=each.fraud_e9) for each in approvals]),
         soft_decline_e9=over.soft_decline_e9,
     )
 
@@ -167,13 +194,6 @@ def _situation(attempt: Attempt) -> Situation:
         cvv_present=attempt.verification is not None and attempt.verification.cvv_result is not None,
         issuer_country=card.issuer_country if card else None,
     )
-
-
-def _now(before: Approval, history: History) -> Approval:
-    """Approval as it stands: certain once given, and that of an authenticated payment after authentication."""
-    if history.approved:
-        return CERTAIN
-    return before._replace(good_e9=before.good_3ds_e9, fraud_e9=before.fraud_3ds_e9)
 
 
 def _challenge_success_e9(p_e9: int, payer: Authentication) -> int:

@@ -1,5 +1,6 @@
 """The choice: value every eligible action, take the best, and say what was seen so that anybody can check it later."""
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -155,7 +156,7 @@ def look(
     others = values(p_h_e9, other, beliefs.payer, seen_otherwise(over, column, other))
     return Seen(
         explored,
-        _next_best(worth, explored.place),
+        next_best(worth, explored.place),
         tuple(worth),
         tuple(table[ROW[intervention], column, :VALUE].tolist()),
         tuple(others[ROW[intervention], 0, :VALUE].tolist()),
@@ -204,11 +205,16 @@ def _certain(may: Eligible, place: int) -> Explored:
     return Explored(distribution=greedy(may.size, place), place=place)
 
 
-def _next_best(worth: list[int], taken: int) -> int | None:
-    rest = worth[:taken] + worth[taken + 1 :]
-    if not rest:
+def next_best(worth: Sequence[int], taken: int) -> int | None:
+    """The place of the best of the others; None where there is none.
+
+    >>> next_best([5, 7, 7], 1), next_best([5], 0)
+    (2, None)
+    """
+    others = [*worth[:taken], *worth[taken + 1 :]]
+    if not others:
         return None
-    at = rest.index(max(rest))
+    at = others.index(max(others))
     return at + 1 if at >= taken else at
 
 

@@ -16,7 +16,6 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from greenlane.payments.attempt import Attempt
 from greenlane.payments.codes import visa_category_of
 from greenlane.payments.facts import Facts
 from greenlane.payments.money import EXPONENTS
@@ -114,10 +113,16 @@ class Answer(Struct, frozen=True, array_like=True, gc=False):
     merchant_advice_code: str | None = None
 
 
+class Staged(Struct, frozen=True, array_like=True, gc=False):
+    """A decision's attempt, as far as this room reads it."""
+
+    stage: str
+
+
 class Deciding(Struct, frozen=True, array_like=True, gc=False):
     """The payload of a decision entry, as far as this room reads it."""
 
-    attempt: Attempt
+    attempt: Staged
 
 
 class Binding(NamedTuple):

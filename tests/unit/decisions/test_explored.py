@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from greenlane.decisions.explored import explored_of
-from greenlane.decisions.record import ENCODER, DecisionRecord
+from greenlane.decisions.record import DecisionRecord, payload_of
 from greenlane.merchants.economics import Economics, RouteTerms
 from greenlane.payments.attempt import Attempt, Card, Payment, PaymentMethod
 from greenlane.payments.facts import Facts
@@ -33,7 +33,7 @@ def decided():
     attempt = Attempt(attempt_id="a", payment=PAYMENT)
     chosen = choose(attempt, given, economics=ROUTES, policy=POLICY, draw=secret_draw(b"s"))
     record = DecisionRecord(attempt, 2, b"", "", "", (), given, chosen, "r", 5, ())
-    entry = Entry(1, 1, 1, "decision", "decision", "a", 1, 0, 1, b"", FACTS, ENCODER.encode(record))
+    entry = Entry(1, 1, 1, "decision", "decision", "a", 1, 0, 1, b"", FACTS, payload_of(record, FACTS))
     return ledger, chosen, entry
 
 
