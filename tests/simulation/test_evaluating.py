@@ -8,7 +8,7 @@ from msgspec import structs
 from properties import limit_checker
 
 from greenlane.jobs.evaluating import drill, field
-from greenlane.jobs.evaluating.contest import Case, Contest, Move
+from greenlane.jobs.evaluating.contest import Case, Contest, Move, luck
 from greenlane.jobs.evaluating.evaluate import evaluate, world_of
 from greenlane.jobs.evaluating.hands import Hands, Memo, PriorBelief
 from greenlane.jobs.evaluating.models import Kept, Logger, Sizes, TreeScorer, models_of
@@ -91,7 +91,7 @@ def test_what_is_tried_once_earns_its_true_terms_and_the_loss_of_those_who_were_
     class Watched(FirstWay):
         def hear(self, case, sent, answer):
             stop = 0.0 if answer.issuer_approved else case.terms.stop
-            expected.append((case.place, case.terms.value + stop))
+            expected.append((case.place, case.terms.value - luck(case, answer) + stop))
 
     course = run(world, Watched(Hands(PriorBelief(), online=False)))
     assert course.net_minor[[place for place, _ in expected]].tolist() == [net for _, net in expected]
@@ -104,6 +104,18 @@ def test_the_logging_policy_tries_all_that_is_admissible_and_breaks_no_rule(worl
     assert {"allow", "challenge"} <= interventions
     assert len({(sent.route, sent.credential) for _, sent, _ in logger.rows}) > 2
     assert course.tally.retries > 0 and course.tally.forbidden_retries == 0
+
+
+def test_the_luck_that_is_taken_out_is_nothing_on_average(world):
+    surprises = []
+
+    class Watched(FirstWay):
+        def hear(self, case, sent, answer):
+            surprises.append(answer.result in ("declined", "unknown", "not_sent") and not answer.issuer_approved)
+            surprises[-1] -= case.terms.declined
+
+    run(world, Watched(Hands(PriorBelief(), online=False)), payments=1_500)
+    assert abs(np.mean(surprises)) < 3 * np.std(surprises) / len(surprises) ** 0.5
 
 
 def test_features_see_only_what_came_before():

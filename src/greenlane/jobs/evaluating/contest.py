@@ -166,7 +166,7 @@ class Contest:
 
     def hear(self, case: Case, sent: Sent, answer: Answer, *, at_us: int) -> None:
         """The answer is known; a time-out is queried first, and then is an approval or nothing."""
-        self.without_luck(case, answer)
+        self.net[case.place] -= luck(case, answer)
         case.tried = (*case.tried, tried(case, sent, answer))
         if answer.authentication is not None:
             case.authenticated = answer.authentication.status
@@ -184,21 +184,6 @@ class Contest:
         if self.limits.verdict(case.asked._replace(at_us=move.at_us)).allowed:
             return move
         return Move(BLOCK, move.at_us)
-
-    def without_luck(self, case: Case, answer: Answer) -> None:
-        """A control variate: takes out what is usually still to come after a decline, times how unexpected it was.
-
-        It is zero on average whatever the guess of what is to come, so nobody gains; but who happens to be declined
-        matters less.
-        """
-        terms = case.terms
-        assert terms is not None, "something was sent"
-        margin = case.economics.margin_ppm * case.facts.amount_reporting_minor / 1e6
-        still = (
-            0.0 if case.arrival.truth.fraud else terms.stop + RECOVERED[case.facts.initiator] * (margin - terms.stop)
-        )
-        declined = answer.result in ASKED and not answer.issuer_approved
-        self.net[case.place] -= (declined - terms.declined) * still
 
     def go_on(self, case: Case, now_us: int) -> None:
         move = self.contestant.next(case, now_us) if len(case.tried) < ATTEMPTS_MAX else None
@@ -234,6 +219,21 @@ class Contest:
             intervention=action.intervention,
         )  # fmt: skip
         self.limits.apply(entry(kind, facts, at_us, b""))
+
+
+def luck(case: Case, answer: Answer) -> float:
+    """A control variate: how unexpected a decline was, times what is usually still to come after one, minor units.
+
+    It is zero on average whatever the guess of what is to come, so nobody gains by taking it out; but who happens to
+    be declined matters less.
+    """
+    terms = case.terms
+    assert terms is not None, "something was sent"
+    if case.arrival.truth.fraud:
+        return 0.0
+    margin = case.economics.margin_ppm * case.facts.amount_reporting_minor / 1e6
+    declined = answer.result in ASKED and not answer.issuer_approved
+    return (declined - terms.declined) * (terms.stop + RECOVERED[case.facts.initiator] * (margin - terms.stop))
 
 
 class Checked:
