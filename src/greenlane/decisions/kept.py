@@ -13,7 +13,7 @@ reading it gives back the very same, so the round trip is exact. What the short 
 
 import struct
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from msgspec import Struct
 
@@ -42,20 +42,9 @@ from greenlane.policy.parameters import Multipliers, epoch_of
 from greenlane.policy.priors import Approval
 
 NUMBER_OF_ROW: Final = {row: number for number, row in enumerate(ROWS)}
-BOTH: Final = Route(id="-").credentials
 TOKEN: Final = ("pan", "network_token")
 PPM: Final = 1_000_000
 GAP_MAX: Final = 2**32
-
-
-class KeptRoute(NamedTuple):
-    id: str
-    acquirer: str | None
-    merchant_account: str | None
-    network: str | bool | None
-    """True: the card's."""
-    credentials: tuple[str, ...] | None
-    """None: both."""
 
 
 class KeptAttempt(Struct, frozen=True, array_like=True, gc=False):
@@ -76,7 +65,7 @@ class KeptAttempt(Struct, frozen=True, array_like=True, gc=False):
     network_transaction_id: str | None
     verification: Verification | None
     signals: dict[str, Signal]
-    routes: tuple[KeptRoute, ...]
+    routes: tuple[Route, ...]
     constraints: Constraints | None
     deadline_ms: int | None
     mode: str
@@ -143,7 +132,7 @@ def keep_attempt(attempt: Attempt, facts: Facts) -> KeptAttempt:
         network_transaction_id=payment.network_transaction_id,
         verification=attempt.verification,
         signals=attempt.signals,
-        routes=tuple([_keep_route(route, facts.network) for route in attempt.eligible_routes]),
+        routes=attempt.eligible_routes,
         constraints=None if attempt.constraints == ALL_ALLOWED else attempt.constraints,
         deadline_ms=attempt.deadline_ms,
         mode=attempt.mode,
@@ -161,7 +150,7 @@ def attempt_of(kept: KeptAttempt, facts: Facts) -> Attempt:
         stage=kept.stage,  # type: ignore[arg-type] # as it was kept
         verification=kept.verification,
         signals=kept.signals,
-        eligible_routes=tuple([_route_of(route, facts.network) for route in kept.routes]),
+        eligible_routes=kept.routes,
         constraints=ALL_ALLOWED if kept.constraints is None else kept.constraints,
         deadline_ms=kept.deadline_ms,
         mode=kept.mode,  # type: ignore[arg-type] # as it was kept
@@ -215,15 +204,13 @@ def keep_approvals(approvals: Sequence[Approval]) -> bytes | tuple[Approval, ...
     >>> len(keep_approvals(same)), approvals_of(keep_approvals(same)) == same
     (20, True)
     """
-    good, fraud = max((rates[0], rates[1]) for rates in approvals)
-    ratio, soft_e9 = -(-fraud * PPM // good) if good else 0, approvals[0].soft_decline_e9
-    goods: list[int] = []
-    for plain, plain_f, authenticated, authenticated_f, exempt, exempt_f, soft in approvals:
-        if (plain_f, authenticated_f, exempt_f, soft) != (
-            plain * ratio // PPM, authenticated * ratio // PPM, exempt * ratio // PPM, soft_e9,
-        ):  # fmt: skip
-            return tuple(approvals)
-        goods += (plain, authenticated, exempt)
+    goods = [good for rates in approvals for good in rates[:6:2]]
+    frauds = [fraud for rates in approvals for fraud in rates[1:6:2]]
+    best = max(goods)
+    ratio = -(-frauds[goods.index(best)] * PPM // best) if best else 0
+    (soft_e9, *others) = {rates[6] for rates in approvals}
+    if others or frauds != [good * ratio // PPM for good in goods]:
+        return tuple(approvals)
     return struct.pack(f"<{len(goods) + 2}I", ratio, soft_e9, *goods)
 
 
@@ -365,26 +352,6 @@ def _payment_of(kept: KeptAttempt, facts: Facts) -> Payment:
 def _whole(kept: KeptAttempt, payment: Payment) -> KeptAttempt:
     rest = kept.verification, kept.signals, kept.routes, kept.constraints, kept.deadline_ms, kept.mode, kept.at
     return KeptAttempt(kept.stage, kept.attempt_id, payment, 0, "", None, None, None, None, None, *rest)
-
-
-def _keep_route(route: Route, network: str) -> KeptRoute:
-    return KeptRoute(
-        route.id,
-        route.acquirer,
-        route.merchant_account,
-        True if route.network == network else route.network,
-        None if route.credentials == BOTH else route.credentials,
-    )
-
-
-def _route_of(kept: KeptRoute, network: str) -> Route:
-    return Route(
-        id=kept.id,
-        acquirer=kept.acquirer,
-        merchant_account=kept.merchant_account,
-        network=network if kept.network is True else kept.network,  # type: ignore[arg-type] # as it was kept
-        credentials=BOTH if kept.credentials is None else kept.credentials,  # type: ignore[arg-type] # as it was kept
-    )
 
 
 def _keep_ways(ways: tuple[Way, ...], routes: tuple[Route, ...]) -> tuple[int | str, ...]:
