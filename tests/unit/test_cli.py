@@ -78,18 +78,20 @@ def test_a_table_is_whole_where_the_terminal_is_narrow(
         probe_share=0.02, returned_s=None, approvals_lost=1.5, approvals=160.0, slots=[(-30.0, 0.5), (0.0, 0.025)],
     )  # fmt: skip
     retries = Retries(
-        declined_first=100, tried_again=50, further_attempts=70, recovered=25, forbidden=0, steps={"capture": 900}
-    )
+        declined_first=100, tried_again=50, further_attempts=70, recovered={"retry_now": 25}, forbidden=0,
+        steps={"capture": 900},
+    )  # fmt: skip
     shown = Shown(
-        world="w", seed=1, currency="USD", payments=8000, counted=7000, threshold=0.1, forbidden=3, decisions=Latency(1.0, 2.0),
-        next_actions=Latency(3.0, 4.0), interventions={"allow": 1}, lines=[line], outage=outage, retries=retries,
+        world="w", seed=1, currency="USD", payments=8000, counted=7000, threshold=0.1, forbidden=3,
+        decisions=Latency(1.0, 2.0), next_actions=Latency(3.0, 4.0), interventions={"allow": 1}, lines=[line],
+        outage=outage, retries=retries,
     )  # fmt: skip
     show_demo(shown, data, "http://127.0.0.1:1", "glk_x", stays=False)
     said = capsys.readouterr().out
     assert "…" not in said
     assert said.count("21,400.7 [20,365.6, 22,400.5]") == 2 and "214 [204, 224]" in said
     assert "diverted within 4 s, after 12 payments" in said and f"{'█' * 20} " in said
-    assert "25 recovered (25 %)" in said and "networks: 0" in said
+    assert "25 recovered (25 %) with 70 further attempts: 25 by retry_now" in said
     assert "http:" not in said  # nothing listens any more
 
 

@@ -258,11 +258,14 @@ def show_demo_outage(found: Any) -> None:
 
 
 def show_demo_retries(found: Any) -> None:
-    share = 100 * found.recovered / max(1, found.declined_first)
+    recovered = sum(found.recovered.values())
+    share = 100 * recovered / max(1, found.declined_first)
+    by = ", ".join(f"{number:,} by {name}" for name, number in sorted(found.recovered.items()))
+    steps = ", ".join(f"{number:,} {name}" for name, number in sorted(found.steps.items(), key=lambda item: -item[1]))
     say(f"\nRetries: {found.declined_first:,} payments declined at first, {found.tried_again:,} of them tried again")
-    say(f"  {found.recovered:,} recovered ({share:.0f} %) by {found.further_attempts:,} attempts")
-    told = ", ".join(f"{number:,} {name}" for name, number in sorted(found.steps.items(), key=lambda item: -item[1]))
-    say(f"  forbidden by the networks: {found.forbidden}; next actions answered: {told}")
+    say(f"  {recovered:,} recovered ({share:.0f} %) with {found.further_attempts:,} further attempts: {by}")
+    say(f"  attempts that a network forbids: {found.forbidden}")
+    say(f"  next actions answered: {steps}")
 
 
 def say(text: str) -> None:

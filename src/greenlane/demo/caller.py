@@ -32,6 +32,7 @@ Progress = Callable[[int, int], None]
 AT_ONCE_US: Final = SECOND_US
 TOLD_LATER: Final = frozenset({"review", "abandoned", "fraud_report", "dispute"})
 """What nobody waits for: it goes to `/v1/outcomes` when it is known."""
+AGAIN: Final = ("retry_now", "retry_at", "repair")
 
 
 @dataclass
@@ -56,8 +57,9 @@ class Pursued:
     turned_away: float = 0.0
     """P(the issuer is not even asked) of the first action, where no network forbids to ask."""
     first_declined: bool = False
-    recovered: int = 0
-    """The number of the attempt that was approved after a decline."""
+    tried_by: str = ""
+    """The next action that led to the last attempt."""
+    recovered: bool = False
 
     @property
     def arrival(self) -> Arrival:
@@ -217,9 +219,10 @@ class Caller:
 
     def follow(self, payment: Pursued, found: NextAction, at_us: int) -> None:
         later_us = max(parse_rfc3339(found.at), at_us + AT_ONCE_US)
+        payment.tried_by = found.next if found.next in AGAIN else payment.tried_by
         if found.next == "capture":
-            payment.recovered = payment.attempts if payment.first_declined else 0
-        elif found.next == "retry_now" and found.action is not None:
+            payment.recovered = payment.first_declined and payment.attempts > 1
+        elif found.next == "retry_now":
             self.later(later_us, partial(self.granted, payment, found))
         elif found.next == "retry_at":
             self.later(later_us, partial(self.again, payment, False))

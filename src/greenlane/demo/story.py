@@ -38,7 +38,8 @@ class Retries(Struct, frozen=True, kw_only=True):
     declined_first: int
     tried_again: int
     further_attempts: int
-    recovered: int
+    recovered: dict[str, int]
+    """By the next action that led to the approval."""
     forbidden: int
     """Attempts that a network forbids, by a count that knows nothing of the limit engine."""
     steps: dict[str, int]
@@ -158,7 +159,7 @@ def retries(caller: Caller, done: Sequence[Pursued]) -> Retries:
         declined_first=len(declined),
         tried_again=sum(each.attempts > 1 for each in declined),
         further_attempts=sum(each.attempts - 1 for each in declined),
-        recovered=sum(each.recovered > 1 for each in declined),
+        recovered=Counter(each.tried_by for each in declined if each.recovered),
         forbidden=caller.checked.violations,
         steps=caller.steps,
     )
