@@ -11,7 +11,7 @@ from greenlane.decisions.record import record_of
 from greenlane.payments.attempt import Attempt, ThreeDS
 from greenlane.payments.codes import decline_of
 from greenlane.payments.facts import Facts
-from greenlane.policy.history import PENDING, Answer, History, Tried, history_of
+from greenlane.policy.history import PENDING, Answer, History, Tried, history_of, is_unsettled
 from greenlane.policy.liability import liability
 from greenlane.policy.next_action import capturable_minor, double_approvals
 from greenlane.ports.journal import Entry
@@ -36,6 +36,7 @@ class Heard(Struct, frozen=True, array_like=True, gc=False):
 
 
 HEARD_DECODER: Final = msgspec.msgpack.Decoder(Heard)
+APPROVED: Final = ("approved", "partially_approved")
 NOTHING_HEARD: Final = Heard("")
 """Of an entry whose payload has retired: its facts still tell code, class and route."""
 
@@ -43,7 +44,7 @@ NOTHING_HEARD: Final = Heard("")
 def history_in(entries: Iterable[Entry], attempt: Attempt) -> History:
     """What the caller tells with the attempt, and what the payment's entries add to it.
 
-    Of this attempt itself only the way it was sent is taken.
+    Of this attempt itself only the way it was sent is taken, unless it was answered: then it is about to be sent again.
     The authentication is the caller's where it tells one, else the last that was reported for this attempt's payment.
     """
     told, known = history_of(attempt), list(entries)
@@ -56,23 +57,27 @@ def history_in(entries: Iterable[Entry], attempt: Attempt) -> History:
         facts = entry.facts
         if facts is not None and facts.attempt_id == attempt.attempt_id and entry.kind == "decision" and facts.route_id:
             told = told._replace(route=facts.route_id, credential=facts.credential)
-    tried = tried_in(known, but=attempt.attempt_id)
+    tried = tuple(each for each in tried_in(known) if each.attempt_id != attempt.attempt_id or _again(each, told))
     return told._replace(tried=tried) if tried else told
 
 
-def tried_in(entries: Iterable[Entry], *, but: str = "") -> tuple[Tried, ...]:
-    """The attempts at a payment, the oldest first, each with what was last heard of it."""
+def _again(own: Tried, told: History) -> bool:
+    return not told.approved and own.answer not in ("pending", "not_sent")
+
+
+def tried_in(entries: Iterable[Entry]) -> tuple[Tried, ...]:
+    """The attempts at a payment, the oldest first, each with what is known of its end."""
     tried: dict[str, Tried] = {}
     for entry in entries:
         facts = entry.facts
-        if facts is None or (but and facts.attempt_id == but):
+        if facts is None:
             continue
-        heard = heard_in(entry)
+        heard, known = heard_in(entry), tried.get(facts.attempt_id)
         if heard is None:
-            if facts.route_id:
+            if facts.route_id and (known is None or known.answer not in APPROVED):
                 tried[facts.attempt_id] = _granted(entry, facts)
         elif heard.type in ("authorization", "not_sent", "reversal"):
-            before = tried.get(facts.attempt_id) or Tried(facts.attempt_id, len(tried) + 1, facts.route_id)
+            before = known or Tried(facts.attempt_id, len(tried) + 1, facts.route_id)
             tried[facts.attempt_id] = _heard(before, heard, facts, kind=heard.type, at_us=entry.ingest_us)
     return tuple(tried.values())
 
@@ -80,14 +85,15 @@ def tried_in(entries: Iterable[Entry], *, but: str = "") -> tuple[Tried, ...]:
 def capturable(entries: Iterable[Entry]) -> int | None:
     """What may still be captured of a payment, in its minor units; None where nothing is approved."""
     known = list(entries)
-    facts = next((entry.facts for entry in known if entry.facts is not None), None)
-    standing = [each for each in tried_in(known) if each.answer in ("approved", "partially_approved")]
-    if facts is None or not standing:
+    standing = [each for each in tried_in(known) if each.answer in APPROVED]
+    if not standing:
         return None
-    said = [heard for entry in known if (heard := heard_in(entry)) is not None]
-    partial = next((heard.amount_minor for heard in said if heard.result == "partially_approved"), None)
-    approved = facts.amount_minor if standing[0].answer == "approved" or partial is None else partial
-    captured = [heard.amount_minor or approved for heard in said if heard.type == "capture"]
+    told = [(entry.facts, heard) for entry in known if entry.facts is not None and (heard := heard_in(entry))]
+    approved = told[0][0].amount_minor
+    if standing[0].answer == "partially_approved":
+        parts = (h for facts, h in told if facts.attempt_id == standing[0].attempt_id)
+        approved = next((h.amount_minor or 0 for h in parts if h.result == "partially_approved"), 0)
+    captured = [heard.amount_minor or approved for _, heard in told if heard.type == "capture"]
     return capturable_minor(approved, captured)
 
 
@@ -119,12 +125,19 @@ def _granted(entry: Entry, facts: Facts) -> Tried:
 
 
 def _heard(before: Tried, heard: Heard, facts: Facts, *, kind: str, at_us: int) -> Tried:
+    """An answer stands, whatever is said later: an approval until it is reversed, a decline until it is approved."""
+    settled = before.answer in APPROVED or (before.answer == "declined" and not is_unsettled(before))
     if kind == "not_sent":
-        return replace(before, answer="not_sent")
+        return before if settled else replace(before, answer="not_sent")
     if kind == "reversal":
-        return replace(before, answer="reversed") if heard.reverses in ("authorization", "capture") else before
+        back = heard.reverses in ("authorization", "capture") and (before.answer in APPROVED or not settled)
+        return replace(before, answer="reversed") if back else before
     known: dict[str, Answer] = {"approved": "approved", "unknown": "unknown"}
     answer = known.get(facts.decline_class, "declined")
+    if before.answer in APPROVED and heard.result != "partially_approved":
+        return before
+    if answer == "unknown" and (settled or before.answer == "reversed"):
+        return before
     network = heard.network or facts.network
     return replace(
         before,

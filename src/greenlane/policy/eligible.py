@@ -7,7 +7,7 @@ from greenlane.payments.attempt import Attempt, Card, Payment, Route
 from greenlane.policy.actions import EXEMPTIONS, Eligible, Row, Way
 from greenlane.policy.exemptions import exemption_over
 from greenlane.policy.given import Given
-from greenlane.policy.history import History
+from greenlane.policy.history import History, is_unsettled
 from greenlane.policy.mandate import sca_required
 
 IMPLIED_ROUTE: Final = Route(id="default")
@@ -124,7 +124,16 @@ def _hard_stops(given: Given, *, economics: Economics, history: History) -> tupl
         found.append("amount_above_merchant_limit")
     if history.status == "R":
         found.append("authentication_rejected")
+    if history.tried and not history.approved:
+        found += _paid_perhaps(history)
     return tuple(found)
+
+
+def _paid_perhaps(history: History) -> list[str]:
+    """A payment is paid once: nothing is sent beside an approval, nor before an unknown result is settled."""
+    if any(tried.answer in ("approved", "partially_approved") for tried in history.tried):
+        return ["approved_already"]
+    return ["earlier_attempt_unknown"] if any(map(is_unsettled, history.tried)) else []
 
 
 def _refused(

@@ -8,6 +8,7 @@ from greenlane.payments.attempt import Attempt
 from greenlane.payments.codes import decline_of
 from greenlane.policy.liability import SHIFTED, liability
 from greenlane.policy.priors import Priors
+from greenlane.policy.remedy import remedy_of
 from greenlane.policy.value import Authentication
 
 PASSED: Final = frozenset("Y")
@@ -38,6 +39,17 @@ class Tried(Struct, frozen=True, array_like=True, gc=False):
     code: str = ""
     advice: str = ""
     decline_class: str = ""
+
+
+def is_unsettled(tried: Tried) -> bool:
+    """May this attempt have been approved without anybody knowing? It is queried or reversed before anything is sent.
+
+    >>> [is_unsettled(Tried("a", 1, "r", answer=answer, code="05")) for answer in ("unknown", "declined")]
+    [True, False]
+    """
+    return tried.answer == "unknown" or (
+        tried.answer == "declined" and remedy_of(tried.network, tried.code).kind == "query"
+    )
 
 
 class History(NamedTuple):

@@ -42,7 +42,7 @@ from greenlane.policy.case import (
 from greenlane.policy.choose import ROW, UNVALUED, valued
 from greenlane.policy.eligible import eligible
 from greenlane.policy.given import Given
-from greenlane.policy.history import FAILED, Tried
+from greenlane.policy.history import FAILED, Tried, is_unsettled
 from greenlane.policy.parameters import Policy
 from greenlane.policy.recovery import STATED, RecoveryTable
 from greenlane.policy.remedy import REPRESENTED_MAX, Remedy, remedy_of
@@ -152,8 +152,7 @@ def _query_first(case: Case) -> Next | None:
     for at, tried in enumerate(case.history.tried):
         is_last = at == len(case.history.tried) - 1
         unheard = tried.answer == "pending" and not (is_last and (authenticated or case.history.approved))
-        asks = tried.answer == "declined" and remedy_of(tried.network, tried.code).kind == "query"
-        if tried.answer == "unknown" or unheard or asks:
+        if unheard or is_unsettled(tried):
             action = Action(tried.intervention, tried.exemption, tried.route, tried.credential)
             return Next(next="query_or_reverse", at_us=case.now_us, action=action, about=tried.attempt_id)
     return None

@@ -9,7 +9,8 @@ import pytest
 from small_shop import attempt_body, shop_in
 
 from greenlane.decide import decide
-from greenlane.decisions.tried import history_in
+from greenlane.decisions.record import DecisionRecord
+from greenlane.decisions.tried import capturable, history_in, tried_in
 from greenlane.outcomes.accept import draft_of
 from greenlane.payments.attempt import Attempt
 from greenlane.payments.outcome import Outcome
@@ -33,9 +34,9 @@ def asked(payment: int, attempt_id: str, **more: Any) -> Attempt:
     return msgspec.convert(body | more, Attempt)
 
 
-def decided(shop: System, attempt: Attempt) -> None:
+def decided(shop: System, attempt: Attempt) -> DecisionRecord:
     shop.clock.advance(1_000_000)
-    decide(attempt, lane=shop.lane, event_id=f"d{next(numbers)}", body_hash=bytes(16))
+    return decide(attempt, lane=shop.lane, event_id=f"d{next(numbers)}", body_hash=bytes(16))[1]
 
 
 def told(shop: System, **outcome: Any) -> None:
@@ -127,3 +128,82 @@ def test_a_decision_after_a_decline_knows_of_it(shop: System) -> None:
     seen = record.chosen.probabilities
     assert seen is not None and seen.fraud_given_history_e9 > 10 * seen.fraud_e9
     assert max(seen.approval_e9) < 200_000_000
+
+
+def answers(shop: System, payment: int) -> dict[str, str]:
+    return {tried.attempt_id: tried.answer for tried in past(shop, payment).tried}
+
+
+@pytest.mark.parametrize(
+    ("result", "stop"),
+    [
+        ("approved", "approved_already"),
+        ("partially_approved", "approved_already"),
+        ("unknown", "earlier_attempt_unknown"),
+    ],
+)
+@pytest.mark.parametrize("again", ["other", "same"])
+def test_nothing_is_sent_beside_an_approval_or_an_unknown_result(
+    shop: System, result: str, stop: str, again: str
+) -> None:
+    payment = 200 + next(numbers)
+    decided(shop, asked(payment, f"c{payment}"))
+    told(shop, type="authorization", attempt_id=f"c{payment}", result=result)
+    record = decided(shop, asked(payment, f"c{payment}" if again == "same" else f"d{payment}"))
+    assert record.chosen.action.intervention == "block" and record.chosen.stops == (stop,)
+    told(shop, type="reversal", attempt_id=f"c{payment}", reverses="authorization")
+    assert decided(shop, asked(payment, f"e{payment}")).chosen.action.route == "north"
+
+
+def test_an_attempt_that_was_declined_knows_it_when_it_is_sent_again(shop: System) -> None:
+    decided(shop, asked(9, "a9"))
+    told(shop, type="authorization", attempt_id="a9", result="declined", network="visa", network_response_code="05")
+    assert [tried.code for tried in past(shop, 9, "a9").tried] == ["05"]
+
+
+def test_an_approval_stands_until_it_is_reversed_whatever_is_said_later(shop: System) -> None:
+    decided(shop, asked(10, "a10"))
+    told(shop, type="authorization", attempt_id="a10", result="approved")
+    decided(shop, asked(10, "a10", stage="post_authorization"))
+    told(shop, type="authorization", attempt_id="a10", result="unknown")
+    told(shop, type="authorization", attempt_id="a10", result="declined", network_response_code="05")
+    told(shop, type="not_sent", attempt_id="a10")
+    assert answers(shop, 10) == {"a10": "approved"}
+    told(shop, type="reversal", attempt_id="a10", reverses="authorization")
+    assert answers(shop, 10) == {"a10": "reversed"}
+
+
+def test_a_decline_is_not_forgotten_by_what_comes_too_late(shop: System) -> None:
+    decided(shop, asked(11, "a11"))
+    told(shop, type="authorization", attempt_id="a11", result="declined", network_response_code="05")
+    for late in ({"type": "authorization", "result": "unknown"}, {"type": "not_sent"}):
+        told(shop, attempt_id="a11", **late)
+    told(shop, type="reversal", attempt_id="a11", reverses="authorization")
+    assert answers(shop, 11) == {"a11": "declined"}
+    told(shop, type="authorization", attempt_id="a11", result="approved")
+    assert answers(shop, 11) == {"a11": "approved"}
+
+
+def test_the_attempt_that_was_reversed_is_the_one_that_was_named(shop: System) -> None:
+    for attempt_id, result in (("a12", "unknown"), ("b12", "declined"), ("c12", "approved")):
+        decided(shop, asked(12, attempt_id))
+        told(shop, type="authorization", attempt_id=attempt_id, payment_id="pay_12", result=result)
+    told(shop, type="reversal", attempt_id="a12", reverses="authorization")
+    assert answers(shop, 12) == {"a12": "reversed", "b12": "declined", "c12": "approved"}
+
+
+def test_no_more_is_captured_than_the_part_that_stands(shop: System) -> None:
+    def left() -> int | None:
+        return capturable(shop.journal.entries("payment", "pay_13"))
+
+    decided(shop, asked(13, "a13"))
+    assert left() is None
+    told(shop, type="authorization", attempt_id="a13", result="partially_approved", amount=2_000, currency="EUR")
+    told(shop, type="authorization", attempt_id="a13", result="approved")
+    assert left() == 2_000
+    told(shop, type="reversal", attempt_id="a13", reverses="authorization")
+    decided(shop, asked(13, "b13"))
+    told(shop, type="authorization", attempt_id="b13", result="partially_approved", amount=3_000, currency="EUR")
+    told(shop, type="capture", payment_id="pay_13", amount=1_000, currency="EUR")
+    assert left() == 2_000
+    assert next(tried.answer for tried in tried_in(shop.journal.entries("payment", "pay_13"))) == "reversed"
