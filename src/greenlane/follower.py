@@ -3,6 +3,7 @@
     snapshots   the feature state, so that a server starts in seconds
     days        each closed UTC day as one Parquet file
     parity      a sample of the served vectors, computed again: by this fold at once, by SQL when the day closes
+    alarms      what moved, grouped into incidents, to whoever the settings name
     prices      of shared budgets, from forecasts of what reports and disputes will come to, once per policy epoch
 
 It reads durable entries only and writes none. What it finds it tells the server over the local admin door.
@@ -27,15 +28,20 @@ from greenlane.features.inputs import INPUTS
 from greenlane.features.kernels import Ints
 from greenlane.features.parity import Mismatch, compare, is_sampled, report
 from greenlane.features.sql import features_sql
+from greenlane.jobs.monitoring import kept_monitors, monitors_path
 from greenlane.journal.days import Day, closed_days
 from greenlane.learning.headroom import Headroom
+from greenlane.monitoring.notices import Notifier
 from greenlane.policy.multipliers import Pricing, repriced
 from greenlane.policy.parameters import Policy, epoch_of
+from greenlane.ports.clock import SystemClock
 from greenlane.ports.journal import Entry
 from greenlane.replay import facts_asked, width_of
 from greenlane.wiring import (
     SERVER_PID,
+    Places,
     Reader,
+    alarm_lines,
     day_table,
     kept_engine,
     lock_follower,
@@ -68,6 +74,9 @@ class Follower:
         """Days that became files, with their entries, and were not told yet."""
         self.saved_at = time.monotonic()
         self.at_us = 0
+        self.notifier = Notifier(alarm_lines(reader.settings, tell))
+        if notices_path(reader.places).exists():
+            self.notifier.load(notices_path(reader.places).read_bytes())
         self.begin()
 
     def begin(self) -> None:
@@ -85,6 +94,7 @@ class Follower:
             self.headroom.apply(entry)
             self.at_us = entry.ingest_us
         self.priced_epoch = epoch_of(self.at_us)
+        self.monitors = kept_monitors(reader, self.position)
 
     def step(self) -> int:
         """Fold what is new, keep what is due; 0 when there was nothing to do."""
@@ -94,11 +104,14 @@ class Follower:
             self.engine.apply(entry)
             self.standing.apply(entry)
             self.headroom.apply(entry)
+            self.monitors.apply(entry)
             self.position, self.at_us = entry.position, entry.ingest_us
             folded += 1
             if entry.kind == "control":
                 self.reader.refresh()
+                self.notifier.apply(entry)
         self.reprice()
+        self.alarm()
         if self.reader.features != self.engine.features:
             self.tell("the features changed: folding the journal again")
             self.engine.close()
@@ -120,6 +133,15 @@ class Follower:
         pressures = self.headroom.pressures(self.at_us)
         for price in repriced(pressures, self.standing.prices.submitted, pricing=Pricing()):
             self.submit(price.control)
+
+    def alarm(self) -> None:
+        """Tell what moved by now: by the clock, or by the last entry where time is simulated."""
+        simulated = self.reader.settings.clock == "simulated"
+        now_us = self.at_us if simulated else max(self.at_us, SystemClock().now_us())
+        for _ in self.monitors.due(now_us):
+            """Incidents gather them; proposals wait for somebody who may accept them."""
+        self.notifier.hear(self.monitors.incidents.changed(), now_us)
+        self.notifier.deliver(now_us, self.monitors.incidents.open)
 
     def tell_closed(self) -> None:
         """One line for all that was closed since the last time: after an import these are months."""
@@ -144,6 +166,8 @@ class Follower:
                 self.position.seq,
                 standing=self.standing,
             )
+            self.monitors.save(monitors_path(self.reader.places), self.position)
+            notices_path(self.reader.places).write_bytes(self.notifier.dump())
 
     def close_next_day(self) -> int:
         """The oldest closed day that has no file yet, if there is one; how many were closed."""
@@ -249,6 +273,10 @@ def run_follower(directory: Path, *, once: bool, tell: Callable[[str], None]) ->
         follower.keep()
         follower.close()
         return follower.parity
+
+
+def notices_path(places: Places) -> Path:
+    return places.snapshots / "notices"
 
 
 def admin_of(reader: Reader) -> Client | None:

@@ -46,6 +46,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     snapshot_every_s: Annotated[int, Meta(ge=1)] = 60
     parity_sample: Annotated[int, Meta(ge=1)] = 100
     """The follower recomputes one served feature vector in this many."""
+    alarm_webhook: str = ""
+    """Where the follower sends incidents; none by default. They are told in its log in any case."""
+    alarm_webhook_secret: str = ""
+    """Signs what is sent there."""
+    alarm_mail: str = ""
+    """smtp://user:password@host:587?from=greenlane@shop.example&to=oncall@shop.example"""
 
 
 def read_settings(directory: Path) -> Settings:

@@ -53,6 +53,7 @@ from greenlane.merchants.book import Book
 from greenlane.models import artefact
 from greenlane.models.approval_model import ApprovalModel, load_approval
 from greenlane.models.fraud_model import FraudModel
+from greenlane.monitoring.notices import Line, LogChannel
 from greenlane.outcomes.accept import draft_of
 from greenlane.payments.attempt import Attempt, Card, MethodType, Payment, PaymentMethod
 from greenlane.payments.facts import Facts
@@ -648,6 +649,20 @@ def lock_follower(places: Places) -> Iterator[None]:
         raise JournalError(f"another follower runs on {places.root}", hint="one is enough") from error
     finally:
         os.close(fd)
+
+
+def alarm_lines(settings: Settings, tell: Callable[[str], None]) -> list[Line]:
+    """The log, and whatever else the settings name; SettingsError where a name is no address."""
+    lines = [Line(channel=LogChannel(tell))]
+    if settings.alarm_webhook:
+        from greenlane.adapters.webhook_channel import WebhookChannel
+
+        lines.append(Line(channel=WebhookChannel(settings.alarm_webhook, settings.alarm_webhook_secret.encode())))
+    if settings.alarm_mail:
+        from greenlane.adapters.smtp_channel import mail_channel
+
+        lines.append(Line(channel=mail_channel(settings.alarm_mail), least="page"))
+    return lines
 
 
 def run_http(application: Callable[..., Any], *, host: str, port: int, on_ready: Callable[[int], None]) -> None:

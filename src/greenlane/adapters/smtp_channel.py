@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from typing import Final
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from greenlane.errors import SettingsError
 from greenlane.monitoring.notices import Notice
 
 TIMEOUT_S: Final = 10.0
+SUBMISSION: Final = 587
 
 
 class SmtpChannel:
@@ -36,3 +38,23 @@ class SmtpChannel:
             if self.user:
                 server.login(self.user, self.password)
             server.send_message(message)
+
+
+def mail_channel(address: str) -> SmtpChannel:
+    """From one address, as the settings hold it.
+
+    >>> mail_channel("smtp://anna:pw@mail.example:25?from=a@shop.example&to=b@shop.example").to
+    ['b@shop.example']
+    """
+    url = urlsplit(address)
+    asked = parse_qs(url.query)
+    if url.scheme != "smtp":
+        raise SettingsError("alarm_mail is no mail address", hint="smtp://user:password@host:587?from=A&to=B")
+    return SmtpChannel(
+        url.hostname or "",
+        url.port or SUBMISSION,
+        sender=asked.get("from", [""])[0],
+        to=asked.get("to", []),
+        user=unquote(url.username or ""),
+        password=unquote(url.password or ""),
+    )

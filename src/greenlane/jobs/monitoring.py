@@ -69,7 +69,7 @@ def replay(source: Path, *, progress: Progress = lambda _done, _of: None) -> Mon
 def replay_directory(directory: Path, *, progress: Progress) -> Monitored:
     reader = open_reader(directory)
     _, last = reader.store.span()
-    monitors = Monitors(reader.features, decision_of=decisions_of(reader.store))
+    monitors = fresh_monitors(reader)
     alarms, proposals, first_us, last_us = list[Alarm](), list[ControlProposal](), 0, 0
     for entry in reader.entries():
         first_us, last_us = first_us or entry.ingest_us, entry.ingest_us
@@ -111,13 +111,22 @@ def monitors_path(places: Places) -> Path:
 
 def kept_monitors(reader: Reader, upto: Position) -> Monitors:
     """The monitors as they stand at `upto`: what was kept, and the entries since; fresh where nothing kept fits."""
-    monitors = Monitors(reader.features, decision_of=decisions_of(reader.store))
+    monitors = fresh_monitors(reader)
     at = monitors.restore(monitors_path(reader.places))
     if at is None or at.seq > upto.seq or not holds(reader.store, at.generation, at.seq):
-        return Monitors(reader.features, decision_of=decisions_of(reader.store))
+        return fresh_monitors(reader)
     for entry in takewhile(lambda entry: entry.seq <= upto.seq, reader.entries(after_seq=at.seq)):
         monitors.apply(entry)
     return monitors
+
+
+def fresh_monitors(reader: Reader) -> Monitors:
+    live = reader.features
+    return Monitors(
+        live,
+        decision_of=decisions_of(reader.store),
+        has_features=lambda release: reader.releases.versions(release).features == live.digest,
+    )
 
 
 def decisions_of(store: JournalStore) -> Callable[[Entry], Entry | None]:

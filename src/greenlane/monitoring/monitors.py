@@ -73,13 +73,18 @@ class Monitors:
     """
 
     def __init__(
-        self, features: FeatureSet | None = None, *, decision_of: Callable[[Entry], Entry | None] | None = None
+        self,
+        features: FeatureSet | None = None,
+        *,
+        decision_of: Callable[[Entry], Entry | None] | None = None,
+        has_features: Callable[[str], bool] = lambda _release: True,
     ):
+        """`has_features` of a release: are its vectors of `features`? Others are not looked into."""
         self.names = [*INPUTS, *(column.name for column in features.columns)] if features else []
         self.traffic, self.attacks, self.logs = Traffic(), Attacks(), Logs()
         self.calibration, self.incidents = Calibration(), Incidents()
         self.drift = Drift([*self.names, "fraud_probability", "approval_probability"])
-        self._decision_of = decision_of
+        self._decision_of, self._has_features = decision_of, has_features
         self._waiting: dict[str, Waiting] = {}
         self._found: list[Finding] = []
         self._minute_us = 0
@@ -157,7 +162,7 @@ class Monitors:
         """A vector beside the probabilities made of it."""
         vector = np.full(len(self.names) + 2, np.nan)
         vector[-2:] = (expected.fraud, expected.approval or np.nan)
-        if self.names and expected.known:
+        if self.names and expected.known and self._has_features(expected.release):
             whole = unpack(expected.known, len(self.names))
             vector[:-2] = np.where(whole > MARK_MAX, whole, np.nan)
         elif self.names:

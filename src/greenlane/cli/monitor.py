@@ -1,0 +1,84 @@
+"""Verbs for what moved: monitors over what was, drills with known faults, how soon a drop is found."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from greenlane.cli.shown import out, print_table, progress
+
+monitor_app = typer.Typer(help="What moved: replay the monitors over history, or drill them.", no_args_is_help=True)
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write everything to this file.")]
+
+
+def write(found: Any, path: Path | None) -> None:
+    if path is not None:
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+
+
+@monitor_app.command("replay")
+def monitor_replay(
+    source: Annotated[Path, typer.Argument(help="A data directory, or a CSV or Parquet file of time, code, count.")],
+    json_file: JsonFile = None,
+) -> None:
+    """Run the monitors over what was, and list the incidents they would have told of, with start, end and cause."""
+    from greenlane.jobs.monitoring import replay
+
+    with progress("replaying") as tell:
+        found = replay(source, progress=tell).told()
+    write(found, json_file)
+    columns = ["started_at", "detected_at", "ended_at", "signal", "severity", "cause"]
+    rows = [tuple(str(one.get(column) or "") for column in columns) for one in found["incidents"]]
+    print_table(f"{source}: {found['days']:.1f} days", columns, rows)
+    out.print(f"{found['pages_per_day']:.2f} pages a day, {found['alarms']} alarms")
+
+
+@monitor_app.command("drill")
+def monitor_drill(
+    seed: Annotated[int, typer.Option(min=0, help="Of the made streams.")] = 1,
+    quick: Annotated[bool, typer.Option("--quick", help="Leave out the drills that last for weeks.")] = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Put known faults into made streams: is each found, how soon, and is its cause named? Calm days count too."""
+    from greenlane.jobs.drills import run
+
+    with progress("drilling") as tell:
+        found = run(seed=seed, slow=not quick, progress=tell)
+    write(found, json_file)
+    rows = [
+        (
+            one.fault,
+            "yes" if one.detected else "NO",
+            "yes" if one.attributed else "NO",
+            "" if one.delay_s is None else f"{one.delay_s:,.0f} s",
+            one.cause or "",
+            str(one.others),
+        )
+        for one in found.drills
+    ]
+    print_table("Drills", ["fault", "found", "cause named", "after", "cause", "other incidents"], rows)
+    out.print(f"calm days: {msgspec.to_builtins(found.calm)}", markup=False)
+
+
+@monitor_app.command("delays")
+def monitor_delays(
+    streams: Annotated[int, typer.Option(min=1, help="Watched streams of the whole system.")] = 2_000,
+    json_file: JsonFile = None,
+) -> None:
+    """How soon drops of approval are found, by rate and size, at a stated number of false alarms in all."""
+    from greenlane.jobs.delays import delay_curve
+
+    with progress("simulating") as tell:
+        tell(0, 1)
+        found = delay_curve(streams=streams)
+    write(found, json_file)
+    rows = [
+        (f"{d.per_minute:g}", f"{d.drop:.0%}", f"{d.answers:,.0f}", f"{d.minutes:,.0f}", f"{d.ratio:.2f}")
+        for d in found.delays
+    ]
+    print_table(
+        f"{found.streams:,} streams: {found.pages_per_day:.2f} pages, {found.tickets_per_day:.2f} tickets a day, false",
+        ["answers a minute", "drop", "answers until found", "minutes", "of the ideal sum's"],
+        rows,
+    )
