@@ -118,6 +118,11 @@ def matured(found: TrainingSet, plan: Plan) -> Examples:
     known = maturity_of(found, cut_us)
     share = (age_us >= plan.gap_us).astype(np.float64) if known is None else known.at(age_us)
     rows = loss_rows(examples.y, share, examples.weight)
+    if not len(rows.y):
+        raise TrainingError(
+            f"no payment is older than {plan.gap_us / DAY_US:g} days on {format_day(day_of(cut_us))}: no label is final",
+            hint="take a longer history, or a shorter --gap-days",
+        )
     return replace(examples.take(rows.row), y=rows.y, weight=rows.weight)
 
 

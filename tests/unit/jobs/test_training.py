@@ -55,3 +55,11 @@ def test_a_model_that_could_have_known_of_no_fraud_is_not_judged():
     rows.state[rows.X[:, 0] == 0] = GOOD
     with pytest.raises(TrainingError, match="known before the held-out time"):
         split(rows, matured(rows, PLAN), PLAN)
+
+
+def test_a_history_too_short_for_any_label_to_be_final_is_refused():
+    rows = found(delay_days=500)
+    rows.state[:] = GOOD
+    rows.manifest["label_cut_us"] = int(rows.at_us[0]) + DAY_US
+    with pytest.raises(TrainingError, match="no payment is older than 5 days on 1970-01-02"):
+        matured(rows, PLAN)
