@@ -120,7 +120,7 @@ def matured(found: TrainingSet, plan: Plan) -> Examples:
     rows = loss_rows(examples.y, share, examples.weight)
     if not len(rows.y):
         raise TrainingError(
-            f"no payment is older than {plan.gap_us / DAY_US:g} days on {format_day(day_of(cut_us))}: no label is final",
+            f"no payment is older than {plan.gap_us / DAY_US:g} days on {format_day(day_of(cut_us))}",
             hint="take a longer history, or a shorter --gap-days",
         )
     return replace(examples.take(rows.row), y=rows.y, weight=rows.weight)
