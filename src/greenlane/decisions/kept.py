@@ -13,9 +13,11 @@ reading it gives back the very same, so the round trip is exact. What the short 
 
 import struct
 from collections.abc import Sequence
+from sys import intern
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import fields
 
 from greenlane.payments.attempt import (
     Attempt,
@@ -133,7 +135,7 @@ def keep_attempt(attempt: Attempt, facts: Facts) -> KeptAttempt:
         verification=attempt.verification,
         signals=attempt.signals,
         routes=attempt.eligible_routes,
-        constraints=None if attempt.constraints == ALL_ALLOWED else attempt.constraints,
+        constraints=None if attempt.constraints is ALL_ALLOWED else attempt.constraints,
         deadline_ms=attempt.deadline_ms,
         mode=attempt.mode,
         at=attempt.at,
@@ -147,13 +149,13 @@ def attempt_of(kept: KeptAttempt, facts: Facts) -> Attempt:
     return Attempt(
         attempt_id=facts.attempt_id if kept.attempt_id is None else kept.attempt_id,
         payment=_payment_of(kept, facts) if kept.payment is None else kept.payment,
-        stage=kept.stage,  # type: ignore[arg-type] # as it was kept
+        stage=intern(kept.stage),  # type: ignore[arg-type] # as it was kept
         verification=kept.verification,
         signals=kept.signals,
         eligible_routes=kept.routes,
         constraints=ALL_ALLOWED if kept.constraints is None else kept.constraints,
         deadline_ms=kept.deadline_ms,
-        mode=kept.mode,  # type: ignore[arg-type] # as it was kept
+        mode=intern(kept.mode),  # type: ignore[arg-type] # as it was kept
         at=kept.at,
     )
 
@@ -312,19 +314,21 @@ def certain(size: int, place: int) -> Explored:
     return Explored(distribution=greedy(size, place), place=place)
 
 
-ALL_ALLOWED: Final = Constraints()
+ALL_ALLOWED: Final[Constraints] = next(field.default for field in fields(Attempt) if field.name == "constraints")
+"""The very default: it is left out of bytes."""
 
 
 def _payment_of(kept: KeptAttempt, facts: Facts) -> Payment:
-    """The redacted payment by card that these facts are of."""
+    """The redacted payment by card that these facts are of. A default is left out of bytes where it is the very same
+    text: so words are interned."""
     card = Card(
         fingerprint=f"{facts.card & 0xFFFF_FFFF_FFFF_FFFF:x}",
         bin=facts.bin8 or None,
-        network=facts.network,  # type: ignore[arg-type] # of a card
-        funding=facts.funding,  # type: ignore[arg-type] # of a card
+        network=intern(facts.network),  # type: ignore[arg-type] # of a card
+        funding=intern(facts.funding),  # type: ignore[arg-type] # of a card
         issuer_id=facts.issuer_id or None,
         issuer_country=facts.issuer_country or None,
-        credential=kept.credential,  # type: ignore[arg-type] # of a card
+        credential=intern(kept.credential),  # type: ignore[arg-type] # of a card
         token=kept.token,
         exp_bucket=kept.exp_bucket,
     )
@@ -337,8 +341,8 @@ def _payment_of(kept: KeptAttempt, facts: Facts) -> Payment:
         payment_method=PaymentMethod(card=card),
         created=kept.created,
         mcc=facts.mcc or None,
-        channel=facts.channel,  # type: ignore[arg-type] # as it was frozen
-        initiator=facts.initiator,  # type: ignore[arg-type] # as it was frozen
+        channel=intern(facts.channel),  # type: ignore[arg-type] # as it was frozen
+        initiator=intern(facts.initiator),  # type: ignore[arg-type] # as it was frozen
         mit_reason=kept.mit_reason,  # type: ignore[arg-type] # as it was kept
         network_transaction_id=kept.network_transaction_id,
         customer=Customer(email_domain=facts.email_domain or None) if kept.told & 1 else None,
