@@ -70,7 +70,8 @@ def _refused(message: str) -> InputError:
     plain = PATH.sub("", message)
     unknown = UNKNOWN.search(message)
     if unknown is None:
-        hint = "rates are integers in ppm (35 % = 350000), money is integer minor units"
+        numbers = "rates are integers in ppm (35 % = 350000), money is integer minor units"
+        hint = numbers if plain.startswith("Expected `int") else "see /docs for the values of this field"
         return InputError(plain, code="invalid_merchant", param=where, hint=hint)
     near = get_close_matches(unknown["field"], FIELDS, n=2, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"fields: {', '.join(Economics.__struct_fields__)}"

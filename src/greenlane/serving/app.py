@@ -43,6 +43,7 @@ SCANNED_MAX: Final = 1_000
 REPLAYED_MAX: Final = 1000
 ATTEMPT_FIELDS: Final = all_field_names(Attempt)
 OUTCOME_FIELDS: Final = all_field_names(Outcome)
+HAPPENED_FIELDS: Final = all_field_names(Happened)
 
 
 class Taken(Struct, frozen=True, omit_defaults=True):
@@ -250,7 +251,7 @@ class Doors:
         before = self.decision_entry(request.segments[3])
         if record_of(before).attempt.mode == "shadow":
             raise InputError("nothing follows a shadow decision", param="id", hint="decide in mode live first")
-        happened = read(request.body, HAPPENED_DECODER, fields=Happened.__struct_fields__)
+        happened = read(request.body, HAPPENED_DECODER, fields=HAPPENED_FIELDS)
         check_happened(happened)
         event_id = f"next/{happened.source}/{happened.event_id}"
         body_hash = self.system.subjects.fingerprint(request.body)

@@ -49,7 +49,8 @@ def wrong_shape(message: str, fields: tuple[str, ...]) -> InputError:
     unknown, missing = UNKNOWN.search(plain), MISSING.search(plain)
     if unknown:
         near = get_close_matches(unknown["field"], fields, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else "leave it out, or put it under metadata"
+        elsewhere = ", or put it under metadata" if "metadata" in fields else "; see /docs for the body"
+        hint = f"did you mean {near[0]}?" if near else f"leave it out{elsewhere}"
         return InputError(plain, code="unknown_field", param=f"{where}.{unknown['field']}", hint=hint)
     if missing:
         return InputError(
@@ -62,7 +63,7 @@ def hint_for(message: str, where: str) -> str:
     """What a field of the wrong type or value should have been."""
     wrong = ENUM.search(message)
     if wrong:
-        near = get_close_matches(wrong["value"], WORDS, n=1, cutoff=0.5)
+        near = get_close_matches(wrong["value"], WORDS, n=1, cutoff=0.6)
         return f"did you mean {near[0]!r}? See /docs" if near else "see /docs for the values of this field"
     if where.endswith("amount"):
         return "an integer in minor units (12.99 EUR is 1299); see /docs"
