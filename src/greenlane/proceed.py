@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from greenlane.decide import Lane, append, believe, packed, read
+from greenlane.decide import NO_DEADLINE_US, Lane, append, believe, packed, read
 from greenlane.decisions.record import DecisionRecord, Further, record_of
 from greenlane.decisions.tried import capturable, history_in
 from greenlane.merchants.economics import Economics
@@ -19,11 +19,13 @@ from greenlane.payments.facts import Facts
 from greenlane.policy import believe as beliefs
 from greenlane.policy.actions import BLOCK, Eligible, Row, Way
 from greenlane.policy.choose import UNVALUED, Chosen
+from greenlane.policy.degrade import rung_of
 from greenlane.policy.distribution import greedy
 from greenlane.policy.eligible import eligible_ways
 from greenlane.policy.explore import Explored
-from greenlane.policy.gather import Folds, asked, gather
+from greenlane.policy.gather import Folds, approvals_of, asked, gather
 from greenlane.policy.given import Given
+from greenlane.policy.history import History
 from greenlane.policy.next_action import Next, Outlook, next_action, outlooks_of
 from greenlane.policy.parameters import epoch_of
 from greenlane.policy.priors import Approval
@@ -55,15 +57,18 @@ def proceed(
     entries = lane.journal.entries("payment", facts.payment_id)
     known = read(facts, moment, [before], lane=lane, mode=earlier.attempt.mode)
     believed = believe(known, lane=lane)
+    scored = believed.fraud_probability_e9 is not None
     base = Given(
         amount_minor=facts.amount_reporting_minor,
         fraud_probability_e9=believed.fraud_probability_e9,
         ingest_us=moment.ingest_us,
+        rung=rung_of(features=known.state, model=scored, remaining_us=NO_DEADLINE_US),
     )
     case = case_of(happened, earlier.attempt, facts, base, entries, lane=lane)
+    left_minor = capturable(entries)
     found = next_action(
         case.attempt, case.given, case.outlooks, economics=case.economics, policy=lane.policy,
-        table=lane.folds.recovery or STATED, partial_accepted=happened.partial_accepted,
+        table=lane.folds.recovery or STATED, partial_accepted=happened.partial_accepted, left_minor=left_minor,
     )  # fmt: skip
     attempts = attempts_in(entries)
     granted = found.next == "retry_now"
@@ -87,7 +92,7 @@ def proceed(
             case.outlooks,
             approval,
             happened.partial_accepted,
-            capturable(entries) if found.next == "capture" else None,
+            left_minor if found.next in ("capture", "stop") else None,
         ),
     )
     facts = replace(facts, attempt_id=name, intervention="", route_id="", code="", decline_class="")
@@ -110,16 +115,27 @@ def case_of(
         now, facts, replace(base, history=history), economics=economics, policy=lane.policy, folds=ordered,
         attempt_no=0, failed=lane.failed,
     )  # fmt: skip
-    limits, approving, ways = lane.folds.limits, lane.folds.approvals, eligible_ways(now, economics)
-    if limits is None:
+    if lane.folds.limits is None:
         return Case(now, facts, given, (), economics)
-    outlooks = outlooks_of(now, given, limits, asked(facts, at_us=given.ingest_us), economics=economics)
-    if approving is not None:
-        outlooks = [
-            replace(each, approvals=approving.approvals(now, facts, ways, history=history, at_us=each.at_us))
-            for each in outlooks
-        ]
-    return Case(now, facts, given, tuple(outlooks), economics)
+    question = asked(facts, at_us=given.ingest_us)
+    if not any(each.attempt_id == facts.attempt_id and each.answer == "pending" for each in history.tried):
+        question = question._replace(attempt_id="")  # another attempt is asked about: this one counts
+    outlooks = outlooks_of(now, given, lane.folds.limits, question, economics=economics)
+    return _believing(Case(now, facts, given, tuple(outlooks), economics), history, lane=lane)
+
+
+def _believing(case: Case, history: History, *, lane: Lane) -> Case:
+    """With what is believed of approval at each time; where that fails, the recovery table states it."""
+    if lane.folds.approvals is None:
+        return case
+    attempt, ways, belief = case.attempt, eligible_ways(case.attempt, case.economics), lane.folds.approvals
+    told = [
+        approvals_of(attempt, case.facts, ways, belief=belief, history=history, at_us=each.at_us, failed=lane.failed)
+        for each in case.outlooks
+    ]
+    outlooks = tuple([replace(each, approvals=found) for each, found in zip(case.outlooks, told, strict=True)])
+    degraded = (*case.given.degraded, *(("approvals",) if None in told else ()))
+    return case._replace(outlooks=outlooks, given=replace(case.given, degraded=degraded))
 
 
 def attempts_in(entries: Iterable[Entry]) -> list[str]:
@@ -144,7 +160,7 @@ def chosen_of(found: Next, case: Case, approval: Approval | None, *, lane: Lane)
     other = found.runner_up
     return Chosen(
         action=action,
-        rung="full" if case.given.fraud_probability_e9 is not None else "static",
+        rung=case.given.rung,
         may=may,
         values_micro=(found.value_micro,) if action is BLOCK else (found.value_micro, found.stop_micro),
         explored=Explored(distribution=greedy(may.size, 0), place=0),
@@ -156,7 +172,7 @@ def chosen_of(found: Next, case: Case, approval: Approval | None, *, lane: Lane)
         policy_epoch=epoch_of(case.given.ingest_us),
         policy_version=lane.policy.version,
         economics_version=case.economics.version,
-        degraded=() if case.given.fraud_probability_e9 is not None else ("static",),
+        degraded=(*(() if case.given.rung == "full" else (case.given.rung,)), *case.given.degraded),
     )
 
 

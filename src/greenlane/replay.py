@@ -152,6 +152,7 @@ class Replayer:
             policy=self.live.policies.get(record.chosen.policy_version, self.policy),
             table=self.live.recovery,
             partial_accepted=further.partial_accepted,
+            left_minor=further.capturable_minor,
         )
 
     def check_number(self, entry: Entry, record: DecisionRecord) -> None:

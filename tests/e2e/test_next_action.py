@@ -49,6 +49,37 @@ def test_an_approval_is_captured_up_to_its_amount(server: Server) -> None:
     assert (answer["next"], answer["capturable_amount"]) == ("capture", 4_999)
 
 
+def test_what_is_captured_whole_is_not_captured_again(server: Server) -> None:
+    first = decided(server, 9_104)
+    next_after(server, first["id"], "n-61", approval={"cvv_result": "M"})
+    capture = {"type": "capture", "source": "acquirer", "payment_id": "pay_9104", "amount": 4_000, "currency": "EUR"}
+    server.ask("POST", "/v1/outcomes", capture | {"event_id": "n-62"}, key="report")
+    answer = next_after(server, first["id"], "n-63").json
+    assert (answer["next"], answer["capturable_amount"]) == ("capture", 999)
+    server.ask("POST", "/v1/outcomes", capture | {"event_id": "n-64", "amount": 999}, key="report")
+    answer = next_after(server, first["id"], "n-65").json
+    assert (answer["next"], answer["stop_reason"], answer["capturable_amount"]) == ("stop", "captured_already", 0)
+    replayed = server.ask("POST", "/v1/replay", {"decision_ids": [answer["id"]]}, key="read").json
+    assert (replayed["decisions"], replayed["different"]) == (1, 0)
+
+
+def test_after_declines_and_an_unknown_result_the_one_that_was_reversed_is_free(server: Server) -> None:
+    first = decided(server, 9_105)
+    second = next_after(server, first["id"], "n-66", decline={"network_response_code": "91"}).json
+    assert second["next"] == "retry_now"
+    unknown = next_after(server, second["id"], "n-67", decline={"unknown": True}).json
+    assert (unknown["next"], unknown["attempt_id"]) == ("query_or_reverse", "att_9105.2")
+    assert next_after(server, second["id"], "n-68", reversed=True).json["next"] != "query_or_reverse"
+
+
+def test_a_new_attempt_is_not_sent_beside_an_unknown_one(server: Server) -> None:
+    first = decided(server, 9_106)
+    next_after(server, first["id"], "n-69", decline={"unknown": True})
+    body = attempt_body(9_106, amount=4_999) | {"attempt_id": "att_9106b", "eligible_routes": ROUTES}
+    answer = server.decide(body).json
+    assert (answer["action"]["intervention"], answer["rule_hits"]) == ("block", ["earlier_attempt_unknown"])
+
+
 def test_the_same_question_gets_the_same_answer_and_another_body_is_refused(server: Server) -> None:
     first = decided(server, 9_005)
     one = next_after(server, first["id"], "n-7", decline={"network_response_code": "51"})

@@ -79,6 +79,8 @@ class Case:
     table: RecoveryTable
     outlooks: tuple[Outlook, ...]
     partial_accepted: bool
+    left_minor: int | None
+    """What may still be captured; None where nobody counted."""
 
     @property
     def now_us(self) -> int:
@@ -182,6 +184,7 @@ def case_of(
     policy: Policy,
     table: RecoveryTable,
     partial_accepted: bool,
+    left_minor: int | None,
 ) -> Case:
     history = _settled(attempt, given, economics)
     if not outlooks:
@@ -195,6 +198,7 @@ def case_of(
         table=table,
         outlooks=outlooks,
         partial_accepted=partial_accepted,
+        left_minor=left_minor,
     )
 
 

@@ -106,8 +106,10 @@ def gather(
     4
     """
     history, ways, at_us = base.history or NOTHING_YET, eligible_ways(attempt, economics), base.ingest_us
-    verdict = None if folds.limits is None else folds.limits.verdict(asked(facts, at_us=at_us))
-    barred = _barred(facts, ways, verdict, at_us=at_us, gates=folds.gates)
+    verdict, barred = None, tuple[Barred, ...]()
+    if not history.approved:  # else nothing is sent any more: what is barred now is no reason to void
+        verdict = None if folds.limits is None else folds.limits.verdict(asked(facts, at_us=at_us))
+        barred = _barred(facts, ways, verdict, at_us=at_us, gates=folds.gates)
     multipliers = base.multipliers
     if folds.prices is not None:
         acquirers = (acquirer_of(way.route, attempt, economics) for way in ways)
@@ -119,7 +121,9 @@ def gather(
     if base.fraud_probability_e9 is None or base.rung in ("static", "merchant_default") or not may.ways:
         return Gathered(base, may)
     left = None if verdict is None else verdict.attempts_left - 1
-    approvals = _approvals(attempt, facts, may, belief=folds.approvals, history=history, at_us=at_us, failed=failed)
+    approvals = approvals_of(
+        attempt, facts, may.ways, belief=folds.approvals, history=history, at_us=at_us, failed=failed
+    )
     declined = _declined(
         attempt, facts, base, may, economics=economics, policy=policy, history=history, table=folds.recovery, left=left
     )
@@ -156,22 +160,23 @@ def _barred(
     return () if gates is None else gates.barred(facts, ways, at_us=at_us)
 
 
-def _approvals(
+def approvals_of(
     attempt: Attempt,
     facts: Facts,
-    may: Eligible,
+    ways: Sequence[Way],
     *,
     belief: ApprovalBelief | None,
     history: History,
     at_us: int,
     failed: Callable[[str, Exception], None],
 ) -> tuple[Approval, ...] | None:
+    """One for each way; None, and `failed` is told, where the belief is not to be had."""
     if belief is None:
         return None
     try:
-        found = belief.approvals(attempt, facts, may.ways, history=history, at_us=at_us)
-        if len(found) != len(may.ways):
-            raise ValueError(f"{len(found)} approvals for {len(may.ways)} ways")
+        found = belief.approvals(attempt, facts, ways, history=history, at_us=at_us)
+        if len(found) != len(ways):
+            raise ValueError(f"{len(found)} approvals for {len(ways)} ways")
         return found
     except Exception as error:  # noqa: BLE001 - the declared fallback: without the model the stated priors answer
         failed("approvals", error)

@@ -100,8 +100,9 @@ def next_action(
     policy: Policy,
     table: RecoveryTable = STATED,
     partial_accepted: bool = False,
+    left_minor: int | None = None,
 ) -> Next:
-    """What to do now, at `given.ingest_us`, with what `given.history` says happened.
+    """What to do now, at `given.ingest_us`, with what `given.history` says; `left_minor` may still be captured.
 
     >>> from greenlane.payments.attempt import Card, Payment, PaymentMethod, Route
     >>> from greenlane.policy.history import History
@@ -116,7 +117,7 @@ def next_action(
     >>> after("91").next, after("91").action.route, after("51").next, after("43").next, after("", "unknown").next
     ('retry_now', 'b', 'reoffer', 'stop', 'query_or_reverse')
     """
-    case = case_of(attempt, given, tuple(outlooks), economics, policy, table, partial_accepted)
+    case = case_of(attempt, given, tuple(outlooks), economics, policy, table, partial_accepted, left_minor)
     found = next((found for step in STEPS if (found := step(case)) is not None), None)
     return _with_counts(case, found or _ended(case, "nothing_to_try"))
 
@@ -170,6 +171,8 @@ def _after_approval(case: Case) -> Next | None:
     if not standing and not case.history.approved:
         return None
     about = standing[0].attempt_id if standing else case.attempt.attempt_id
+    if case.left_minor == 0:
+        return Next(next="stop", at_us=case.now_us, about=about, stop_reason="captured_already")
     partial = bool(standing) and standing[0].answer == "partially_approved"
     if partial and not case.partial_accepted:
         return Next(next="void", at_us=case.now_us, about=about, stop_reason="partial_approval")

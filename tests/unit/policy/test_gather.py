@@ -129,6 +129,12 @@ def test_after_an_approval_nothing_is_explored():
     assert given.context is None
 
 
+def test_after_an_approval_no_limit_and_no_breaker_is_a_reason_to_void():
+    approved = replace(BASE, history=History(approved=True))
+    given, may = gathered(Folds(limits=FixedLimits(allowed=False), gates=Shut("a")), approved)
+    assert given.barred == () and "allow" in may.interventions
+
+
 @pytest.mark.parametrize("rung", ["static", "merchant_default"])
 def test_limits_and_breakers_hold_without_a_model_too(rung):
     given, may = gathered(Folds(limits=FixedLimits(allowed=False)), replace(BASE, rung=rung))

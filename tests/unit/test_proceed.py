@@ -1,0 +1,72 @@
+"""The way on after an answer, with the system's parts around it."""
+
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+import msgspec
+import pytest
+from small_shop import attempt_body, shop_in
+
+from greenlane.decide import decide
+from greenlane.decisions.record import DecisionRecord, decision_id, record_of
+from greenlane.outcomes.accept import draft_of
+from greenlane.outcomes.happened import Declined, Happened, outcome_of
+from greenlane.payments.attempt import Attempt
+from greenlane.ports.journal import Entry
+from greenlane.proceed import proceed
+from greenlane.wiring import System
+
+ROUTES = [{"id": "north"}, {"id": "south"}]
+numbers = count(1)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    system = shop_in(tmp_path_factory.mktemp("proceed"))
+    system.clock.set(1_790_000_000_000_000)
+    yield system
+    system.close()
+
+
+def decided(shop: System, payment: int) -> Entry:
+    attempt = msgspec.convert(attempt_body(payment, amount=5_000) | {"eligible_routes": ROUTES}, Attempt)
+    return decide(attempt, lane=shop.lane, event_id=f"d{payment}", body_hash=b"d")[0]
+
+
+def after(shop: System, before: Entry, **told: Any) -> DecisionRecord:
+    number = next(numbers)
+    happened = Happened(source="acquirer", event_id=f"h{number}", **told)
+    outcome = outcome_of(happened, record_of(before).attempt, decision_id(before.generation, before.seq))
+    assert outcome is not None
+    shop.clock.advance(1_000_000)
+    shop.journal.append(
+        draft_of(
+            outcome, body_hash=number.to_bytes(2, "big"), subjects=shop.subjects, reporting=shop.reporting,
+            now_us=shop.clock.now_us(),
+        )
+    )  # fmt: skip
+    return proceed(happened, before, lane=shop.lane, event_id=f"n{number}", body_hash=b"n")[1]
+
+
+class Broken:
+    def approvals(self, *_asked: Any, **_more: Any) -> Any:
+        raise RuntimeError("no approvals today")
+
+
+def test_without_the_approval_model_the_next_action_is_of_the_stated_table_and_says_so(
+    shop: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = decided(shop, 1)
+    monkeypatch.setattr(shop.lane.folds, "approvals", Broken())
+    record = after(shop, before, decline=Declined(network_response_code="91"))
+    assert record.further is not None and record.further.found.next == "retry_now"
+    assert record.degraded == ("approvals",)
+
+
+def test_an_attempt_that_was_reversed_counts_against_the_limits_of_the_next(shop: System) -> None:
+    before = decided(shop, 2)
+    unknown = after(shop, before, decline=Declined(unknown=True))
+    free = after(shop, before, reversed=True)
+    left = [record.further.outlooks[0].verdict.attempts_left for record in (unknown, free) if record.further]
+    assert left == [3, 3]
