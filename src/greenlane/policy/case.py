@@ -129,6 +129,12 @@ class Case:
         return eligible(self.attempt, self.given, economics=self.economics, history=self.history)
 
     @cached_property
+    def may_later(self) -> Eligible:
+        """The same once all routes are open again."""
+        given = replace(self.given, barred=())
+        return eligible(self.attempt, given, economics=self.economics, history=self.history)
+
+    @cached_property
     def payer(self) -> Authentication:
         card = self.attempt.payment.payment_method.card
         return authentication(self.policy.priors, card.issuer_country if card else None)

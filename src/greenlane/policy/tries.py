@@ -8,10 +8,11 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from greenlane.payments.times import MINUTE_US
-from greenlane.policy.actions import Action, Eligible, Row, Way
+from greenlane.policy.actions import BLOCK, Action, Eligible, Row, Way
 from greenlane.policy.believe import believe
 from greenlane.policy.case import TRIES_MAX, WAITING, Case, Considered, Outlook, Step, country_of, ready_us, until_us_of
 from greenlane.policy.choose import ROW, valued
+from greenlane.policy.degrade import without_model
 from greenlane.policy.given import Worth
 from greenlane.policy.paydays import day_ppm
 from greenlane.policy.priors import Approval
@@ -23,6 +24,8 @@ AT_ONCE_US: Final = 15 * MINUTE_US
 """Two attempts within this time were a cascade: there is one in a payment, not more."""
 FIXES_MAX: Final = 2
 """How often a payer is asked for corrected data."""
+LATER: Final = frozenset({"retry_at", "repair"})
+"""What is asked about anew when its time has come: a route that is shut now may be open then."""
 SENDABLE: Final = frozenset({"allow", "exempt", "challenge"})
 """A further try goes out by itself: nobody reviews it again."""
 
@@ -124,11 +127,14 @@ def worth_of(case: Case, plan: Plan) -> Considered | None:
     time that nobody has tried.
     """
     may = _narrowed(case.may, plan)
+    if not may.rows and plan.next in LATER:
+        may = _narrowed(case.may_later, plan)
     if not may.rows:
         return None
     at_us = plan.outlook.at_us if plan.outlook else case.now_us
     if case.valueless:
-        return Considered(plan.next, at_us, may.action(0), 0, plan.changes)
+        unseen = _unseen(case, plan, may)
+        return None if unseen is BLOCK else Considered(plan.next, at_us, unseen, 0, plan.changes)
     told = plan.outlook.approvals if plan.outlook else None
     by_way = dict(zip(case.fitting, told or (), strict=False))
     modelled = tuple(by_way[way] for way in may.ways) if told is not None else None
@@ -155,6 +161,13 @@ def _table_of(case: Case, plan: Plan, may: Eligible, approvals: tuple[Approval, 
     return valued(
         may, beliefs, attempt, given, perspective=policy.perspective, economics=economics, history=case.history
     )
+
+
+def _unseen(case: Case, plan: Plan, may: Eligible) -> Action:
+    """Without a probability: what was authenticated is sent, all else as the static rung would, up to the cap."""
+    if plan.next == "authorize":
+        return may.action(0)
+    return without_model(may, case.attempt, case.economics, amount_minor=case.given.amount_minor, rung="static")
 
 
 def _narrowed(may: Eligible, plan: Plan) -> Eligible:

@@ -167,6 +167,21 @@ def test_a_route_that_is_out_is_passed_over():
     assert "other_route" not in found.changes
 
 
+def test_while_every_route_is_shut_a_payment_waits():
+    shut = tuple(Barred(route, "pan", "scheduled") for route in ("a", "b"))
+    found = next_action(attempt(initiator="mit"), given(tried("91"), barred=shut), economics=SHOP, policy=POLICY)
+    assert found.next == "retry_at" and found.action.route in ("a", "b")
+
+
+def test_without_a_probability_no_more_is_tried_again_than_the_merchants_cap():
+    def after(cap):
+        shop = Economics(country="DE", unscored_amount_max_minor=cap)
+        return next_action(attempt(), given(tried("91"), fraud=None), economics=shop, policy=POLICY)
+
+    assert after(10_000).action.intervention == "allow"
+    assert after(9_999).action.intervention == "challenge"
+
+
 def test_a_restricted_card_is_tried_where_the_route_is_domestic_only():
     far = Economics(country="DE", routes=(RouteTerms(id="a", acquirer_country="US"), RouteTerms(id="b")))
     home = Economics(country="DE")
