@@ -119,6 +119,12 @@ def outcome_of(happened: Happened, attempt: Attempt, decision_id: str) -> Outcom
         )
     if happened.approval is not None:
         amount = happened.approval.partial_amount
+        if amount is not None and amount >= attempt.payment.amount:
+            raise InputError(
+                f"a partial approval is of less than the payment's {attempt.payment.amount}",
+                param="$.approval.partial_amount",
+                hint="leave it out where the whole amount is approved",
+            )
         return tell(
             type="authorization",
             result="approved" if amount is None else "partially_approved",

@@ -261,6 +261,7 @@ class Doors:
         outcome = outcome_of(happened, record_of(before).attempt, request.segments[3])
         if outcome is not None:
             self.append_outcome(outcome, body_hash, about=before)
+        self.tell_time(happened.occurred_at, param="$.occurred_at")
         entry, record = proceed(happened, before, lane=self.system.lane, event_id=event_id, body_hash=body_hash)
         assert record.further is not None, "proceed says what it found"
         self.system.metrics.proceeded(record.further.found.next, record.latency_us)
