@@ -128,7 +128,8 @@ class Banks:
         """How many deviations the amount lies from the merchant's median, in logs."""
         medians = np.array([m.amount_median_minor for m in self._world.merchants])
         sigmas = np.array([m.amount_sigma for m in self._world.merchants])
-        z = np.log(crowd["amount_minor"] / medians[crowd["merchant"]]) / sigmas[crowd["merchant"]]
+        apart, spread = np.log(crowd["amount_minor"] / medians[crowd["merchant"]]), sigmas[crowd["merchant"]]
+        z = np.divide(apart, spread, out=np.zeros(len(apart)), where=spread > 0)
         clipped: Reals = np.clip(z, -3, 3)
         return clipped
 

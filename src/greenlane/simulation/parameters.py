@@ -6,12 +6,13 @@ names its source. Tables are joined key by key, lists are taken whole.
 
 import difflib
 import json
+import math
 import re
 import tomllib
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -20,12 +21,28 @@ from greenlane.errors import SettingsError
 from greenlane.payments.attempt import Credential, Exemption
 
 Typology = Literal["stolen_card", "card_testing", "account_takeover", "enumeration", "triangulation"]
+Kind = Literal["retail", "digital", "travel", "subscription"]
 Funding = Literal["debit", "credit", "prepaid"]
 TYPOLOGIES: tuple[Typology, ...] = ("stolen_card", "card_testing", "account_takeover", "enumeration", "triangulation")
 HOUSE: Final = "house"
 PAYDAYS: Final = frozenset(map(str, range(29)))
+MEANT: Final = {
+    "kind": f"one of {', '.join(get_args(Kind))}",
+    "exemptions": f"some of {', '.join(get_args(Exemption))}",
+    "credentials": f"some of {', '.join(get_args(Credential))}",
+    "country": "two capital letters of ISO 3166-1, such as DE",
+    "code": "two capital letters of ISO 3166-1, such as DE",
+    "currency": "three capital letters of ISO 4217, such as EUR",
+}
 MEASURED: Final = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 """The shares at which a measured delay states its days."""
+
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+Weight = Annotated[float, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=1)]
+Minor = Annotated[int, Meta(ge=0)]
+CountryCode = Annotated[str, Meta(pattern="^[A-Z]{2}$")]
 
 
 class Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,11 +101,11 @@ class Payers(Part, frozen=True):
 
 
 class Country(Part, frozen=True):
-    code: str
-    share: float
-    stolen_share: float
-    frictionless: float
-    challenge_success: float
+    code: CountryCode
+    share: Weight
+    stolen_share: Weight
+    frictionless: Share
+    challenge_success: Share
     utc_offset_hours: float
 
 
@@ -100,17 +117,17 @@ class Merchant(Part, frozen=True):
 
     id: str
     mcc: str
-    kind: Literal["retail", "digital", "travel", "subscription"]
-    country: str
-    share: float
-    amount_median_minor: int
-    amount_sigma: float
-    margin: float
-    kappa: float
-    fraud_weight: float
-    friendly: float
-    subscribers: float = 0.0
-    period_days: int = 30
+    kind: Kind
+    country: CountryCode
+    share: Weight
+    amount_median_minor: Count
+    amount_sigma: Weight
+    margin: Share
+    kappa: Share
+    fraud_weight: Weight
+    friendly: Share
+    subscribers: Share = 0.0
+    period_days: Count = 30
 
 
 class Acquiring(Part, frozen=True):
@@ -120,17 +137,17 @@ class Acquiring(Part, frozen=True):
 
     id: str
     acquirer: str
-    country: str
+    country: CountryCode
     log_odds: float
-    fee: float
-    fee_minor: int
-    declined_minor: int
-    fee_abroad: float | None = None
-    fee_debit: float | None = None
+    fee: Share
+    fee_minor: Minor
+    declined_minor: Minor
+    fee_abroad: Share | None = None
+    fee_debit: Share | None = None
     credentials: tuple[Credential, ...] = ("pan", "network_token")
     exemptions: tuple[Exemption, ...] = ()
-    tra_bps: int = 13
-    tra_amount_max_minor: int = 10_000
+    tra_bps: Minor = 13
+    tra_amount_max_minor: Minor = 10_000
 
 
 class Approval(Part, frozen=True):
@@ -216,13 +233,13 @@ class Memory(Part, frozen=True):
 
 
 class Outages(Part, frozen=True):
-    acquirer_per_day: float
-    issuer_per_day: float
-    median_minutes: float
-    sigma: float
-    full: float
-    partial_factor: float
-    timeouts: float
+    acquirer_per_day: Weight
+    issuer_per_day: Weight
+    median_minutes: Weight
+    sigma: Weight
+    full: Share
+    partial_factor: Share
+    timeouts: Share
 
 
 class Issuers(Part, frozen=True):
@@ -315,9 +332,9 @@ class Declines(Part, frozen=True):
 
 
 class Parameters(Part, frozen=True):
-    name: str
+    name: Annotated[str, Meta(min_length=1)]
     seed: int
-    currency: str
+    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$")]
     interaction: Annotated[float, Meta(ge=0)]
     payers: Payers
     countries: Annotated[tuple[Country, ...], Meta(min_length=1)]
@@ -348,6 +365,7 @@ def load(name_or_path: str | Path) -> tuple[Parameters, str]:
     """
     stated = _tables(_read(HOUSE), HOUSE)
     _joined(stated, _tables(_read(name_or_path), name_or_path))
+    _finite(name_or_path, stated)
     try:
         parameters = msgspec.convert(stated, Parameters)
     except msgspec.ValidationError as problem:
@@ -373,6 +391,17 @@ def _checked(name: str | Path, parameters: Parameters) -> None:
             raise _invalid(name, f"shares add up to nothing - at `$.{place}`")
 
 
+def _finite(name: str | Path, stated: Any, place: str = "$") -> None:
+    if isinstance(stated, float) and not math.isfinite(stated):
+        raise _invalid(name, f"{stated} is no number to count with - at `{place}`")
+    if isinstance(stated, dict):
+        for key, value in stated.items():
+            _finite(name, value, f"{place}.{key}")
+    if isinstance(stated, list):
+        for at, value in enumerate(stated):
+            _finite(name, value, f"{place}[{at}]")
+
+
 def _tables(body: bytes, name: str | Path) -> dict[str, Any]:
     try:
         return tomllib.loads(body.decode())
@@ -396,16 +425,19 @@ def _invalid(name: str | Path, problem: str) -> SettingsError:
         f"world {str(name)!r} cannot be used: {problem}",
         code="invalid_world",
         param=where or None,
-        hint=_hint(problem, field[1] if field else ""),
+        hint=_hint(problem, where),
     )
 
 
-def _hint(problem: str, field: str) -> str:
+def _hint(problem: str, where: str) -> str:
+    field = where.rpartition(".")[2].partition("[")[0]
     if "unknown field" in problem:
         near = difflib.get_close_matches(field, _fields(Parameters), n=1)
         if near:
             return f"did you mean {near[0]!r}?"
-    return "worlds/house.toml states every field with its meaning and source"
+    if ("enum" in problem or "regex" in problem) and field in MEANT:
+        return MEANT[field]
+    return "docs/worlds.md shows a world file; worlds/house.toml states the other fields with their meaning and source"
 
 
 def _fields(part: type[Struct]) -> set[str]:

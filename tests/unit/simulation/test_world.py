@@ -4,6 +4,7 @@ from itertools import islice, pairwise
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from greenlane.errors import SettingsError
 from greenlane.payments.attempt import ATTEMPT_DECODER
@@ -11,6 +12,7 @@ from greenlane.payments.checks import check_attempt
 from greenlane.payments.guard import refuse_card_data
 from greenlane.payments.times import DAY_US, parse_rfc3339
 from greenlane.simulation.parameters import TYPOLOGIES, load
+from greenlane.simulation.people import People
 from greenlane.simulation.world import World
 
 START_US = 1_767_225_600_000_000
@@ -143,6 +145,33 @@ def test_an_unknown_world_and_a_misspelt_parameter_are_refused_with_a_hint(tmp_p
     with pytest.raises(SettingsError, match="Expected `int`") as refused:
         load(wrong)
     assert refused.value.param == "seed"
+
+
+@pytest.mark.parametrize(
+    ("stated", "wrong", "param", "hint"),
+    [
+        ("kappa = 0.9", "kappa = 1.9", "merchants[6].kappa", "docs/worlds.md"),
+        ("kappa = 0.9", "kappa = nan", "merchants[6].kappa", "docs/worlds.md"),
+        ('code = "ES"', 'code = "Spain"', "countries", "such as DE"),
+        ('currency = "EUR"', 'currency = "euro"', "currency", "such as EUR"),
+        ('kind = "retail"', 'kind = "shop"', "kind", "one of retail, digital, travel, subscription"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_its_place(tmp_path, stated, wrong, param, hint):
+    text, path = _shop(), tmp_path / "wrong.toml"
+    assert stated in text
+    path.write_text(text.replace(stated, wrong, 1))
+    with pytest.raises(SettingsError, match="cannot be used") as refused:
+        load(path)
+    assert param in refused.value.param and hint in refused.value.hint
+
+
+def test_a_merchant_of_one_price_only_has_no_unusual_amounts():
+    world = World.load("calm")
+    merchants = tuple(replace(each, amount_sigma=0.0) for each in world.parameters.merchants)
+    fixed = World(replace(world.parameters, merchants=merchants), "")
+    crowd = People(fixed.parameters, fixed.banks, seed=1, start_us=START_US).payments(START_US // DAY_US)
+    assert not fixed.banks._amount_z(crowd).any()
 
 
 def _shop():
