@@ -215,3 +215,11 @@ def test_terms_sum_to_the_value_and_shares_to_one(shop: System, number: int) -> 
     told = answered(shop, msgspec.convert(body | {"attempt_id": f"b{number}"}, Attempt))
     assert set(told.probabilities.approval_probability) == {"north", "south"}
     assert told.exploration.propensity["intervention"] == 1.0
+
+
+def test_an_attempt_that_never_left_may_go_over_the_next_best_routes(shop: System) -> None:
+    routes = [{"id": name} for name in ("east", "north", "south")]
+    answer = answered(shop, attempt(61, eligible_routes=routes))
+    chosen, rest = answer.action.route, answer.action.fallback_routes
+    assert sorted([str(chosen), *rest]) == ["east", "north", "south"]
+    assert answered(shop, attempt(62, eligible_routes=routes[:1])).action.fallback_routes == ()

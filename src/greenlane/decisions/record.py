@@ -192,7 +192,7 @@ def answer_of(
         stage=record.attempt.stage,
         mode=record.attempt.mode,
         created=format_rfc3339(entry.ingest_us),
-        action=_action(chosen.action),
+        action=_action(chosen.action, _fallbacks(chosen)),
         expected_value=_expected_value(chosen),
         probabilities=_probabilities(chosen),
         multipliers=_multipliers(record.given.multipliers),
@@ -244,12 +244,27 @@ def inputs_hash(entry: Entry, record: DecisionRecord) -> str:
     return hashlib.blake2b(ENCODER.encode(inputs), digest_size=16).hexdigest()
 
 
-def _action(action: actions.Action) -> Action:
+def _fallbacks(chosen: Chosen) -> tuple[str, ...]:
+    """The other routes for the same intervention and credential that are worth more than a block, the best first."""
+    action, values, place = chosen.action, chosen.values_micro, 0
+    for intervention, exemption, bits in chosen.may.rows if values else ():
+        if (intervention, exemption) == (action.intervention, action.exemption):
+            ways = [way for at, way in enumerate(chosen.may.ways) if bits >> at & 1]
+            worth = [(-value, way) for way, value in zip(ways, values[place:], strict=False) if value > values[-1]]
+            return tuple(
+                [way.route for _, way in sorted(worth) if way.credential == action.credential and way != action.way]
+            )
+        place += bits.bit_count()
+    return ()
+
+
+def _action(action: actions.Action, fallbacks: tuple[str, ...] = ()) -> Action:
     return Action(
         intervention=msgspec.convert(action.intervention, type=Action.__annotations__["intervention"]),
         exemption=action.exemption or None,
         route=action.route or None,
         credential=action.credential or None,
+        fallback_routes=fallbacks,
     )
 
 
@@ -309,12 +324,12 @@ def _reason(group: str, micro: int) -> Reason:
 
 
 def _exploration(chosen: Chosen) -> Exploration:
-    named = dict[str, int]()
-    for place, share in enumerate(chosen.distribution):
-        if share:
-            action = chosen.may.action(place)
-            way = _named(chosen.may.ways)[chosen.may.ways.index(action.way)] if action.route else ""
-            named[":".join(part for part in (action.intervention, action.exemption, way) if part)] = share
+    named, ways = dict[str, int](), _named(chosen.may.ways)
+    for place in [place for place, share in enumerate(chosen.distribution) if share]:
+        action = chosen.may.action(place)
+        way = ways[chosen.may.ways.index(action.way)] if action.route else ""
+        name = ":".join([part for part in (action.intervention, action.exemption, way) if part])
+        named[name] = chosen.distribution[place]
     return Exploration(
         explored=chosen.explored.explored,
         propensity=chosen.explored.propensity,
