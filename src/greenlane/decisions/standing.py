@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-import greenlane.policy
+import greenlane
 from greenlane.decisions.explored import explored_of
 from greenlane.decisions.record import record_of
 from greenlane.payments.facts import Facts
@@ -18,6 +18,8 @@ from greenlane.policy.distribution import TOTAL
 from greenlane.policy.explore import Draw, Exploring
 from greenlane.policy.given import Barred
 from greenlane.policy.heard import issuer_of
+from greenlane.policy.history import PASSED
+from greenlane.policy.liability import SHIFTED
 from greenlane.policy.limits import Limits
 from greenlane.policy.multipliers import Prices
 from greenlane.policy.online import Expected, Online
@@ -106,6 +108,8 @@ def expected_of(entry: Entry) -> Expected | None:
     if seen is None or record.attempt.stage == "post_authorization":
         return None
     way, mode = chosen.may.ways.index(chosen.action.way), MODE[chosen.action.intervention]
+    if record.given.history is not None and record.given.history.status in PASSED | SHIFTED:
+        mode = MODE["challenge"]
     approval: Approval | None = None if record.given.approvals is None else record.given.approvals[way]
     if record.further is not None:
         approval = record.further.approval
@@ -117,12 +121,14 @@ def expected_of(entry: Entry) -> Expected | None:
         seen.fraud_given_decline_e9,
         tuple((route.id, route.acquirer) for route in record.attempt.eligible_routes if route.acquirer),
         adapted=approval is not None,
+        first=record.attempt_no == 1,
     )
 
 
 def code_version() -> str:
     """Of everything that folds: state of another build is not read, but folded again."""
     digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(Path(greenlane.policy.__file__).parent.glob("*.py")):
+    rooms = (Path(greenlane.__file__).parent / room for room in ("decisions", "payments", "policy"))
+    for path in sorted(path for room in rooms for kind in ("*.py", "*.csv") for path in room.rglob(kind)):
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -40,6 +40,10 @@ class Expected(NamedTuple):
     """(route, acquirer) of what was offered, as far as told."""
     adapted: bool = True
     """Were the offsets of health in it?"""
+    first: bool = True
+    """The payment's first attempt. What is tried again after a decline is declined for the payer's reasons more often
+    than others, so that health would take the ways that retries go over for better than they are: it does not learn
+    from them."""
 
 
 class Waiting(Struct, frozen=True, array_like=True, gc=False):
@@ -51,6 +55,7 @@ class Waiting(Struct, frozen=True, array_like=True, gc=False):
     fraud_given_approval_e9: int
     fraud_given_decline_e9: int
     answered: str = ""
+    first: bool = True
 
 
 NOTHING: Final = Waiting("", 0, 0, 0, 0)
@@ -106,7 +111,7 @@ class Online:
         offset = self.health.offsets(issuer, bin8, (expected.route,))[0] if expected.adapted else 0
         self._remember(expected.attempt_id, Waiting(
             expected.route, expected.approval_e9, offset, expected.fraud_given_approval_e9,
-            expected.fraud_given_decline_e9,
+            expected.fraud_given_decline_e9, first=expected.first,
         ))  # fmt: skip
 
     def hear(self, facts: Facts, at_us: int) -> None:
@@ -134,7 +139,7 @@ class Online:
             genuine_ppm=self.attacked.weight_ppm(facts, at_us) * (ONE_E9 - fraud_e9) // ONE_E9,
         )
         self.breaker.hear(heard)
-        if heard.genuine_ppm and not self.breaker.is_known_outage(heard.issuer, heard.route):
+        if heard.genuine_ppm and waiting.first and not self.breaker.is_known_outage(heard.issuer, heard.route):
             self.health.hear(heard)
         if facts.attempt_id:
             self._remember(

@@ -210,6 +210,7 @@ class Hands:
             given_e9(fraud_e9, good_e9=good, fraud_e9=fraud),
             given_e9(fraud_e9, good_e9=ONE_E9 - good, fraud_e9=ONE_E9 - fraud),
             adapted=self.pooled,
+            first=not case.tried,
         )
         self.online.decided(expected, issuer=issuer_of(facts), bin8=facts.bin8)
 
