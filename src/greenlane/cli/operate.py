@@ -159,7 +159,7 @@ def demo(
     data: Annotated[
         Path | None, typer.Option("--data", help="Keep everything here; default: a temporary directory.")
     ] = None,
-    history: Annotated[int, typer.Option(min=20_000, help="Payments of the past to learn from.")] = 36_000,
+    history: Annotated[int, typer.Option(min=20_000, help="Payments of the past to learn from.")] = 40_000,
     live: Annotated[int, typer.Option(min=500, help="Payments decided live over HTTP.")] = 6_000,
     seed: Annotated[int, typer.Option(help="Of the world: the same seed, the same people.")] = 1,
     leave: Annotated[
@@ -167,10 +167,10 @@ def demo(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """The main job in three minutes: simulate a month, learn from it, decide live traffic through an outage.
+    """The main job in three minutes: simulate six weeks, learn from them, decide live traffic.
 
-    Fraud, approval and recovery are learned from the month. Every live payment is followed to its end over HTTP, and
-    what was done is compared in money with what simpler policies would have earned.
+    Fraud, approval and recovery are learned. Every live payment is followed to its end over HTTP, an outage in the
+    middle, and what was done is compared in money with what simpler policies would have earned.
     """
     from tempfile import mkdtemp
 

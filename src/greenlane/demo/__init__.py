@@ -1,4 +1,4 @@
-"""The main job in three minutes: a simulated month, models learned from it, and live traffic over HTTP, with an outage.
+"""The main job in three minutes: six simulated weeks, models learned from them, and live traffic over HTTP.
 
 story.py    all of it, step by step
 caller.py   the merchant's side of the door: asks, sends, tells what happened, does what comes next

@@ -26,8 +26,8 @@ from greenlane.wiring import open_reader
 Tell = Callable[[str], None]
 Bar = Callable[[str], AbstractContextManager[Any]]
 
-HISTORY: Final = 36_000
-"""About a month."""
+HISTORY: Final = 40_000
+"""About six weeks: reports of fraud come late, and there must be enough of them to learn from."""
 LIVE: Final = 6_000
 WORLD: Final = Path(__file__).with_name("world.toml")
 
@@ -94,8 +94,8 @@ def run_demo(
 
 
 def learn(directory: Path, world: World, *, seed: int, history: int, tell: Tell, bar: Bar) -> None:
-    """A month of the world under a policy that randomises what the law leaves open, and what can be learned from it."""
-    with bar("simulating a month") as progress:
+    """Six weeks under a policy that randomises what the law leaves open, and what can be learned from them."""
+    with bar("simulating six weeks") as progress:
         past = simulate(world, seed, history, directory, progress)
     plan = Plan(cut_us=past.until_us, seed=seed)
     with bar("learning fraud") as progress:
