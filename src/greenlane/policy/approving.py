@@ -93,8 +93,15 @@ def of_good(plain: int, authenticated: int, exempt: int, ratio_ppm: int, soft_de
     >>> of_good(900_000_000, 950_000_000, 880_000_000, 700_000, 0).fraud_e9
     630000000
     """
-    plain_f, authenticated_f, exempt_f = (good * ratio_ppm // PPM for good in (plain, authenticated, exempt))
-    return Approval(plain, plain_f, authenticated, authenticated_f, exempt, exempt_f, soft_decline_e9)
+    return Approval(
+        plain,
+        plain * ratio_ppm // PPM,
+        authenticated,
+        authenticated * ratio_ppm // PPM,
+        exempt,
+        exempt * ratio_ppm // PPM,
+        soft_decline_e9,
+    )
 
 
 def moved(approval: Approval, millilogit: int, ratio_ppm: int) -> Approval:
