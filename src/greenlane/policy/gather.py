@@ -22,7 +22,7 @@ from greenlane.policy.given import Barred, Given, Worth
 from greenlane.policy.history import NOTHING_YET, History
 from greenlane.policy.limits import Asked, Verdict
 from greenlane.policy.parameters import Multipliers, Policy, epoch_of
-from greenlane.policy.price import acquirer_of, price
+from greenlane.policy.price import acquirer_of, listed_costs, price
 from greenlane.policy.priors import Approval
 from greenlane.policy.recovery import RecoveryTable, worths_of_decline
 
@@ -211,6 +211,7 @@ def _declined(
         issuer_id=facts.issuer_id,
         **({} if left is None else {"attempts_left": max(0, left)}),
         tries=sum(tried.answer == "declined" for tried in history.tried),
+        costs=listed_costs(may.ways, attempt, base, economics=economics),
     )
 
 

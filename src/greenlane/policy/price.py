@@ -139,6 +139,21 @@ def _costs(terms: RouteTerms, way: Way, attempt: Attempt, given: Given, *, econo
     return usual if terms.fees is None else _blended(terms.fees, economics, amount_minor)
 
 
+def listed_costs(
+    ways: Sequence[Way], attempt: Attempt, given: Given, *, economics: Economics
+) -> Sequence[tuple[float, float]] | None:
+    """f_r and c_r of each way; None where no route has a price list, so that the blended fees say them."""
+    if all(terms.schedule is None for terms in economics.routes):
+        return None
+    terms_of, usual = economics.route_terms, _blended(economics.fees, economics, given.amount_minor)
+    found = []
+    for way in ways:
+        terms = terms_of.get(way.route)
+        priced = usual if terms is None else _costs(terms, way, attempt, given, economics=economics, usual=usual)
+        found.append((float(priced[0]), float(priced[2])))
+    return found
+
+
 def _blended(fees: Fees, economics: Economics, amount_minor: int) -> Costs:
     approved = fees.approved_minor(amount_minor)
     return approved, approved, fees.declined_minor, economics.challenge_minor

@@ -10,7 +10,7 @@ sigma(t), P(the payer is still there after t), falls exponentially; a payer who 
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Final, NamedTuple
 
@@ -190,9 +190,11 @@ def worths_of_decline(
     issuer_id: str = "",
     attempts_left: int = TRIES,
     tries: int = 0,
+    costs: Sequence[tuple[float, float]] | None = None,
 ) -> tuple[Worth, ...]:
     """V(h') after a decline over each way, its code not yet known: mixed over codes, and for each code the better of
-    trying on and stopping. `fraud_e9` is P(fraud | declined); `attempts_left` are those the limits leave afterwards.
+    trying on and stopping. `fraud_e9` is P(fraud | declined); `attempts_left` are those the limits leave afterwards;
+    `costs` are f_r and c_r of each way, where a price list says them better than the fees of `economics`.
 
     >>> from greenlane.merchants.stakes import stakes
     >>> economics, ways = Economics(), (Way("a", "pan"), Way("b", "pan"))
@@ -202,24 +204,27 @@ def worths_of_decline(
     >>> round(worth.good_micro / 1e6) > round(money.stop), worth.fraud_micro < 0
     (True, True)
     """
-    terms_of, usual = economics.route_terms, economics.fees
-    fees_of = {way.route: usual if (t := terms_of.get(way.route)) is None else t.fees or usual for way in ways}
+    if costs is None:
+        terms_of, usual = economics.route_terms, economics.fees
+        fees = [usual if (t := terms_of.get(way.route)) is None else t.fees or usual for way in ways]
+        costs = [(each.approved_minor(amount_minor), float(each.declined_minor)) for each in fees]
     chances = table.chances(
         initiator,
         issuer_id,
         left=attempts_left,
         tries=tries,
         fraud_approval_ppm=fraud_approval_ppm,
-        other_route=len(fees_of) > 1,
+        other_route=len({way.route for way in ways}) > 1,
     )
-    found: dict[int, Worth] = {}
-    for key, fees in {id(fees): fees for fees in fees_of.values()}.items():
-        approved = fees.approved_minor(amount_minor)
-        good = money.margin - approved - money.dispute
-        loss = money.loss + money.unrefunded * approved + money.report_price
-        worth = _worth(chances, good, loss, money.stop, float(fees.declined_minor), fraud_e9 / 1e9)
-        found[key] = Worth(round(worth[0] * 1e6), round(worth[1] * 1e6))
-    return tuple([found[id(fees_of[way.route])] for way in ways])
+    found: dict[tuple[float, float], Worth] = {}
+    for cost in costs:
+        if cost not in found:
+            approved, declined = cost
+            good = money.margin - approved - money.dispute
+            loss = money.loss + money.unrefunded * approved + money.report_price
+            worth = _worth(chances, good, loss, money.stop, declined, fraud_e9 / 1e9)
+            found[cost] = Worth(round(worth[0] * 1e6), round(worth[1] * 1e6))
+    return tuple([found[cost] for cost in costs])
 
 
 @njit(cache=True, error_model="numpy")

@@ -15,6 +15,7 @@ from greenlane.policy.choose import ROW, valued
 from greenlane.policy.degrade import without_model
 from greenlane.policy.given import Worth
 from greenlane.policy.paydays import day_ppm
+from greenlane.policy.price import listed_costs
 from greenlane.policy.priors import Approval
 from greenlane.policy.recovery import AGE_TYPICAL_US, worths_of_decline
 from greenlane.policy.remedy import remedy_of
@@ -236,6 +237,7 @@ def _worths(case: Case, plan: Plan, ways: tuple[Way, ...]) -> tuple[Worth, ...]:
             fraud_approval_ppm=case.policy.priors.fraud_approval_ppm,
             attempts_left=left,
             tries=case.declines,
+            costs=listed_costs(case.fitting, case.attempt, case.given, economics=case.economics),
         )
         case.worths[left] = dict(zip(case.fitting, found, strict=True))
     return tuple(case.worths[left][way] for way in ways)

@@ -4,6 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from greenlane.merchants.economics import Economics, RouteTerms
+from greenlane.merchants.fees import FeeRule, Schedule
 from greenlane.payments.attempt import Attempt, Card, Payment, PaymentMethod, Route
 from greenlane.payments.facts import Facts
 from greenlane.policy.actions import Way
@@ -149,6 +150,17 @@ def test_a_decline_is_worth_more_while_a_try_is_left():
         return given.declined[0].good_micro
 
     assert worth(1) < worth(2)
+
+
+def test_what_a_decline_is_worth_follows_the_routes_price_list():
+    def worth(fixed_minor):
+        rule = FeeRule(id="all", rate_ppm=14_000, fixed_micro=fixed_minor * 10**6)
+        listed = RouteTerms(id="a", schedule=Schedule(pricing_model="blended", rules=(rule,)))
+        given, _ = gathered(Folds(recovery=STATED), economics=Economics(routes=(listed,)))
+        return [worth.good_micro for worth in given.declined]
+
+    dear, cheap = worth(500), worth(25)
+    assert dear[0] < cheap[0] and dear[1] == cheap[1]
 
 
 def test_prices_are_those_of_the_merchant_and_of_the_acquirers():
