@@ -10,9 +10,10 @@ from small_shop import attempt_body, shop_in
 
 from greenlane.decide import decide
 from greenlane.decisions.record import DecisionRecord, decision_id, record_of
+from greenlane.decisions.standing import expected_of
 from greenlane.outcomes.accept import draft_of
 from greenlane.outcomes.happened import Declined, Happened, outcome_of
-from greenlane.payments.attempt import Attempt
+from greenlane.payments.attempt import Attempt, ThreeDS
 from greenlane.ports.journal import Entry
 from greenlane.proceed import proceed
 from greenlane.wiring import System
@@ -70,3 +71,13 @@ def test_an_attempt_that_was_reversed_counts_against_the_limits_of_the_next(shop
     free = after(shop, before, reversed=True)
     left = [record.further.outlooks[0].verdict.attempts_left for record in (unknown, free) if record.further]
     assert left == [3, 3]
+
+
+def test_after_an_authentication_that_was_passed_the_authenticated_approval_is_expected(shop: System) -> None:
+    before = decided(shop, 3)
+    record = after(shop, before, authentication=ThreeDS(trans_status="Y", eci="05"))
+    assert record.further is not None and record.further.found.next == "authorize"
+    entry = shop.journal.entries("payment", "pay_3")[-1]
+    expected, approval = expected_of(entry), record.further.approval
+    assert expected is not None and approval is not None
+    assert expected.approval_e9 == approval.good_3ds_e9 != approval.good_e9
