@@ -97,7 +97,7 @@ def decide(attempt: Attempt, *, lane: Lane, event_id: str, body_hash: bytes) -> 
     past = lane.journal.entries("payment", facts.payment_id)
     number = attempt_no(earlier, past)
     economics = lane.economics_of(kept.payment.merchant_id, mcc=kept.payment.mcc)
-    history = history_in(past, kept)
+    history = history_in(past, kept, card=facts.card)
     base = base_of(facts, believed, history, known=known, moment=moment, left_us=left_us(kept, started_ns))
     given, may = gather(
         kept, facts, base, economics=economics, policy=lane.policy, folds=lane.folds, attempt_no=number,

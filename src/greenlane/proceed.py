@@ -5,6 +5,7 @@ A further attempt that is to leave now is granted here; what is to be sent later
 
 import time
 from collections.abc import Iterable, Sequence
+from itertools import count
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 from greenlane.decide import NO_DEADLINE_US, Lane, append, believe, packed, read
 from greenlane.decisions.record import DecisionRecord, Further, record_of
 from greenlane.decisions.tried import capturable, history_in
+from greenlane.journal.sequencer import Sequencer
 from greenlane.merchants.economics import Economics
 from greenlane.outcomes.happened import Happened, stage_after, verification_after
 from greenlane.payments.attempt import Attempt
@@ -32,6 +34,8 @@ from greenlane.policy.priors import Approval
 from greenlane.policy.recovery import STATED
 from greenlane.ports.journal import Entry
 
+NAME_MAX = 120
+"""Of an attempt's name, so that a number behind it leaves it a name that the API takes."""
 SENDS = frozenset({"authorize", "retry_now"})
 """Steps after which something reaches the issuer now."""
 
@@ -72,7 +76,7 @@ def proceed(
     )  # fmt: skip
     attempts = attempts_in(entries)
     granted = found.next == "retry_now"
-    name = f"{attempts[0]}.{len(attempts) + 1}" if granted else found.about or facts.attempt_id
+    name = next_name(attempts, lane.journal) if granted else found.about or facts.attempt_id
     approval = approval_of(found, case)
     chosen = chosen_of(found, case, approval, lane=lane)
     record = DecisionRecord(
@@ -109,7 +113,7 @@ def case_of(
         verification=verification_after(happened, attempt.verification),
     )
     economics = lane.economics_of(facts.merchant_id, mcc=facts.mcc or None)
-    history = history_in(entries, replace(now, attempt_id=""))
+    history = history_in(entries, replace(now, attempt_id=""), card=facts.card)
     ordered = Folds(gates=lane.folds.gates, prices=lane.folds.prices)
     given, _ = gather(
         now, facts, replace(base, history=history), economics=economics, policy=lane.policy, folds=ordered,
@@ -141,6 +145,12 @@ def _believing(case: Case, history: History, *, lane: Lane) -> Case:
 def attempts_in(entries: Iterable[Entry]) -> list[str]:
     """The ids of a payment's attempts, in their order."""
     return list(dict.fromkeys(e.facts.attempt_id for e in entries if e.facts is not None and e.facts.attempt_id))
+
+
+def next_name(attempts: Sequence[str], journal: Sequencer) -> str:
+    """After the first attempt's, and nobody else's."""
+    numbered = (f"{attempts[0][:NAME_MAX]}.{number}" for number in count(len(attempts) + 1))
+    return next(name for name in numbered if not journal.entries("attempt", name))
 
 
 def approval_of(found: Next, case: Case) -> Approval | None:

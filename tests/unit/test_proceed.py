@@ -81,3 +81,10 @@ def test_after_an_authentication_that_was_passed_the_authenticated_approval_is_e
     expected, approval = expected_of(entry), record.further.approval
     assert expected is not None and approval is not None
     assert expected.approval_e9 == approval.good_3ds_e9 != approval.good_e9
+
+
+def test_a_further_attempt_has_a_name_that_nobody_has(shop: System) -> None:
+    before = decided(shop, 4)
+    body = attempt_body(5, amount=5_000) | {"attempt_id": "att_4.2", "eligible_routes": ROUTES}
+    decide(msgspec.convert(body, Attempt), lane=shop.lane, event_id="d5", body_hash=b"d")
+    assert after(shop, before, decline=Declined(network_response_code="91")).attempt.attempt_id == "att_4.3"

@@ -41,23 +41,28 @@ NOTHING_HEARD: Final = Heard("")
 """Of an entry whose payload has retired: its facts still tell code, class and route."""
 
 
-def history_in(entries: Iterable[Entry], attempt: Attempt) -> History:
+def history_in(entries: Iterable[Entry], attempt: Attempt, *, card: int = 0) -> History:
     """What the caller tells with the attempt, and what the payment's entries add to it.
 
     Of this attempt itself only the way it was sent is taken, unless it was answered: then it is about to be sent again.
-    The authentication is the caller's where it tells one, else the last that was reported for this attempt's payment.
+    The authentication is the caller's where it tells one, else the last that was reported for this payment by this
+    `card` (the instrument's pseudonym): another card's proves nothing.
     """
     told, known = history_of(attempt), list(entries)
     if not told.answered:
         for entry in known:
             heard = heard_in(entry)
-            if heard is not None and heard.type == "authentication" and entry.facts is not None:
+            if heard is None or heard.type != "authentication" or entry.facts is None:
+                continue
+            if not _is_other(entry.facts, card):
                 told = _authenticated(told, heard, entry.facts)
     for entry in known:
         facts = entry.facts
         if facts is not None and facts.attempt_id == attempt.attempt_id and entry.kind == "decision" and facts.route_id:
             told = told._replace(route=facts.route_id, credential=facts.credential)
-    tried = tuple(each for each in tried_in(known) if each.attempt_id != attempt.attempt_id or _again(each, told))
+    tried = tuple(
+        each for each in tried_in(known, card=card) if each.attempt_id != attempt.attempt_id or _again(each, told)
+    )
     return told._replace(tried=tried) if tried else told
 
 
@@ -65,7 +70,11 @@ def _again(own: Tried, told: History) -> bool:
     return not told.approved and own.answer not in ("pending", "not_sent")
 
 
-def tried_in(entries: Iterable[Entry]) -> tuple[Tried, ...]:
+def _is_other(facts: Facts, card: int) -> bool:
+    return card != 0 and facts.card not in (0, card)
+
+
+def tried_in(entries: Iterable[Entry], *, card: int = 0) -> tuple[Tried, ...]:
     """The attempts at a payment, the oldest first, each with what is known of its end."""
     tried: dict[str, Tried] = {}
     for entry in entries:
@@ -75,9 +84,9 @@ def tried_in(entries: Iterable[Entry]) -> tuple[Tried, ...]:
         heard, known = heard_in(entry), tried.get(facts.attempt_id)
         if heard is None:
             if facts.route_id and (known is None or known.answer not in APPROVED):
-                tried[facts.attempt_id] = _granted(entry, facts)
+                tried[facts.attempt_id] = replace(_granted(entry, facts), other=_is_other(facts, card))
         elif heard.type in ("authorization", "not_sent", "reversal"):
-            before = known or Tried(facts.attempt_id, len(tried) + 1, facts.route_id)
+            before = known or Tried(facts.attempt_id, len(tried) + 1, facts.route_id, other=_is_other(facts, card))
             tried[facts.attempt_id] = _heard(before, heard, facts, kind=heard.type, at_us=entry.ingest_us)
     return tuple(tried.values())
 

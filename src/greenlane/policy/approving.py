@@ -78,7 +78,7 @@ def situation_of(attempt: Attempt, facts: Facts, history: History, *, at_us: int
     return Situation(
         facts,
         at_us,
-        attempt_no=1 + sum(tried.answer != "not_sent" for tried in history.tried),
+        attempt_no=1 + sum(tried.answer != "not_sent" and not tried.other for tried in history.tried),
         chained=attempt.payment.network_transaction_id is not None,
         cvv_present=verification is not None and verification.cvv_result is not None,
         last_category=decline_of(declined.network, declined.code).category if declined else "",

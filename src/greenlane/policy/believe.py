@@ -119,7 +119,7 @@ def after_declines(
     if last is None or last.answer != "declined":
         return before
     group = remedy_of(last.network, last.code, last.advice).group
-    tries = sum(tried.answer == "declined" for tried in history.tried) - 1
+    tries = history.declines - 1
     share = STATED.share(initiator, group, tries=tries, wait_us=max(0, at_us - last.at_us) if last.at_us else 0)
     usual = sum(each.good_e9 for each in before) / len(before) / ONE_E9 if before else 1.0
     scale = min(1.0, share / usual)

@@ -112,9 +112,9 @@ class Case:
     def remedy(self) -> Remedy | None:
         return None if self.last is None else _remedy(self.attempt, self.last, self.economics)
 
-    @cached_property
+    @property
     def declines(self) -> int:
-        return sum(tried.answer == "declined" for tried in self.history.tried)
+        return self.history.declines
 
     @cached_property
     def sent(self) -> list[Tried]:

@@ -210,7 +210,7 @@ def _declined(
         fraud_approval_ppm=policy.priors.fraud_approval_ppm,
         issuer_id=facts.issuer_id,
         **({} if left is None else {"attempts_left": max(0, left)}),
-        tries=sum(tried.answer == "declined" for tried in history.tried),
+        tries=history.declines,
         costs=listed_costs(may.ways, attempt, base, economics=economics),
     )
 

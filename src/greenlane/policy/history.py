@@ -39,6 +39,8 @@ class Tried(Struct, frozen=True, array_like=True, gc=False):
     code: str = ""
     advice: str = ""
     decline_class: str = ""
+    other: bool = False
+    """With another instrument than the one that is asked about: what its issuer said is no news of this one."""
 
 
 def is_unsettled(tried: Tried) -> bool:
@@ -83,7 +85,13 @@ class History(NamedTuple):
     @property
     def last_sent(self) -> Tried | None:
         """The last attempt that may have reached the issuer."""
-        return next((tried for tried in reversed(self.tried) if tried.answer != "not_sent"), None)
+        sent = (tried for tried in reversed(self.tried) if tried.answer != "not_sent" and not tried.other)
+        return next(sent, None)
+
+    @property
+    def declines(self) -> int:
+        """How often this instrument was declined."""
+        return sum(tried.answer == "declined" and not tried.other for tried in self.tried)
 
     @property
     def soft_declined(self) -> bool:

@@ -207,3 +207,18 @@ def test_no_more_is_captured_than_the_part_that_stands(shop: System) -> None:
     told(shop, type="capture", payment_id="pay_13", amount=1_000, currency="EUR")
     assert left() == 2_000
     assert next(tried.answer for tried in tried_in(shop.journal.entries("payment", "pay_13"))) == "reversed"
+
+
+def test_another_cards_authentication_and_declines_are_no_news_of_this_one(shop: System) -> None:
+    decided(shop, asked(14, "a14"))
+    told(shop, type="authentication", attempt_id="a14", trans_status="Y", eci="05")
+    told(shop, type="authorization", attempt_id="a14", result="declined", network="visa", network_response_code="51")
+    body = attempt_body(14, amount=5_000) | {"attempt_id": "b14", "eligible_routes": [{"id": "north"}]}
+    card = body["payment"]["payment_method"]["card"] | {"fingerprint": "fp_another"}
+    body["payment"] = body["payment"] | {"payment_method": {"card": card}}
+    same = decided(shop, asked(14, "c14"))
+    other = decided(shop, msgspec.convert(body, Attempt))
+    seen = [(r.given.history.status, r.given.history.declines) for r in (same, other) if r.given.history is not None]
+    assert seen == [("Y", 1), ("", 0)]
+    assert same.chosen.probabilities is not None and other.chosen.probabilities is not None
+    assert max(same.chosen.probabilities.approval_e9) < 200_000_000 < min(other.chosen.probabilities.approval_e9)
