@@ -81,8 +81,8 @@ class ApprovalModel:
             return []
         initiated = float(situation.facts.initiator == "mit")
         calibrator = self.calibrators.of(attempt_no=float(situation.attempt_no), merchant_initiated=initiated)
-        margins = self.trees.margins(self.rows(situation, tuple(ways)), self._slots, group=len(MODES)).tolist()
-        found = [calibrator.probability_e9(margin) for margin in margins]
+        margins = self.trees.margins(self.rows(situation, tuple(ways)), self._slots, group=len(MODES))
+        found = calibrator.probabilities_e9(margins.tolist())
         return [found[at : at + len(MODES)] for at in range(0, len(found), len(MODES))]
 
     def soft_decline_e9(self, issuer: str) -> int:

@@ -5,6 +5,7 @@ so that one row and many rows get the same bits. How they are fitted stands in `
 """
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from math import exp, log1p
 from typing import Any, Final
 
@@ -59,6 +60,12 @@ class Calibrator(Struct, frozen=True, kw_only=True, tag_field="method"):
     def probability_e9(self, margin: float) -> int:
         """The probability in units of 1e-9, an integer from 0 to 10^9."""
         return round(self.probability(margin) * E9)
+
+    def probabilities_e9(self, margins: Iterable[float]) -> list[int]:
+        """Each exactly what `probability_e9` says for it."""
+        if self.negatives_kept != 1.0:
+            return [self.probability_e9(margin) for margin in margins]
+        return [round(p * E9) for p in map(self.calibrated, margins)]
 
     def probabilities(self, margins: NDArray[np.float64]) -> NDArray[np.float64]:
         """float64[rows], each exactly what `probability` says for it."""
