@@ -12,7 +12,7 @@ from greenlane.merchants.stakes import Perspective, Stakes, stakes
 from greenlane.payments.attempt import Attempt
 from greenlane.policy.actions import Eligible, Way
 from greenlane.policy.exemptions import BORNE_BY_ISSUER
-from greenlane.policy.given import FREE, Given, Worth
+from greenlane.policy.given import FREE, Given
 from greenlane.policy.history import History
 from greenlane.policy.mandate import sca_required
 from greenlane.policy.priors import Approval
@@ -84,11 +84,11 @@ def _beside_costs(
     count = len(may.ways)
     if given.declined is None and not borne and bands is None:
         return ((money.stop, 0.0, 0.0, 0.0, 0.0),) * count
-    worths = given.declined or (Worth(round(money.stop * 1e6), 0),) * count
+    told = given.declined
+    worths = [(money.stop, 0.0)] * count if not told else [(good / 1e6, fraud / 1e6) for good, fraud in told]
     return [
         (
-            worths[at].good_micro / 1e6,
-            worths[at].fraud_micro / 1e6,
+            *worths[at],
             money.shifted_by_challenge if borne >> at & 1 else 0.0,
             *(bands[at] if bands else NO_BAND),
         )
