@@ -66,6 +66,19 @@ class Till:
         )
 
 
+    def reverse(self, number: int) -> None:
+        """Nothing is sent while an answer is unknown: first it is taken back."""
+        outcome = Outcome(
+            type="reversal", source="acquirer", event_id=f"rev_{number}", attempt_id=f"att_{number}",
+            reverses="authorization",
+        )  # fmt: skip
+        system = self.system
+        now_us = system.clock.now_us()
+        system.journal.append(
+            draft_of(outcome, body_hash=bytes(16), subjects=system.subjects, reporting=system.reporting, now_us=now_us)
+        )
+
+
 def plain(situation: Situation) -> Situation:
     """Without what no row is made of."""
     return situation._replace(facts=kept(situation.facts))
@@ -81,6 +94,7 @@ def test_a_row_is_the_situation_that_was_asked_about(tmp_path: Path) -> None:
             till.attempt(payment, code="51", result="declined", second=True)
             till.attempt(payment, code="00", result="approved", second=True)
         till.attempt(3, code="", result="unknown")
+        till.reverse(7)
         till.attempt(3, code="00", result="approved", second=True)
         system.journal.writer.wait(system.journal.position.seq)
         samples = Samples()

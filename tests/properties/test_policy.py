@@ -360,5 +360,6 @@ def test_the_other_perspective_is_what_it_would_have_shown(p, merchant, band, re
         policy=Policy(perspective="psp"),
     )
     if chosen.action == other.action and chosen.action.intervention != "block":
-        assert chosen.other_terms_micro == other.terms_micro
-        assert other.other_terms_micro == chosen.terms_micro
+        shown = (*chosen.other_terms_micro, *other.other_terms_micro)
+        meant = (*other.terms_micro, *chosen.terms_micro)
+        assert all(abs(one - same) <= 1 for one, same in zip(shown, meant, strict=True))  # a worth is rounded before it
