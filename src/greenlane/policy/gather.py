@@ -19,11 +19,11 @@ from greenlane.policy.believe import given_e9
 from greenlane.policy.eligible import eligible, eligible_ways
 from greenlane.policy.explore import Allowances, Context, Draw
 from greenlane.policy.given import Barred, Given, Worth
-from greenlane.policy.history import NOTHING_YET, History
+from greenlane.policy.history import NOTHING_YET, History, fraud_given_history_e9
 from greenlane.policy.limits import Asked, Verdict
 from greenlane.policy.parameters import Multipliers, Policy, epoch_of
 from greenlane.policy.price import acquirer_of, listed_costs, price
-from greenlane.policy.priors import Approval
+from greenlane.policy.priors import Approval, authentication
 from greenlane.policy.recovery import RecoveryTable, worths_of_decline
 
 
@@ -206,7 +206,7 @@ def _declined(
         economics=economics,
         amount_minor=base.amount_minor,
         initiator=facts.initiator,
-        fraud_e9=_after_decline_e9(base, policy),
+        fraud_e9=_after_decline_e9(attempt, base, policy, history),
         fraud_approval_ppm=policy.priors.fraud_approval_ppm,
         issuer_id=facts.issuer_id,
         **({} if left is None else {"attempts_left": max(0, left)}),
@@ -215,9 +215,13 @@ def _declined(
     )
 
 
-def _after_decline_e9(base: Given, policy: Policy) -> int:
-    """p_D of a usual decline: 12 % of good payers have one."""
+def _after_decline_e9(attempt: Attempt, base: Given, policy: Policy, history: History) -> int:
+    """p_D of a usual decline, given what happened before: 12 % of good payers have one."""
     fraud_e9 = base.fraud_probability_e9 or 0
+    if history != NOTHING_YET:
+        card = attempt.payment.payment_method.card
+        payer = authentication(policy.priors, card.issuer_country if card else None)
+        fraud_e9 = fraud_given_history_e9(fraud_e9, history, payer=payer, priors=policy.priors)
     return given_e9(fraud_e9, good_e9=120_000_000, fraud_e9=10**9 - 880 * policy.priors.fraud_approval_ppm)
 
 

@@ -12,7 +12,7 @@ from greenlane.policy.choose import choose
 from greenlane.policy.explore import Allowance, Allowances, Exploring, recorded_draw
 from greenlane.policy.gather import Folds, gather
 from greenlane.policy.given import Barred, Given
-from greenlane.policy.history import History
+from greenlane.policy.history import History, Tried
 from greenlane.policy.limits import Verdict
 from greenlane.policy.multipliers import Prices
 from greenlane.policy.parameters import Multipliers, Policy
@@ -150,6 +150,15 @@ def test_a_decline_is_worth_more_while_a_try_is_left():
         return given.declined[0].good_micro
 
     assert worth(1) < worth(2)
+
+
+def test_after_a_suspicious_decline_less_is_tried_again_of_a_fraudster():
+    def worth(code):
+        tried = Tried("a", 1, "a", answer="declined", network="visa", code=code, decline_class="soft")
+        base = replace(BASE, fraud_probability_e9=200_000_000, history=History(tried=(tried,)))
+        return gathered(Folds(recovery=STATED), base)[0].declined[0].fraud_micro
+
+    assert worth("59") > worth("51")
 
 
 def test_what_a_decline_is_worth_follows_the_routes_price_list():
