@@ -17,6 +17,7 @@ from greenlane.decide import decide
 from greenlane.demo.outage import Outage
 from greenlane.demo.story import Latency, Retries, Shown
 from greenlane.demo.table import Line
+from greenlane.errors import InputError
 from greenlane.jobs import training
 from greenlane.payments.times import DAY_US
 
@@ -39,6 +40,12 @@ def run(*words: str) -> tuple[int, str]:
 
 def test_version() -> None:
     assert run("version") == (0, f"{__version__}\n")
+
+
+def test_a_file_without_a_directory_is_refused_before_the_work() -> None:
+    for flag in ("--json", "--report"):
+        result = CliRunner().invoke(app, ["evaluate", "policies", flag, "/nonexistent/out"])
+        assert isinstance(result.exception, InputError) and "/nonexistent" in str(result.exception)
 
 
 def test_status_tells_what_a_directory_holds(data: Path) -> None:

@@ -20,6 +20,14 @@ TABLE_WIDTH_MAX = 1000
 
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
+
+def in_a_directory(path: Path | None) -> Path | None:
+    """What is written after hours of work has a place before it begins."""
+    if path is not None and not path.parent.is_dir():
+        raise InputError(f"there is no directory {path.parent}", hint="make it first")
+    return path
+
+
 Data = Annotated[
     Path, typer.Option("--data", help="The data directory: one tenant, one journal.", envvar="GREENLANE_DATA")
 ]
@@ -27,7 +35,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 From = Annotated[str | None, typer.Option("--from", help="First day of the window, such as 2026-01-31; default: all.")]
 To = Annotated[str | None, typer.Option("--to", help="The day after its last; default: the label cut.")]
 Cut = Annotated[str | None, typer.Option("--cut", help="Labels known by this day count; default: the journal's end.")]
-Report = Annotated[Path | None, typer.Option("--report", help="Write the report with its plots to this HTML file.")]
+Report = Annotated[
+    Path | None,
+    typer.Option("--report", help="Write the report with its plots to this HTML file.", callback=in_a_directory),
+]
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from greenlane.cli.learn import evaluate_app
-from greenlane.cli.shown import Json, err, out, print_table, progress, show_json
+from greenlane.cli.shown import Json, err, in_a_directory, out, print_table, progress, show_json
 from greenlane.errors import InputError
 
 simulate_app = typer.Typer(
@@ -22,7 +22,9 @@ Seed = Annotated[int, typer.Option(min=0, help="One seed is one run of a world, 
 
 CACHE = Path(".greenlane-cache")
 Cache = Annotated[Path, typer.Option(help="Where fitted models are kept, by the world's hash.")]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help="Write the figures to this file.", callback=in_a_directory)
+]
 
 
 @simulate_app.callback()
@@ -93,7 +95,9 @@ def evaluate_policies(
     ] = None,
     cache: Cache = CACHE,
     processes: Annotated[int | None, typer.Option(min=1, help="Default: one for each core.")] = None,
-    report: Annotated[Path | None, typer.Option("--report", help="An HTML page: tables, learning curves.")] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="An HTML page: tables, learning curves.", callback=in_a_directory)
+    ] = None,
     json_file: JsonFile = None,
 ) -> None:
     """Run policies through the same worlds and score each by its true expected reward, not by coins.
