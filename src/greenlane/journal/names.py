@@ -28,7 +28,7 @@ class Names:
         self._asked: dict[tuple[str, ...], tuple[bytes, Sequence[Row]]] = {}
 
     def rows(self, *key: str) -> Sequence[Row]:
-        """All rows under a name, in order. Asked again before the next `add`, the answer is at hand."""
+        """All rows under a name, in order. What was asked lately is at hand, and kept up to date."""
         return self.ask(*key)[1]
 
     def ask(self, *key: str) -> tuple[bytes, Sequence[Row]]:
@@ -44,10 +44,12 @@ class Names:
 
     def add(self, row: Row) -> None:
         """A row that was sequenced just now."""
-        self._asked.clear()
         self._unsettled.append(row)
         for name in row.names:
             self._tail[name] = (*self._tail.get(name, ()), row)
+        for key, (name, rows) in self._asked.items():
+            if name in row.names:
+                self._asked[key] = name, (*rows, row)
 
     def settle(self, durable_seq: int) -> None:
         """Rows up to this one are in the store: let go of them."""

@@ -3,7 +3,8 @@
 Used from one thread, with no await between `now` and `append`: so a decision knows exactly the entries before its seq.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -75,6 +76,7 @@ class Sequencer:
             self._refuse_future()
         self._names = Names(store)
         self._poison: JournalError | None = None
+        self._held: list[Row] | None = None
         self.writer = Writer(store, durable_seq=self._seq, importing=importing, before_commit=before_commit)
 
     @property
@@ -137,6 +139,28 @@ class Sequencer:
             )
             raise
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is appended inside becomes durable at once or not at all: one commit, however long it takes to decide.
+
+        >>> from greenlane.journal.memory import MemoryJournal
+        >>> from greenlane.ports.clock import FakeClock
+        >>> journal = Sequencer(MemoryJournal(), FakeClock(7), [])
+        >>> with journal.together():
+        ...     seqs = [journal.append(Draft(kind="control", source="a", event_id=n, body_hash=b"")).seq for n in "12"]
+        >>> journal.close()
+        >>> seqs, journal.writer.durable_seq
+        ([1, 2], 2)
+        """
+        held: list[Row] = []
+        self._held = held
+        try:
+            yield
+        finally:
+            self._held = None
+            if held:
+                self.writer.submit(held)
+
     def close(self) -> None:
         """Everything accepted is durable when this returns."""
         try:
@@ -147,7 +171,10 @@ class Sequencer:
     def _sequence(self, draft: Draft, *, ingest_us: int) -> Entry:
         rows: list[Row] = []
         self._place(draft, self._row(draft, ingest_us=ingest_us, kind=draft.kind), rows)
-        self.writer.submit(rows)
+        if self._held is None:
+            self.writer.submit(rows)
+        else:
+            self._held += rows
         self._names.settle(self.writer.durable_seq)
         return rows[0].entry
 

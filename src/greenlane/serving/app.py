@@ -246,7 +246,7 @@ class Doors:
         return answer_of(entry, record, versions, features=features)
 
     def post_next_action(self, request: Request) -> Reply:
-        """What happened becomes an outcome entry first; always durable before it is answered."""
+        """What happened becomes an outcome entry first; both are durable, in one commit, before this is answered."""
         self.allow(request, "decide")
         before = self.decision_entry(request.segments[3])
         if record_of(before).attempt.mode == "shadow":
@@ -259,10 +259,11 @@ class Doors:
         if stored is not None:
             return self.again(stored, body_hash, event_id)
         outcome = outcome_of(happened, record_of(before).attempt, request.segments[3])
-        if outcome is not None:
-            self.append_outcome(outcome, body_hash, about=before)
-        self.tell_time(happened.occurred_at, param="$.occurred_at")
-        entry, record = proceed(happened, before, lane=self.system.lane, event_id=event_id, body_hash=body_hash)
+        with self.system.journal.together():
+            if outcome is not None:
+                self.append_outcome(outcome, body_hash, about=before)
+            self.tell_time(happened.occurred_at, param="$.occurred_at")
+            entry, record = proceed(happened, before, lane=self.system.lane, event_id=event_id, body_hash=body_hash)
         assert record.further is not None, "proceed says what it found"
         self.system.metrics.proceeded(record.further.found.next, record.latency_us)
         answer = next_of(entry, record, self.system.releases.versions(record.release))
