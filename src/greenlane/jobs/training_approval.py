@@ -45,9 +45,7 @@ def approval_samples(reader: Reader, plan: Plan, *, progress: Progress) -> Sampl
     return samples
 
 
-def train_approval(
-    directory: Path, plan: Plan, *, promote: bool = True, progress: Progress
-) -> TrainedApproval:
+def train_approval(directory: Path, plan: Plan, *, promote: bool = True, progress: Progress) -> TrainedApproval:
     """Learn an approval model from a journal and make it champion. TrainingError where there is too little to learn."""
     from greenlane.adapters.lightgbm_trainer import LightGbm
 
