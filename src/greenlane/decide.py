@@ -200,7 +200,7 @@ def append(
         event_id=event_id,
         body_hash=body_hash,
         payload=payload_of(record, acted),
-        shadow=shadow,
+        shadow=shadow or sends_nothing,
         decision_id=decision_id(moment.next.generation, moment.next.seq),
         facts=acted,
     )

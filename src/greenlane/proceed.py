@@ -38,6 +38,9 @@ NAME_MAX = 120
 """Of an attempt's name, so that a number behind it leaves it a name that the API takes."""
 SENDS = frozenset({"authorize", "retry_now"})
 """Steps after which something reaches the issuer now."""
+FURTHER = frozenset({"retry_now", "retry_at", "repair"})
+"""Steps that speak of another attempt, which has a name at once: what is reported about it is not taken for news of the
+attempt before. Only retry_now grants it."""
 
 
 class Case(NamedTuple):
@@ -75,13 +78,13 @@ def proceed(
         table=lane.folds.recovery or STATED, partial_accepted=happened.partial_accepted, left_minor=left_minor,
     )  # fmt: skip
     attempts = attempts_in(entries)
-    granted = found.next == "retry_now"
-    name = next_name(attempts, lane.journal) if granted else found.about or facts.attempt_id
+    further = found.next in FURTHER
+    name = next_name(attempts, lane.journal) if further else found.about or facts.attempt_id
     approval = approval_of(found, case)
     chosen = chosen_of(found, case, approval, lane=lane)
     record = DecisionRecord(
         attempt=replace(case.attempt, attempt_id=name),
-        attempt_no=len(attempts) + 1 if granted else attempts.index(name) + 1,
+        attempt_no=len(attempts) + 1 if further else attempts.index(name) + 1,
         known=packed(known),
         vector_of=known.vector_of,
         model=lane.model.id if lane.model is not None else "",
@@ -143,8 +146,9 @@ def _believing(case: Case, history: History, *, lane: Lane) -> Case:
 
 
 def attempts_in(entries: Iterable[Entry]) -> list[str]:
-    """The ids of a payment's attempts, in their order."""
-    return list(dict.fromkeys(e.facts.attempt_id for e in entries if e.facts is not None and e.facts.attempt_id))
+    """The ids of a payment's attempts, in their order; one that was only planned is none yet."""
+    known = (e.facts for e in entries if e.facts is not None and (e.kind != "decision" or e.facts.intervention))
+    return list(dict.fromkeys(facts.attempt_id for facts in known if facts.attempt_id))
 
 
 def next_name(attempts: Sequence[str], journal: Sequencer) -> str:

@@ -43,6 +43,18 @@ def test_a_stolen_card_is_never_tried_again(server: Server) -> None:
     assert answer["next"] == "stop" and answer["action"] is None
 
 
+def test_an_attempt_made_without_asking_again_counts_once_it_is_reported(server: Server) -> None:
+    mit = {"initiator": "mit", "mit_reason": "recurring"}
+    planned = decided(server, 9_030, **mit)
+    used = []
+    for event in range(4):
+        planned = next_after(server, planned["id"], f"n-30-{event}", decline={"network_response_code": "51"}).json
+        used.append(planned["attempts_used"])
+        if planned["next"] != "retry_at":
+            break
+    assert used == list(range(1, len(used) + 1)) and len(used) > 1
+
+
 def test_an_approval_is_captured_up_to_its_amount(server: Server) -> None:
     first = decided(server, 9_004)
     answer = next_after(server, first["id"], "n-6", approval={"cvv_result": "M"}).json
