@@ -279,7 +279,9 @@ class SqliteJournal(JournalStore):
     def _check_format(self) -> None:
         if self._about("format") != FORMAT:
             raise JournalError(
-                f"{self._path} has format {self._about('format')}; this engine writes {FORMAT}", code="journal_format"
+                f"{self._path} has format {self._about('format')}; this engine writes {FORMAT}",
+                code="journal_format",
+                hint="read it with the engine that wrote it, or import its history into a fresh directory",
             )
 
     def _unlock(self) -> None:

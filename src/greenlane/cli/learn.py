@@ -114,6 +114,8 @@ def train_fraud_(
     plan = Plan(day(first), day(to), day(cut), round(gap_days * 86_400_000_000), trials, seconds, seed)
     with progress("training") as tell:
         trained = train_fraud(data, plan, report=report, promote=promote, progress=tell)
+    if promote and trained.evaluation.verdict == "not calibrated":
+        err.print("careful: the new champion is not calibrated on held-out time\n  hint: greenlane models rollback")
     if as_json:
         evaluation = trained.evaluation.record()
         show_json({"model": trained.model_id, "training_set": trained.manifest, "evaluation": evaluation})

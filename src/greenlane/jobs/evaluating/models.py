@@ -43,6 +43,7 @@ from greenlane.policy.history import History
 from greenlane.policy.limits import Limits
 from greenlane.ports.journal import Entry
 from greenlane.ports.subjects import MemorySubjects
+from greenlane.settings import make_directory
 from greenlane.simulation.answers import Answer, Sent
 from greenlane.simulation.living import START_US, Living
 from greenlane.simulation.world import Arrival, World
@@ -183,8 +184,8 @@ def models_of(world: World, cache: Path, tell: Tell, *, sizes: Sizes = USUAL) ->
     path = cache / f"{world.digest[:16]}-{VERSION}-{'-'.join(map(str, sizes))}.msgpack"
     if path.exists():
         return msgspec.msgpack.decode(path.read_bytes(), type=Kept)
+    make_directory(cache)
     kept = learned(world, sizes, tell)
-    cache.mkdir(parents=True, exist_ok=True)
     unready = path.with_suffix(".part")
     unready.write_bytes(msgspec.msgpack.encode(kept))
     unready.rename(path)
