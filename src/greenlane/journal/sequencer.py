@@ -170,7 +170,10 @@ class Sequencer:
 
     def _sequence(self, draft: Draft, *, ingest_us: int) -> Entry:
         rows: list[Row] = []
-        self._place(draft, self._row(draft, ingest_us=ingest_us, kind=draft.kind), rows)
+        free: dict[int, Row] = {}
+        self._place(draft, self._row(draft, ingest_us=ingest_us, kind=draft.kind), rows, free)
+        while free:
+            self._link(free.pop(min(free)), rows, free)
         if self._held is None:
             self.writer.submit(rows)
         else:
@@ -178,18 +181,17 @@ class Sequencer:
         self._names.settle(self.writer.durable_seq)
         return rows[0].entry
 
-    def _place(self, draft: Draft, row: Row, rows: list[Row]) -> None:
-        """Put the row, and the links it sets free, at the end of `rows`."""
+    def _place(self, draft: Draft, row: Row, rows: list[Row], free: dict[int, Row]) -> None:
+        """Put the row at the end of `rows`, and what it sets free, by seq, into `free`: links come in that order."""
         freed = past.set_free(draft, row.entry.facts, self._names)
         self._seq, self._ingest_us = row.entry.seq, row.entry.ingest_us
         self._names.add(row)
         rows.append(row)
         for fold in self._folds:
             fold.apply(row.entry)
-        for waiting in freed:
-            self._link(waiting, rows)
+        free.update((waiting.entry.seq, waiting) for waiting in freed)
 
-    def _link(self, waiting: Row, rows: list[Row]) -> None:
+    def _link(self, waiting: Row, rows: list[Row], free: dict[int, Row]) -> None:
         outcome = waiting.entry
         event_id = LINK_PREFIX + outcome.event_id
         if self._names.rows("event", outcome.source, event_id):
@@ -202,7 +204,7 @@ class Sequencer:
         )
         row = self._row(draft, ingest_us=self._ingest_us, kind="link")
         if not row.waiting:
-            self._place(draft, row, rows)
+            self._place(draft, row, rows, free)
 
     def _row(self, draft: Draft, *, ingest_us: int, kind: str) -> Row:
         facts = past.frozen_facts(draft, self._names, ingest_us=ingest_us)
