@@ -27,7 +27,7 @@ BITS = {
     "refund": SOURCE_BIT["refunds"],
 }
 TOLD = ("code", "amount_reporting_minor")
-AFTER_APPROVAL = ("capture", "fraud_report", "refund")
+AFTER_APPROVAL = ("capture", "reversal", "fraud_report", "refund")
 
 
 class Naive:
