@@ -65,7 +65,6 @@ class Till:
             draft_of(outcome, body_hash=bytes(16), subjects=system.subjects, reporting=system.reporting, now_us=now_us)
         )
 
-
     def reverse(self, number: int) -> None:
         """Nothing is sent while an answer is unknown: first it is taken back."""
         outcome = Outcome(
