@@ -5,27 +5,15 @@ from types import MappingProxyType
 from typing import Final
 
 import msgspec
-from msgspec import Raw, Struct
 
 from greenlane.merchants.economics import Economics
 from greenlane.merchants.inherit import inherit
+from greenlane.ports.changes import CHANGE_DECODER
 from greenlane.ports.journal import Entry
 
 SUBJECT: Final = "merchant"
 
 
-class Change(Struct, frozen=True, array_like=True, gc=False):
-    """The payload of a control entry, as far as this room reads it."""
-
-    subject: str
-    id: str
-    who: str
-    why: str
-    before: Raw
-    after: Raw
-
-
-CHANGE_DECODER: Final = msgspec.msgpack.Decoder(Change)
 ECONOMICS_DECODER: Final = msgspec.msgpack.Decoder(Economics | None)
 
 

@@ -279,11 +279,6 @@ def costs(schedule: Schedule, situation: Situation, amount_minor: int) -> tuple[
     return None if found is None else (found.approved, found.declined)
 
 
-def authentication_minor(schedule: Schedule, situation: Situation, amount_minor: int) -> float:
-    """c_3ds alone."""
-    return _minor(schedule.quote(situation, amount_minor).challenge, amount_minor)
-
-
 def breakdown_micro(schedule: Schedule, situation: Situation, amount_minor: int) -> dict[str, int]:
     """The terms of an approved attempt, by component: one of interchange++, hidden in a blended price."""
     by_component = ((c, schedule.in_force(c, situation, amount_minor)) for c in COMPONENTS)

@@ -38,7 +38,6 @@ JS_MAX: Final = 0.15
 GROSS_PSI: Final = 1.5
 MISSING_MAX: Final = 0.1
 UNSEEN_MAX: Final = 0.05
-RANGE_MAX: Final = 0.05
 BROKEN: Final = "broken: "
 """What an hourly look finds."""
 CLOCKS: Final = ("minute_of_day", "hour", "weekday", "is_weekend", "is_night")

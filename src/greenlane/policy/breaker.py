@@ -22,9 +22,10 @@ from typing import Final, Literal, NamedTuple
 from zlib import crc32
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from greenlane.policy.heard import Heard
+from greenlane.ports.changes import CHANGE_DECODER
 from greenlane.ports.journal import Entry
 
 MINUTE_US: Final = 60 * 1_000_000
@@ -83,18 +84,6 @@ class Window(Struct, frozen=True, forbid_unknown_fields=True):
     to_us: int
 
 
-class Change(Struct, frozen=True, array_like=True, gc=False):
-    """The payload of a control entry, as far as this room reads it."""
-
-    subject: str
-    id: str
-    who: str
-    why: str
-    before: Raw
-    after: Raw
-
-
-CHANGE_DECODER: Final = msgspec.msgpack.Decoder(Change)
 WINDOW_DECODER: Final = msgspec.msgpack.Decoder(Window | None)
 SWITCH_DECODER: Final = msgspec.msgpack.Decoder(bool | None)
 

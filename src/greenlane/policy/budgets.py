@@ -29,6 +29,7 @@ from greenlane.payments.facts import Facts
 from greenlane.payments.times import DAY_US
 from greenlane.policy.explore import KINDS, PPM, Allowance, Allowances, Explored, Exploring, Kind
 from greenlane.policy.parameters import EPOCH_US, epoch_of
+from greenlane.ports.changes import CHANGE_DECODER
 from greenlane.ports.journal import Entry
 
 SUBJECT: Final = "budget"
@@ -52,19 +53,7 @@ class Outcome(Struct, frozen=True, array_like=True, gc=False):
     result: str | None = None
 
 
-class Change(Struct, frozen=True, array_like=True, gc=False):
-    """The payload of a control entry, as far as this room reads it."""
-
-    subject: str
-    id: str
-    who: str
-    why: str
-    before: msgspec.Raw
-    after: msgspec.Raw
-
-
 OUTCOME_DECODER: Final = msgspec.msgpack.Decoder(Outcome)
-CHANGE_DECODER: Final = msgspec.msgpack.Decoder(Change)
 BUDGET_DECODER: Final = msgspec.msgpack.Decoder(int | None)
 
 

@@ -28,6 +28,7 @@ from greenlane.errors import InputError
 from greenlane.payments.attempt import Frozen
 from greenlane.payments.tables import rows
 from greenlane.policy.parameters import Multipliers, epoch_of
+from greenlane.ports.changes import CHANGE_DECODER
 from greenlane.ports.journal import Entry
 
 Kind = Literal["band", "programme", "review"]
@@ -189,17 +190,6 @@ def repriced(pressures: Iterable[tuple[Kind, str, int]], now: Mapping[str, int],
     return found
 
 
-class Change(Struct, frozen=True, array_like=True, gc=False):
-    """The payload of a control entry, as far as this room reads it."""
-
-    subject: str
-    id: str
-    who: str
-    why: str
-    before: msgspec.Raw
-    after: msgspec.Raw
-
-
 class Set(Struct, frozen=True, array_like=True, gc=False):
     """A price, the epoch it is in force from, and what was in force before."""
 
@@ -208,7 +198,6 @@ class Set(Struct, frozen=True, array_like=True, gc=False):
     before_micro: int
 
 
-CHANGE_DECODER: Final = msgspec.msgpack.Decoder(Change)
 MICRO_DECODER: Final = msgspec.msgpack.Decoder(int | None)
 
 

@@ -12,10 +12,11 @@ from msgspec import Struct
 
 from greenlane.payments.facts import Facts
 from greenlane.policy.attacked import Attacked
-from greenlane.policy.breaker import CHANGE_DECODER, Breaker
+from greenlane.policy.breaker import Breaker
 from greenlane.policy.health import Health
 from greenlane.policy.heard import Heard, issuer_of, kind_of
 from greenlane.policy.parameters import EPOCH_US
+from greenlane.ports.changes import CHANGE_DECODER
 from greenlane.ports.journal import SOURCE_BIT, Entry
 
 ATTEMPTS: Final = SOURCE_BIT["attempts"]

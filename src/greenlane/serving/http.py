@@ -107,19 +107,22 @@ def error_reply(error: GreenlaneError) -> Reply:
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:
-    """The whole body, or LimitExceeded as soon as it passes the limit."""
+    """The whole body; LimitExceeded as soon as it passes the limit, InputError (408) where it takes too long."""
     message = await receive()
     body = message.get("body", b"")
     if not message.get("more_body", False) and len(body) <= limit:
         return bytes(body)
     parts, size = [body], len(body)
-    async with asyncio.timeout(BODY_S_MAX):
-        while message.get("more_body", False):
-            if size > limit:
-                raise body_too_large(limit)
-            message = await receive()
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
+    try:
+        async with asyncio.timeout(BODY_S_MAX):
+            while message.get("more_body", False):
+                if size > limit:
+                    raise body_too_large(limit)
+                message = await receive()
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+    except TimeoutError as error:
+        raise too_slow() from error
     if size > limit:
         raise body_too_large(limit)
     return b"".join(parts)

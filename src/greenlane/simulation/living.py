@@ -173,16 +173,6 @@ class Living:
             world.authentication.unavailable,
         )
 
-    def decline_odds(self, arrival: Arrival) -> tuple[dict[str, float], dict[str, float]]:
-        """P(code | declined, not softly and in no outage) of a first attempt, given a good payer and given a thief."""
-        oracle, case = self.world.oracle, arrival.truth.case
-        good = len(oracle.codes) - 1 if arrival.attempt.payment.initiator == "mit" else 0
-        mixes = [
-            dict(zip(oracle.codes[who], oracle.decline_shares[who][case.issuer].tolist(), strict=True))
-            for who in (good, 1)
-        ]
-        return mixes[0], mixes[1]
-
     def true_terms(self, arrival: Arrival, sent: Sent, economics: Economics) -> Terms:
         """Expected money of sending this now, with this payer's own probabilities in the policy's formulas.
 

@@ -18,8 +18,8 @@ from greenlane.merchants.fees import (
     Schedule,
     Situation,
     When,
-    authentication_minor,
     breakdown_micro,
+    charges,
     costs,
     holds,
     matching,
@@ -72,7 +72,7 @@ def test_what_is_due_for_each_attempt_is_due_for_a_declined_one():
         ),
     )
     assert costs(schedule, Situation(), 10_000) == (23.0, 3.0)
-    assert authentication_minor(schedule, Situation(), 10_000) == 6.0
+    assert charges(schedule, Situation(), 10_000).challenge == 6.0
     assert breakdown_micro(schedule, Situation(), 10_000) == {"interchange": 20 * MICRO, "authorization": 3 * MICRO}
 
 
