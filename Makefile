@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+comma := ,
 INSTALL = $(PYTHON) -m pip --python $(BIN)/python install -qq --disable-pip-version-check --editable
 
 .PHONY: install demo test prove check bench clean
@@ -12,7 +13,7 @@ install: $(VENV)/.train ## .venv with greenlane in it; then: . .venv/bin/activat
 demo: $(VENV)/.train ## a shop from its first payment to a table in money; make demo ARGS=--exit ends by itself
 	$(BIN)/greenlane demo $(ARGS)
 
-test: $(VENV)/.dev ## every promise, seeded
+test: $(VENV)/.dev ## every promise, seeded; with DEEP=1 those of the deep model too (PyTorch, about 900 MB)
 	$(BIN)/pytest -n 2 --doctest-modules src tests $(ARGS)
 
 prove: $(VENV)/.bench ## the long proofs; their results, with commit and machine, are kept in proofs/
@@ -43,8 +44,8 @@ clean:
 
 # one stamp per set of extras, renewed when pyproject.toml changes
 $(VENV)/.train: extras = train
-$(VENV)/.dev: extras = train,dev
-$(VENV)/.bench: extras = train,dev,bench
+$(VENV)/.dev: extras = train,mlflow,spark,dev$(if $(DEEP),$(comma)deep)
+$(VENV)/.bench: extras = train,mlflow,spark,dev,bench$(if $(DEEP),$(comma)deep)
 
 $(VENV)/.train $(VENV)/.dev $(VENV)/.bench: pyproject.toml | $(BIN)/python
 	$(INSTALL) '.[$(extras)]'
