@@ -22,12 +22,14 @@ from greenlane.merchants.economics import Economics
 from greenlane.models.fraud_model import FraudModel
 from greenlane.payments.attempt import Attempt
 from greenlane.payments.facts import Facts
+from greenlane.policy.arms import Exposure
 from greenlane.policy.choose import choose
 from greenlane.policy.degrade import Features, rung_of
 from greenlane.policy.gather import Folds, gather
 from greenlane.policy.given import Given
 from greenlane.policy.history import History
 from greenlane.policy.parameters import Policy
+from greenlane.policy.running import Mixture, Running, mixture_of
 from greenlane.ports.journal import Entry
 
 SOURCE = "decision"
@@ -60,6 +62,12 @@ class Lane:
     """Told of what failed on a fallback: (what, why)."""
     folds: Folds = field(default_factory=Folds)
     """What the policy learned and keeps count of."""
+    experiments: Running = field(default_factory=Running)
+    mixtures: dict[Mixture, "Lane"] = field(default_factory=dict)
+    """How each mixture of arms decides: the same lane with other models, policy, folds and release."""
+
+    def within(self, arms: tuple[Exposure, ...]) -> "Lane":
+        return self.mixtures[mixture_of(arms)] if arms else self
 
 
 class Known(NamedTuple):
@@ -92,9 +100,11 @@ def decide(attempt: Attempt, *, lane: Lane, event_id: str, body_hash: bytes) -> 
     facts = lane.freeze(attempt, ingest_us=moment.ingest_us, payment_us=payment_us)
     kept = redacted(attempt, facts)
     earlier = earlier_decisions(attempt.attempt_id, lane.journal)
+    past = lane.journal.entries("payment", facts.payment_id)
+    arms = assign(kept, facts, past, lane=lane, at_us=moment.ingest_us) if lane.experiments else ()
+    lane = lane.within(arms)
     known = read(facts, moment, earlier, lane=lane, mode=attempt.mode)
     believed = believe(known, lane=lane)
-    past = lane.journal.entries("payment", facts.payment_id)
     number = attempt_no(earlier, past)
     economics = lane.economics_of(kept.payment.merchant_id, mcc=kept.payment.mcc)
     history = history_in(past, kept, card=facts.card)
@@ -116,12 +126,27 @@ def decide(attempt: Attempt, *, lane: Lane, event_id: str, body_hash: bytes) -> 
         release=lane.release,
         latency_us=(time.perf_counter_ns() - started_ns) // 1000,
         degraded=chosen.degraded,
+        arms=arms,
     )
     return append(record, facts, lane=lane, moment=moment, event_id=event_id, body_hash=body_hash), record
 
 
 def earlier_decisions(attempt_id: str, journal: Sequencer) -> list[Entry]:
     return [e for e in journal.entries("attempt", attempt_id) if e.kind == SOURCE]
+
+
+def assign(attempt: Attempt, facts: Facts, past: list[Entry], *, lane: Lane, at_us: int) -> tuple[Exposure, ...]:
+    """A payment keeps the arms of its first decision. Attacked cells and what is only shown are in no experiment."""
+    if attempt.mode == "shadow":
+        return ()
+    for entry in past:
+        if entry.kind == SOURCE and not entry.payload:
+            return ()  # retired: what it was given is not known here any more
+        if entry.kind == SOURCE and (record := record_of(entry)).attempt.mode != "shadow":
+            return lane.experiments.still(record.arms)
+    if lane.folds.gates is not None and lane.folds.gates.attacked(facts, at_us=at_us):
+        return ()
+    return lane.experiments.assign(facts, [route.id for route in attempt.eligible_routes], at_us=at_us)
 
 
 def attempt_no(earlier: list[Entry], past: list[Entry]) -> int:

@@ -62,6 +62,8 @@ def proceed(
     earlier, facts = record_of(before), before.facts
     assert facts is not None, "a decision always has facts"
     entries = lane.journal.entries("payment", facts.payment_id)
+    arms = lane.experiments.still(earlier.arms)
+    lane = lane.within(arms)
     known = read(facts, moment, [before], lane=lane, mode=earlier.attempt.mode)
     believed = believe(known, lane=lane)
     scored = believed.fraud_probability_e9 is not None
@@ -101,6 +103,7 @@ def proceed(
             happened.partial_accepted,
             left_minor if found.next in ("capture", "stop") else None,
         ),
+        arms=arms,
     )
     facts = replace(facts, attempt_id=name, intervention="", route_id="", code="", decline_class="")
     return append(record, facts, lane=lane, moment=moment, event_id=event_id, body_hash=body_hash), record

@@ -27,6 +27,7 @@ from greenlane.policy.choose import Chosen, choose
 from greenlane.policy.explore import recorded_draw
 from greenlane.policy.next_action import Next, next_action
 from greenlane.policy.parameters import Policy
+from greenlane.policy.running import Running, mixture_of, overriding
 from greenlane.ports.journal import Entry
 
 
@@ -76,7 +77,7 @@ class Replayer:
     ):
         self.named = named
         self.models, self.policy, self.versions = models, policy, versions
-        self.book, self.releases, self.live = Book(), Releases(), Live()
+        self.book, self.releases, self.live, self.running = Book(), Releases(), Live(), Running()
         self.finalisers: dict[str, Finaliser] = {}
         self.bound: dict[tuple[str, str], FraudModel] = {}
         self.engine = None if refold is None else StreamEngine(refold, first_complete_us=first_complete_us)
@@ -87,7 +88,7 @@ class Replayer:
         for entry in entries:
             if entry.kind == "decision" and (wanted is None or name(entry) in wanted):
                 self.check(entry)
-            for fold in (self.book, self.releases, self.live):
+            for fold in (self.book, self.releases, self.live, self.running):
                 fold.apply(entry)
             if self.engine is not None:
                 self.fold(entry, self.engine)
@@ -108,7 +109,9 @@ class Replayer:
             self.found.runtime_differs.add(name(entry))
         believed = self.believed(record, made_by)
         self.compare(entry, "fraud_probability_e9", record.fraud_probability_e9, believed.fraud_probability_e9)
-        self.compare(entry, "model", record.model, self.live.aliases.get(CHAMPION, ""))
+        arms = self.running.arms(mixture_of(record.arms))
+        champion = self.live.aliases.get(CHAMPION, "")
+        self.compare(entry, "model", record.model, overriding(arms, "fraud_model") or champion)
         self.compare(entry, "reasons", record.reasons, believed.reasons)
         self.compare(entry, "amount_minor", record.given.amount_minor, amount_of(entry))
         self.compare(entry, "ingest_us", record.given.ingest_us, entry.ingest_us)

@@ -17,7 +17,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from importlib import metadata
 from pathlib import Path
@@ -35,7 +35,15 @@ from greenlane.adapters.sqlite_subjects import SqliteSubjects
 from greenlane.decide import Lane, believed_from
 from greenlane.decisions.answer import Versions
 from greenlane.decisions.control import ControlRecord, control_draft, control_of, same_change
-from greenlane.decisions.live import APPROVAL_CHAMPION, CHAMPION, Live, alias_change, features_change, policy_change
+from greenlane.decisions.live import (
+    APPROVAL_CHAMPION,
+    CHAMPION,
+    RECOVERY,
+    Live,
+    alias_change,
+    features_change,
+    policy_change,
+)
 from greenlane.decisions.packing import pack, unpack
 from greenlane.decisions.releases import Releases, digest_of
 from greenlane.decisions.standing import Gates, Standing
@@ -60,11 +68,14 @@ from greenlane.payments.facts import Facts
 from greenlane.payments.outcome import Outcome
 from greenlane.payments.times import day_of, format_day
 from greenlane.policy.approving import Approving
+from greenlane.policy.arms import Experiment
 from greenlane.policy.choose import choose
 from greenlane.policy.explore import Draw, Exploring, secret_draw
 from greenlane.policy.gather import Folds
 from greenlane.policy.given import Given
-from greenlane.policy.parameters import Policy
+from greenlane.policy.multipliers import StatedPrices
+from greenlane.policy.parameters import Policy, changed
+from greenlane.policy.running import EXPERIMENT, SUBJECTS, Mixture, Running, overriding
 from greenlane.ports.clock import Clock, FakeClock, SystemClock
 from greenlane.ports.journal import Entry, JournalStore, Position
 from greenlane.ports.subjects import SubjectMap
@@ -82,6 +93,8 @@ SERVER_PID = "GREENLANE_SERVER_PID"
 """How a follower is told which server started it: it ends with that server, however that ends."""
 WRITER_WAITS_S = 0.0002
 """How fast a busy event loop hands the interpreter over: a commit asks for it several times within the loss bound."""
+REARRANGED = frozenset({*SUBJECTS, RECOVERY, "budget"})
+"""Subjects of control entries after which the lanes of arms are laid anew."""
 SUBJECT_KINDS = (*get_args(MethodType), "par", "customer", "email", "phone", "device", "ip", "shipping")
 """What `freeze` makes pseudonyms of: an instrument goes by its method."""
 
@@ -140,6 +153,7 @@ class System:
     metrics: Metrics
     reporting: Reporting
     approving: Approving
+    experiments: Running
     models: dict[str, FraudModel] = field(default_factory=dict)
     approval_models: dict[str, ApprovalModel] = field(default_factory=dict)
     forgotten_before: int = 0
@@ -152,6 +166,8 @@ class System:
             return earlier
         entry = self.journal.append(control_draft(record, source=who, event_id=event_id))
         self.lane.folds.recovery = self.live.recovery
+        if record.subject in REARRANGED:
+            self.arrange()
         return entry
 
     def bound(self, model_id: str) -> FraudModel:
@@ -178,6 +194,54 @@ class System:
             self.ready(APPROVAL_CHAMPION, aliases[APPROVAL_CHAMPION])
             self.approving.model = self.approval_models[aliases[APPROVAL_CHAMPION]]
 
+    def prepare(self, experiment: Experiment) -> None:
+        """The slow half of a start: every arm's models are loaded, verified, warmed; ModelRefused or NotFound."""
+        for arm in experiment.arms:
+            if arm.otherwise.fraud_model is not None:
+                self.ready(CHAMPION, arm.otherwise.fraud_model)
+            if arm.otherwise.approval_model is not None:
+                self.ready(APPROVAL_CHAMPION, arm.otherwise.approval_model)
+            changed(self.lane.policy, arm.otherwise.policy)
+
+    def change_experiment(
+        self, after: Experiment | None, *, why: str, who: str, event_id: str, name: str = ""
+    ) -> Entry:
+        """Create, start, pause, ramp or stop one, or take a draft back (None, by its name): one control entry.
+
+        InputError where it cannot be, or cannot run beside those that do. What is slow happened in `prepare`.
+        """
+        name = name if after is None else after.id
+        if after is not None:
+            self.prepare(after)
+            self.experiments.check(after)
+        before = self.experiments.known.get(name)
+        record = ControlRecord(EXPERIMENT, name, who, why, plain(before), plain(after))
+        return self.control(record, event_id=event_id, who=who)
+
+    def arrange(self) -> None:
+        """A lane for each mixture of arms that a decision may ask for, and its versions written down."""
+        self.lane.mixtures = {mixture: self.mixed(mixture) for mixture in self.experiments.mixtures()}
+
+    def mixed(self, mixture: Mixture) -> Lane:
+        """The lane as these arms have it: their models, policy and prices, and what their attempts taught."""
+        lane, arms = self.lane, self.experiments.arms(mixture)
+        fraud, approval = overriding(arms, "fraud_model"), overriding(arms, "approval_model")
+        policy = changed(lane.policy, *[arm.otherwise.policy for arm in arms])
+        approving = Approving(
+            self.standing.online.learner(mixture),
+            policy.priors,
+            lambda id_, mcc: self.book.economics(id_, mcc=mcc),
+            self.approving.model if approval is None else self.approval_models[approval],
+        )
+        folds = replace(lane.folds, approvals=approving)
+        prices = overriding(arms, "multipliers")
+        if prices is not None:
+            folds.prices = StatedPrices(prices)
+        model = lane.model if fraud is None else self.bound(fraud)
+        found = replace(lane, model=model, policy=policy, folds=folds, mixtures={})
+        found.release = self.written(found, approving)
+        return found
+
     def promote(self, model_id: str, *, event_id: str, who: str, why: str, alias: str = CHAMPION) -> Entry:
         """Hot swap: the next decision believes the new champion. Everything slow happened in `ready`."""
         self.ready(alias, model_id)
@@ -203,14 +267,19 @@ class System:
 
     def release(self) -> None:
         """Write down which versions are in force, where that changed."""
-        policy, versions = self.lane.policy, versions_of(self.lane, self.approving)
+        self.lane.release = self.written(self.lane, self.approving)
+        self.arrange()
+
+    def written(self, lane: Lane, approving: Approving) -> str:
+        """The digest of the versions that a lane decides by, which the journal knows."""
+        policy, versions = lane.policy, versions_of(lane, approving)
         digest, at = digest_of(versions), f"{self.journal.position.generation}/{self.journal.position.seq}"
         if policy.version not in self.live.policies:
             change = policy_change(policy, who="engine", why="the policy in force")
             self.control(change, event_id=f"policy/{at}", who="engine")
         if digest not in self.releases.known:
             self.control(Releases.change(versions), event_id=f"release/{at}", who="engine")
-        self.lane.release = digest
+        return digest
 
     def close(self) -> None:
         """Finish what was accepted, keep the feature state for a quick start, let go of the directory."""
@@ -234,11 +303,12 @@ def open_system(directory: Path, *, clock: Clock | None = None, features: Featur
     clock = clock or (FakeClock() if simulated else SystemClock())
     store, subjects = SqliteJournal(places.journal), SqliteSubjects(places.subjects)
     book, live, releases = Book(), Live(), Releases()
+    experiments = Running(subjects.secret("experiments").hex())
     late = Late()
-    folds: Sequence[Fold] = (late, book, live, releases)
+    folds: Sequence[Fold] = (late, book, live, releases, experiments)
     journal = Sequencer(store, clock, folds, simulated=simulated, before_commit=subjects.flush)
     for entry in store.controls():
-        for fold in (book, live, releases):
+        for fold in (book, live, releases, experiments):
             fold.apply(entry)
     if live.features is None:
         change = features_change(features, None, who="engine", why="first features of this directory")
@@ -263,15 +333,22 @@ def open_system(directory: Path, *, clock: Clock | None = None, features: Featur
         release="",
         failed=lambda what, error: metrics.fell_back(what, error),
         folds=policy_folds(standing, live, approving, secret_draw(subjects.secret("exploration"))),
+        experiments=experiments,
     )
     system = System(
         places, settings, clock, journal, store, subjects, book, live, releases, lane, standing, metrics, reporting,
-        approving,
+        approving, experiments,
     )  # fmt: skip
     system.believe()
+    for experiment in experiments.running:
+        system.prepare(experiment)
     system.release()
     warm(lane)
     return system
+
+
+def plain(experiment: Experiment | None) -> Any:
+    return None if experiment is None else msgspec.to_builtins(experiment)
 
 
 def warm(lane: Lane) -> None:

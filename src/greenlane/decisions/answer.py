@@ -1,5 +1,6 @@
 """The answer of a decision, in the words of the API: rebuilt from the record, so that nothing is stored twice."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from greenlane.payments.attempt import Frozen
@@ -109,6 +110,8 @@ class Decision(Frozen, frozen=True):
     journal_position: JournalPosition
     latency_us: int
     degraded: tuple[str, ...]
+    experiments: Mapping[str, str] = {}
+    """The arm of each experiment that it was made in."""
     features: dict[str, float | None] | None = None
 
 

@@ -12,6 +12,7 @@ from greenlane.policy.breaker import Window
 from greenlane.policy.budgets import check_budget
 from greenlane.policy.multipliers import check_price
 from greenlane.policy.recovery import RecoveryTable
+from greenlane.policy.running import HOLDOUT, checked_share
 from greenlane.ports.journal import Entry, name_of
 
 
@@ -45,6 +46,7 @@ WRITTEN: Final[dict[str, tuple[Any, str]]] = {
     "kill_switch": (bool | None, "true, false, or null for off"),
     "price": (int | None, "micro-minor units; null takes it away"),
     "budget": (int | None, "integer minor units a day; null for the policy's own"),
+    "holdout": (int, "ppm of all units that are in no experiment"),
     "recovery": (RecoveryTable | None, "see `greenlane train recovery`"),
 }
 """What may be written over the door besides merchants and models: the body, and an example."""
@@ -97,6 +99,8 @@ def check_control(subject: str, id: str, after: object) -> None:  # noqa: A002 #
         check_price(id, after)
     elif subject == "budget":
         check_budget(id, after)
+    elif subject == HOLDOUT:
+        checked_share(after)
 
 
 def control_of(entry: Entry) -> ControlRecord:

@@ -34,6 +34,7 @@ from greenlane.payments.facts import Facts
 from greenlane.payments.times import format_rfc3339
 from greenlane.policy import actions
 from greenlane.policy.actions import Way
+from greenlane.policy.arms import Exposure
 from greenlane.policy.choose import Chosen
 from greenlane.policy.given import Given
 from greenlane.policy.next_action import Next, Outlook
@@ -82,6 +83,8 @@ class DecisionRecord(Struct, frozen=True, array_like=True, gc=False):
     degraded: tuple[str, ...]
     further: Further | None = None
     """None of the first decision about an attempt; then `chosen` says what leaves now, if anything does."""
+    arms: tuple[Exposure, ...] = ()
+    """In which arms of which experiments it was made."""
 
     @property
     def fraud_probability_e9(self) -> int | None:
@@ -104,6 +107,7 @@ class Kept(Struct, frozen=True, array_like=True, gc=False):
     degraded: tuple[str, ...] | None
     """None: those of the choice."""
     further: Further | None
+    arms: tuple[Exposure, ...] = ()
 
 
 ENCODER: Final = msgspec.msgpack.Encoder()
@@ -149,6 +153,7 @@ def _kept(record: DecisionRecord, facts: Facts) -> Kept:
         record.latency_us,
         None if record.degraded == record.chosen.degraded else record.degraded,
         record.further,
+        record.arms,
     )
 
 
@@ -167,6 +172,7 @@ def _record_of(kept: Kept, facts: Facts) -> DecisionRecord:
         kept.latency_us,
         kept.chosen.degraded if kept.degraded is None else kept.degraded,
         kept.further,
+        kept.arms,
     )
 
 
@@ -205,6 +211,7 @@ def answer_of(
         journal_position=JournalPosition(generation=entry.generation, seq=entry.seq),
         latency_us=record.latency_us,
         degraded=record.degraded,
+        experiments={each.experiment: each.arm for each in record.arms},
         features=features,
     )
 
@@ -241,6 +248,8 @@ def inputs_hash(entry: Entry, record: DecisionRecord) -> str:
     inputs: tuple[object, ...] = (record.attempt, record.known, record.given, entry.ingest_us, record.release)
     if record.further is not None:
         inputs = (*inputs, record.further.outlooks, record.further.partial_accepted)
+    if record.arms:
+        inputs = (*inputs, record.arms)
     return hashlib.blake2b(ENCODER.encode(inputs), digest_size=16).hexdigest()
 
 

@@ -121,6 +121,7 @@ def expected_of(entry: Entry) -> Expected | None:
         seen.fraud_given_decline_e9,
         tuple((route.id, route.acquirer) for route in record.attempt.eligible_routes if route.acquirer),
         adapted=approval is not None,
+        arms=record.arms,
         first=record.attempt_no == 1,
     )
 

@@ -263,13 +263,13 @@ class Drift:
         kinds = tuple[
             list[str], str, int, bytes, list[Bins], list[list[int]], list[list[int]], int, int, dict[str, Alarm]
         ]
-        columns, version, heard, rows, bins, reference, window, *rest = msgspec.msgpack.decode(dumped, type=kinds)
+        columns, version, heard, rows, bins, reference, window, *_ = found = msgspec.msgpack.decode(dumped, type=kinds)
         if columns != self.columns:
             return
         self.version, self.heard, self.bins = version, heard, bins
         self.rows = list(np.frombuffer(rows).reshape(-1, len(columns)))
         self.reference, self.window = ([np.array(each, np.int64) for each in kept] for kept in (reference, window))
-        self.window_at_us, self.hour_at_us, self.open = rest
+        self.window_at_us, self.hour_at_us, self.open = found[-3:]
 
     def _counted(self, rows: Floats) -> list[Ints]:
         return [bins.counts(rows[:, at]) for at, bins in zip(self.watched, self.bins, strict=True)]

@@ -20,6 +20,7 @@ from greenlane.policy.explore import Draw, Explored, explore
 from greenlane.policy.given import Given
 from greenlane.policy.history import History, history_of
 from greenlane.policy.parameters import Policy, epoch_of
+from greenlane.policy.plain import plainly
 from greenlane.policy.price import price, seen_otherwise, ways_matrix
 from greenlane.policy.value import TERMS, VALUE, values
 
@@ -195,6 +196,8 @@ def taken(
     may: Eligible, worth: list[int], given: Given, *, policy: Policy, fraud_e9: int, draw: Draw | None
 ) -> Explored:
     """The best action, where there is nothing to explore with; ties keep the order of the actions."""
+    if policy.plain is not None:
+        return _certain(may, plainly(may, worth, fraud_e9=fraud_e9, plain=policy.plain))
     if given.context is None or draw is None:
         return _certain(may, worth.index(max(worth)))
     context = replace(given.context, fraud_e9=fraud_e9)

@@ -266,6 +266,15 @@ class Prices:
         return found
 
 
+class StatedPrices(NamedTuple):
+    """An arm's own, in place of the folded ones."""
+
+    multipliers: Multipliers
+
+    def at(self, epoch: int, *, acquirers: Iterable[str], merchant_id: str, network: str) -> Multipliers:  # noqa: ARG002 # the same whoever asks
+        return self.multipliers
+
+
 def check_price(id: str, after: object) -> None:  # noqa: A002 # the word that control entries have for it
     """Raises InputError where a `price` control entry could not be folded.
 

@@ -11,11 +11,13 @@ import msgspec
 from msgspec import Struct
 
 from greenlane.payments.facts import Facts
+from greenlane.policy.arms import Experiment, Exposure
 from greenlane.policy.attacked import Attacked
 from greenlane.policy.breaker import Breaker
 from greenlane.policy.health import Health
 from greenlane.policy.heard import Heard, issuer_of, kind_of
 from greenlane.policy.parameters import EPOCH_US
+from greenlane.policy.running import EXPERIMENT, EXPERIMENT_DECODER, SUBJECTS, Mixture, mixture_of
 from greenlane.ports.changes import CHANGE_DECODER
 from greenlane.ports.journal import SOURCE_BIT, Entry
 
@@ -41,6 +43,8 @@ class Expected(NamedTuple):
     """(route, acquirer) of what was offered, as far as told."""
     adapted: bool = True
     """Were the offsets of health in it?"""
+    arms: tuple[Exposure, ...] = ()
+    """In which arms it was decided: whose learner its answer teaches."""
     first: bool = True
     """The payment's first attempt. What is tried again after a decline is declined for the payer's reasons more often
     than others, so that health would take the ways that retries go over for better than they are: it does not learn
@@ -57,6 +61,8 @@ class Waiting(Struct, frozen=True, array_like=True, gc=False):
     fraud_given_decline_e9: int
     answered: str = ""
     first: bool = True
+    learner: str = ""
+    """The arm that has one of its own."""
 
 
 NOTHING: Final = Waiting("", 0, 0, 0, 0)
@@ -78,6 +84,10 @@ class Online:
     def __init__(self, expected: Reader):
         self._expected = expected
         self.attacked, self.breaker, self.health = Attacked(), Breaker(), Health()
+        self.arms: dict[str, Health] = {}
+        """What each arm with a learner of its own has learned, by EXPERIMENT/ARM."""
+        self._foreign: set[str] = set()
+        """Arms whose attempts another approval model foresaw: their answers say nothing against the champion's."""
         self._waiting: dict[str, Waiting] = {}
         self._epoch_us = 0
         self._changes = 0
@@ -89,7 +99,7 @@ class Online:
         begins_us = at_us // EPOCH_US * EPOCH_US
         if begins_us > self._epoch_us:
             self._epoch_us = begins_us
-            self.health.turn(begins_us)
+            self._turn(begins_us)
 
     def apply(self, entry: Entry) -> None:
         self.advance(entry.ingest_us)
@@ -103,16 +113,23 @@ class Online:
         if self.breaker.changes != self._changes:
             self._changes = self.breaker.changes
             self.turns += 1
-            self.health.turn(entry.ingest_us)
+            self._turn(entry.ingest_us)
+
+    def learner(self, mixture: Mixture) -> Health:
+        """What these arms go by: the first one's that has its own, else what all have in common."""
+        return self.arms.get(self._learner(mixture), self.health)
 
     def decided(self, expected: Expected, *, issuer: str, bin8: str) -> None:
         """An attempt was granted: remember what was expected until its answer comes."""
+        learner = self._learner(mixture_of(expected.arms))
         for route, acquirer in expected.acquirers:
-            self.health.acquires(route, acquirer)
-        offset = self.health.offsets(issuer, bin8, (expected.route,))[0] if expected.adapted else 0
+            for health in self._all():
+                health.acquires(route, acquirer)
+        health = self.arms.get(learner, self.health)
+        offset = health.offsets(issuer, bin8, (expected.route,))[0] if expected.adapted else 0
         self._remember(expected.attempt_id, Waiting(
             expected.route, expected.approval_e9, offset, expected.fraud_given_approval_e9,
-            expected.fraud_given_decline_e9, first=expected.first,
+            expected.fraud_given_decline_e9, first=expected.first, learner=learner,
         ))  # fmt: skip
 
     def hear(self, facts: Facts, at_us: int) -> None:
@@ -141,7 +158,10 @@ class Online:
         )
         self.breaker.hear(heard)
         if heard.genuine_ppm and waiting.first and not self.breaker.is_known_outage(heard.issuer, heard.route):
-            self.health.hear(heard)
+            if waiting.learner not in self._foreign:
+                self.health.hear(heard)
+            if waiting.learner in self.arms:
+                self.arms[waiting.learner].hear(heard)
         if facts.attempt_id:
             self._remember(
                 facts.attempt_id, msgspec.structs.replace(waiting, answered=f"{waiting.answered} {kind}".strip())
@@ -151,16 +171,21 @@ class Online:
         return msgspec.msgpack.encode((
             self.attacked.dump(), self.breaker.dump(), self.health.dump(), list(self._waiting.items()),
             self._epoch_us, self._changes, self.turns,
+            [(name, health.dump(), name in self._foreign) for name, health in self.arms.items()],
         ))  # fmt: skip
 
     @classmethod
     def load(cls, dumped: bytes, expected: Reader) -> "Online":
-        kinds = tuple[bytes, bytes, bytes, list[tuple[str, Waiting]], int, int, int]
-        attacked, breaker, health, waiting, epoch_us, changes, turns = msgspec.msgpack.decode(dumped, type=kinds)
+        kinds = tuple[
+            bytes, bytes, bytes, list[tuple[str, Waiting]], int, int, int, list[tuple[str, bytes, bool]]
+        ]  # fmt: skip
+        attacked, breaker, health, waiting, epoch_us, changes, turns, arms = msgspec.msgpack.decode(dumped, type=kinds)
         found = cls(expected)
         found.attacked, found.breaker = Attacked.load(attacked), Breaker.load(breaker)
         found.health, found._waiting = Health.load(health), dict(waiting)
         found._epoch_us, found._changes, found.turns = epoch_us, changes, turns
+        found.arms = {name: Health.load(learned) for name, learned, _ in arms}
+        found._foreign = {name for name, _, foreign in arms if foreign}
         return found
 
     def _ordered(self, entry: Entry) -> None:
@@ -169,9 +194,41 @@ class Online:
         change = CHANGE_DECODER.decode(entry.payload)
         if change.subject == "model" and change.id == APPROVAL_CHAMPION:
             self._waiting.clear()
-            self.health.forget()
-            self.health.turn(entry.ingest_us)
+            for health in self._all():
+                health.forget()
+            self._turn(entry.ingest_us)
             self.turns += 1
+        elif change.subject in SUBJECTS:
+            if change.subject == EXPERIMENT:
+                self._staffed(change.id, EXPERIMENT_DECODER.decode(change.after))
+            self._turn(entry.ingest_us)
+            self.turns += 1
+
+    def _staffed(self, name: str, experiment: Experiment | None) -> None:
+        """Each arm of an experiment that runs has a learner of its own, which begins with what all know by then."""
+        on = experiment is not None and experiment.state == "running" and experiment.learner == "own"
+        wanted = {f"{name}/{arm.name}": arm for arm in experiment.arms} if on and experiment is not None else {}
+        for key in [key for key in self.arms if key.startswith(f"{name}/") and key not in wanted]:
+            del self.arms[key]
+            self._foreign.discard(key)
+        for key, arm in wanted.items():
+            if key not in self.arms:
+                self.arms[key] = Health.load(self.health.dump())
+                if arm.otherwise.approval_model is not None:
+                    self.arms[key].forget()
+                    self._foreign.add(key)
+
+    def _learner(self, mixture: Mixture) -> str:
+        if not self.arms:
+            return ""
+        return next((key for pair in mixture if (key := "/".join(pair)) in self.arms), "")
+
+    def _all(self) -> tuple[Health, ...]:
+        return (self.health, *self.arms.values()) if self.arms else (self.health,)
+
+    def _turn(self, at_us: int) -> None:
+        for health in self._all():
+            health.turn(at_us)
 
     def _decided(self, entry: Entry, facts: Facts) -> None:
         if entry.emits & ATTEMPTS and facts.intervention == "block":

@@ -3,13 +3,15 @@
 import hashlib
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
+from greenlane.errors import InputError
 from greenlane.merchants.stakes import Perspective
 from greenlane.payments.attempt import Frozen
 from greenlane.policy.explore import Exploring
+from greenlane.policy.plain import Plain
 from greenlane.policy.priors import ELSEWHERE, GOOD_PAYERS, Priors
 
 FORMULAS: Final = 2
@@ -29,12 +31,40 @@ class Policy(Frozen, frozen=True, omit_defaults=False, dict=True, gc=True):
     perspective: Perspective
     priors: Priors = Priors()
     exploring: Exploring = Exploring()
+    plain: Plain | None = None
+    """Something simpler than the value of actions, to be compared with it."""
 
     @cached_property
     def version(self) -> str:
         """Content hash of all parameters and of the formulas' number."""
         whole = msgspec.msgpack.encode((FORMULAS, EPOCH_US, self, sorted(GOOD_PAYERS.items()), ELSEWHERE))
         return hashlib.blake2b(whole, digest_size=8).hexdigest()
+
+
+def changed(policy: Policy, *changes: Mapping[str, Any]) -> Policy:
+    """With other parameters, what is left out as it was; InputError where there is no such parameter.
+
+    >>> changed(Policy(perspective="merchant"), {"priors": {"fraud_approval_ppm": 500_000}}).priors.fraud_approval_ppm
+    500000
+    """
+    plain: dict[str, Any] = msgspec.to_builtins(policy)
+    for change in changes:
+        if "perspective" in change:
+            raise InputError("whose money counts is no experiment", param="$.policy.perspective", hint="leave it out")
+        plain = _merged(plain, change)
+    try:
+        return msgspec.convert(plain, Policy)
+    except msgspec.ValidationError as error:
+        known = ", ".join(Policy.__struct_fields__[1:])
+        raise InputError(str(error), param="$.policy", hint=f"parameters of the policy: {known}") from error
+
+
+def _merged(before: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(before)
+    for name, value in change.items():
+        was = found.get(name)
+        found[name] = _merged(was, value) if isinstance(was, dict) and isinstance(value, Mapping) else value
+    return found
 
 
 class Multipliers(Frozen, frozen=True, gc=True):

@@ -7,43 +7,102 @@ experiment alike.
 """
 
 import hashlib
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
+from functools import cache
 from itertools import pairwise
-from typing import Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from greenlane.errors import InputError
+from greenlane.payments.attempt import Frozen
+from greenlane.policy.parameters import Multipliers
 
 PPM: Final = 1_000_000
+HOUR_US: Final = 3_600_000_000
+ARMS_MAX: Final = 8
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,40}$")]
 UnitKind = Literal["card", "customer", "merchant", "payment", "cell"]
+Metric = Literal[
+    "payment_approval", "attempt_approval", "challenge_rate", "block_rate", "latency_us", "expected_loss",
+    "early_reports", "forbidden_retries",
+]  # fmt: skip
+"""What exists in time, so that a guardrail can act on it."""
 
 
-class Arm(Struct, frozen=True):
-    name: str
+class Otherwise(Frozen, frozen=True, gc=True):
+    """What an arm does otherwise than whoever is in no experiment; nothing: a control."""
+
+    fraud_model: Name | None = None
+    approval_model: Name | None = None
+    policy: Mapping[str, Any] = {}
+    """Parameters of the policy, by name: what is left out is as it is (`greenlane.policy.parameters.Policy`)."""
+    multipliers: Multipliers | None = None
+    """In place of what shared budgets cost just now."""
+
+    @property
+    def touches(self) -> frozenset[str]:
+        """What it changes: two experiments whose units overlap must not change the same."""
+        models = {name for name in ("fraud_model", "approval_model", "multipliers") if getattr(self, name) is not None}
+        return frozenset(models | {f"policy.{name}" for name in self.policy})
+
+
+class Arm(Struct, frozen=True, forbid_unknown_fields=True):
+    name: Name
     share_ppm: int
+    otherwise: Otherwise = Otherwise()
 
 
-class Experiment(Struct, frozen=True, kw_only=True):
-    """A slot of a layer, split into arms; the first arm is the control."""
+class Rail(Frozen, frozen=True):
+    """A guardrail that pauses the arm: `budget` is the probability that it ever does so without harm."""
 
-    id: str
+    metric: Metric
+    tolerated: float = 0.0
+    """A change for the worse that is still accepted, in the metric's units."""
+    budget: Annotated[float, Meta(gt=0.0, le=0.2)] = 0.01
+
+
+class Experiment(Frozen, frozen=True, kw_only=True, gc=True):
+    """A slot of a layer, split into arms; the first arm is the control.
+
+    The whole of it is the body of an `experiment` control entry: every change writes it anew.
+    """
+
+    id: Name
     unit: UnitKind
-    """What is randomised. A cell is switched back and forth in time (`switchback_unit`)."""
+    """What is randomised. A cell (issuer and offered routes) is switched back and forth in time (`switchback_unit`)."""
     arms: tuple[Arm, ...]
-    layer: str = "default"
+    layer: Name = "default"
     slot_ppm: tuple[int, int] = (0, PPM)
     """From, to: the part of the layer that takes part."""
     excludes: tuple[str, ...] = ()
     """Experiments of other layers whose units do not take part in this one."""
+    block_us: Annotated[int, Meta(ge=60_000_000)] = HOUR_US
+    """Of a cell: how long it stays in one arm."""
+    learner: Literal["own", "shared"] = "own"
+    """Of approval as it stands now: whether each arm learns from its own attempts only."""
+    planned: Annotated[int, Meta(ge=100)] = 20_000
+    """Units of all arms together, fixed before the start: what sequences are tuned to."""
+    guardrails: Annotated[tuple[Rail, ...], Meta(max_length=8)] = ()
+    state: Literal["draft", "running", "paused", "stopped"] = "draft"
+    paused_arms: tuple[str, ...] = ()
+    """Their units do what whoever is in no experiment does, and are not exposed any more."""
+
+    def named(self, name: str) -> Arm | None:
+        return next((arm for arm in self.arms if arm.name == name), None)
+
+    @property
+    def touches(self) -> frozenset[str]:
+        return frozenset().union(*(arm.otherwise.touches for arm in self.arms))
 
 
-class Exposure(Struct, frozen=True):
+class Exposure(Struct, frozen=True, array_like=True, gc=False):
     """What is logged, and all that is analysed: the arm was able to matter for this unit."""
 
     experiment: str
     arm: str
-    unit: str
+    unit: int
+    """A hash of the unit: whose rows move together."""
 
 
 class Assignment:
@@ -55,7 +114,7 @@ class Assignment:
     ('treatment', 'control', 'treatment')
     """
 
-    def __init__(self, salt: str, experiments: list[Experiment], *, holdout_ppm: int = 0):
+    def __init__(self, salt: str, experiments: Sequence[Experiment], *, holdout_ppm: int = 0):
         self.salt, self.holdout_ppm = salt, holdout_ppm
         self.experiments: dict[str, Experiment] = {}
         for experiment in experiments:
@@ -70,8 +129,9 @@ class Assignment:
         if not 0 <= start < end <= PPM:
             raise InputError(f"{experiment.id}: a slot lies within 0 to {PPM} ppm", param="slot_ppm")
         shares = [arm.share_ppm for arm in experiment.arms]
-        if len(shares) < 2 or min(shares) < 1 or sum(shares) != PPM:
-            hint = "two arms or more, each with a share; shares sum to 1,000,000 ppm"
+        named = len({arm.name for arm in experiment.arms})
+        if not 2 <= len(shares) <= ARMS_MAX or named < len(shares) or min(shares) < 1 or sum(shares) != PPM:
+            hint = f"two to {ARMS_MAX} arms, each with a name and a share; shares sum to 1,000,000 ppm"
             raise InputError(f"{experiment.id}: the arms are no split", param="arms", hint=hint)
         for other in experiment.excludes:
             if other not in self.experiments:
@@ -106,10 +166,10 @@ class Assignment:
         arm = self.arm(experiment_id, unit)
         if arm is None or len(set(actions.values())) < 2:
             return None
-        return Exposure(experiment_id, arm, unit)
+        return Exposure(experiment_id, arm, hashed(self.salt, "unit", unit))
 
 
-def check_layers(experiments: list[Experiment]) -> None:
+def check_layers(experiments: Sequence[Experiment]) -> None:
     """Experiments of one layer overlap nowhere and randomise the same kind of unit."""
     ordered = sorted(experiments, key=lambda experiment: (experiment.layer, experiment.slot_ppm))
     for one, following in pairwise(ordered):
@@ -129,9 +189,18 @@ def point_ppm(salt: str, purpose: str, unit: str) -> int:
     >>> point_ppm("2026", "layer:default", "card_7")
     415921
     """
-    text = "\x1f".join((purpose, unit)).encode()
-    digest = hashlib.blake2b(text, digest_size=8, key=hashlib.blake2b(salt.encode()).digest()).digest()
-    return int.from_bytes(digest, "big") * PPM >> 64
+    return hashed(salt, purpose, unit) * PPM >> 64
+
+
+def hashed(salt: str, purpose: str, unit: str) -> int:
+    """64 bits that nobody without the salt can guess."""
+    digest = hashlib.blake2b(f"{purpose}\x1f{unit}".encode(), digest_size=8, key=_key(salt)).digest()
+    return int.from_bytes(digest, "big")
+
+
+@cache
+def _key(salt: str) -> bytes:
+    return hashlib.blake2b(salt.encode()).digest()
 
 
 def switchback_unit(cell: str, at_us: int, *, block_us: int) -> str:

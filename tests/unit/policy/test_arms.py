@@ -4,8 +4,8 @@ from itertools import product
 import pytest
 
 from greenlane.errors import InputError
-from greenlane.experiments.assignment import PPM, Arm, Assignment, Experiment, point_ppm, switchback_unit
 from greenlane.experiments.srm import chi_square_check
+from greenlane.policy.arms import PPM, Arm, Assignment, Experiment, point_ppm, switchback_unit
 
 HALVES = (Arm("control", 500_000), Arm("treatment", 500_000))
 UNITS = [f"card_{i}" for i in range(20_000)]

@@ -1,0 +1,177 @@
+"""Experiments as decisions meet them: who is in which arm, what it does otherwise, and what is kept of it."""
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from small_shop import attempt, save_model, shop_in
+
+from greenlane.decide import decide
+from greenlane.decisions.control import ControlRecord
+from greenlane.decisions.record import DecisionRecord, answer_of
+from greenlane.errors import InputError, NotFound
+from greenlane.jobs.replaying import replay_decisions
+from greenlane.outcomes.happened import Declined, Happened
+from greenlane.policy.arms import Arm, Experiment, Otherwise
+from greenlane.policy.running import HOLDOUT
+from greenlane.ports.journal import Entry
+from greenlane.proceed import proceed
+from greenlane.wiring import System, open_system
+
+NOON = 1_790_000_000_000_000
+numbers = count(1)
+CAREFUL = Otherwise(policy={"plain": {"challenge_from_e9": 0}})
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[System]:
+    system = shop_in(tmp_path)
+    yield system
+    system.close()
+
+
+def halves(name: str = "careful", otherwise: Otherwise = CAREFUL, **changes: Any) -> Experiment:
+    arms = (Arm("control", 500_000), Arm("treatment", 500_000, otherwise))
+    return Experiment(**{"id": name, "unit": "card", "arms": arms} | changes)
+
+
+def started(shop: System, experiment: Experiment) -> Experiment:
+    running = replace(experiment, state="running")
+    shop.change_experiment(running, why="a test", who="tests", event_id=f"x{next(numbers)}")
+    return running
+
+
+def decided(shop: System, number: int, **more: Any) -> tuple[Entry, DecisionRecord]:
+    shop.clock.set(max(shop.clock.now_us() + 1_000_000, NOON))
+    return decide(attempt(number, **more), lane=shop.lane, event_id=f"e{next(numbers)}", body_hash=bytes(16))
+
+
+def arms_of(record: DecisionRecord) -> dict[str, str]:
+    return {each.experiment: each.arm for each in record.arms}
+
+
+def test_an_arm_decides_otherwise_and_the_record_says_so(shop: System) -> None:
+    started(shop, halves())
+    seen = {"control": set(), "treatment": set()}
+    for number in range(20):
+        entry, record = decided(shop, number)
+        seen[arms_of(record)["careful"]].add(record.chosen.action.intervention)
+        answer = answer_of(entry, record, shop.releases.versions(record.release))
+        assert answer.experiments == arms_of(record) and answer.versions.policy == record.chosen.policy_version
+    assert seen["treatment"] == {"challenge"} and "challenge" not in seen["control"]
+
+
+def test_the_same_card_is_always_in_the_same_arm_and_a_payment_stays_in_its_own(shop: System) -> None:
+    started(shop, halves())
+    first = [decided(shop, number)[1] for number in range(12)]
+    again = [decided(shop, number)[1] for number in range(12)]
+    assert [record.arms for record in first] == [record.arms for record in again]
+    assert {record.attempt_no for record in again} == {1}
+
+
+def test_another_model_decides_for_its_arm_only_and_versions_are_its_own(shop: System) -> None:
+    model = save_model(shop.places.models, lean=3.0)
+    started(shop, halves("canary", Otherwise(fraud_model=model)))
+    for number in range(20):
+        _, record = decided(shop, number)
+        expected = model if arms_of(record)["canary"] == "treatment" else shop.live.aliases["fraud/champion"]
+        assert record.model == expected == shop.releases.versions(record.release).models["fraud"]
+
+
+def test_a_model_that_cannot_be_loaded_starts_nothing(shop: System) -> None:
+    with pytest.raises(NotFound):
+        started(shop, halves("canary", Otherwise(fraud_model="mdl_0123456789abcdef")))
+    assert not shop.experiments
+
+
+def test_a_new_champion_reaches_the_control_arm_at_once(shop: System) -> None:
+    started(shop, halves())
+    model = save_model(shop.places.models, lean=1.0)
+    shop.promote(model, event_id="p", who="tests", why="better")
+    assert {decided(shop, number)[1].model for number in range(10)} == {model}
+
+
+def test_a_paused_arm_does_what_everybody_does_and_is_not_exposed(shop: System) -> None:
+    running = started(shop, halves())
+    before = {number: arms_of(decided(shop, number)[1])["careful"] for number in range(12)}
+    started(shop, replace(running, paused_arms=("treatment",)))
+    for number, arm in before.items():
+        record = decided(shop, number)[1]
+        assert arms_of(record) == ({"careful": "control"} if arm == "control" else {})
+        assert record.chosen.action.intervention != "challenge"
+
+
+def test_a_change_ends_the_policy_epoch(shop: System) -> None:
+    turns = shop.standing.online.turns
+    running = started(shop, halves())
+    shop.change_experiment(replace(running, state="stopped"), why="done", who="tests", event_id="s")
+    assert shop.standing.online.turns == turns + 2 and not shop.standing.online.arms
+
+
+def test_next_actions_and_later_stages_keep_the_arm(shop: System) -> None:
+    started(shop, halves())
+    for number in range(10):
+        entry, record = decided(shop, number)
+        happened = Happened(source="a", event_id=f"h{number}", decline=Declined(network_response_code="91"))
+        _, further = proceed(happened, entry, lane=shop.lane, event_id=f"n{number}", body_hash=bytes(16))
+        assert further.arms == record.arms and further.release == record.release
+
+
+def test_a_payment_begun_before_the_start_stays_outside(shop: System) -> None:
+    decided(shop, 1)
+    started(shop, halves())
+    assert decided(shop, 1, stage="post_authorization")[1].arms == () and decided(shop, 1)[1].arms == ()
+
+
+def test_who_is_held_out_is_in_no_experiment(shop: System) -> None:
+    started(shop, halves())
+    change = ControlRecord(HOLDOUT, "all", "tests", "a test", None, 500_000)
+    shop.control(change, event_id="hold", who="tests")
+    outside = sum(not decided(shop, number)[1].arms for number in range(60))
+    assert 15 < outside < 45
+
+
+def test_what_is_only_shown_is_in_no_experiment(shop: System) -> None:
+    started(shop, halves())
+    assert not any(decided(shop, number, mode="shadow")[1].arms for number in range(6))
+
+
+def test_every_decision_replays_from_its_record(shop: System) -> None:
+    model = save_model(shop.places.models, lean=3.0)
+    started(shop, halves("canary", Otherwise(fraud_model=model), layer="models"))
+    started(shop, halves("router", Otherwise(policy={"priors": {"fraud_approval_ppm": 500_000}}), layer="policy"))
+    ids = []
+    for number in range(30):
+        entry, _ = decided(shop, number)
+        ids.append(f"dec_{entry.generation}_{entry.seq}")
+    shop.journal.writer.wait(shop.journal.position.seq)
+    found = replay_decisions(shop.places, shop.settings, ids)
+    assert found.decisions == 30 and not found.differences
+
+
+def test_opened_again_the_experiment_goes_on(tmp_path: Path) -> None:
+    first = shop_in(tmp_path)
+    started(first, halves("canary", Otherwise(fraud_model=save_model(first.places.models, lean=3.0))))
+    before = {number: decided(first, number)[1].arms for number in range(8)}
+    learned = first.standing.dump()
+    first.close()
+    again = open_system(tmp_path)
+    assert {number: decided(again, number)[1].arms for number in range(8)} == before
+    assert len(again.lane.mixtures) == 2 and learned
+    again.close()
+
+
+def test_two_experiments_on_the_same_thing_need_one_layer(shop: System) -> None:
+    started(shop, halves("one", layer="x"))
+    with pytest.raises(InputError, match=r"both change policy\.plain"):
+        started(shop, halves("two", layer="y"))
+
+
+def test_each_arm_learns_from_its_own_attempts(shop: System) -> None:
+    started(shop, halves())
+    online = shop.standing.online
+    assert set(online.arms) == {"careful/control", "careful/treatment"}
+    assert shop.lane.mixtures[("careful", "treatment"),].folds.approvals._health is online.arms["careful/treatment"]
