@@ -161,6 +161,8 @@ class Quote(NamedTuple):
     challenge: tuple[Part, ...]
     priced: bool
     """Some rule prices an approved attempt."""
+    lines: tuple[int, ...] = ()
+    """(fixed micro, ppm) of each of the four, where no part is bounded or a mean, as nearly all price lists are."""
 
 
 class Charges(NamedTuple):
@@ -230,13 +232,13 @@ class Schedule(Frozen, frozen=True, omit_defaults=False, dict=True, gc=True):
         held = self._held(situation, amount_minor)
         passed = self._held(situation._replace(authenticated=True), amount_minor)
         due = (*ONCE, "authorization")
-        return Quote(
-            approved=_parts([held[component] for component in due], self.overlap),
-            authenticated=_parts([passed[component] for component in due], self.overlap),
-            declined=_parts([held["authorization"]], self.overlap),
-            challenge=_parts([held["authentication"]], self.overlap),
-            priced=any(held[component] for component in ONCE),
+        parts = (
+            _parts([held[component] for component in due], self.overlap),
+            _parts([passed[component] for component in due], self.overlap),
+            _parts([held["authorization"]], self.overlap),
+            _parts([held["authentication"]], self.overlap),
         )
+        return Quote(*parts, priced=any(held[component] for component in ONCE), lines=_lines(parts))
 
     def _held(self, situation: Situation, amount_minor: int) -> dict[str, list[FeeRule]]:
         return {component: self.in_force(component, situation, amount_minor) for component in COMPONENTS}
@@ -257,9 +259,13 @@ def charges(schedule: Schedule, situation: Situation, amount_minor: int) -> Char
     >>> charges(Schedule(pricing_model="interchange_plus_plus", rules=rules), Situation(authenticated=False), 10_000)
     Charges(approved=3.0, authenticated=1.0, declined=0.0, challenge=0.0)
     """
-    approved, authenticated, declined, challenge, priced = schedule.quote(situation, amount_minor)
+    approved, authenticated, declined, challenge, priced, lines = schedule.quote(situation, amount_minor)
     if not priced:
         return None
+    if lines:
+        a, b, c, d, e, f, g, h = lines
+        n = amount_minor
+        return Charges((a + b * n) / MICRO, (c + d * n) / MICRO, (e + f * n) / MICRO, (g + h * n) / MICRO)
     return Charges(
         _minor(approved, amount_minor),
         _minor(authenticated, amount_minor),
@@ -365,6 +371,15 @@ def _parts(groups: list[list[FeeRule]], overlap: Overlap) -> tuple[Part, ...]:
     if overlap != "average":
         groups = [[rule for group in groups for rule in group]]
     return tuple(_part(group, len(group) if overlap == "average" else 1) for group in groups if group)
+
+
+def _lines(quoted: tuple[tuple[Part, ...], ...]) -> tuple[int, ...]:
+    """Their fixed sums and rates, one after the other; () where a price is no straight line."""
+    if any(part.bounded or part.among != 1 for parts in quoted for part in parts):
+        return ()
+    return tuple(
+        total for parts in quoted for total in (sum(p.fixed_micro for p in parts), sum(p.rate_ppm for p in parts))
+    )
 
 
 def _minor(parts: tuple[Part, ...], amount_minor: int) -> float:

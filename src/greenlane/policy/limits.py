@@ -10,6 +10,7 @@ when it has left the longest window; only what category 1 forbids stays for ever
 """
 
 from bisect import insort
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -233,10 +234,8 @@ class Limits:
 
     def _answered(self, facts: Facts, answer: Answer, told_us: int) -> None:
         state = ANSWERS.get(answer.result or "", UNKNOWN)
-        fresh = [
-            self._heard(key, _sent(facts, _number(facts.attempt_id), told_us, state), facts, answer)
-            for key in _keys(facts)
-        ]
+        sent = _sent(facts, _number(facts.attempt_id), told_us, state)
+        fresh = [self._heard(key, sent, facts, answer) for key in _keys(facts)]
         if any(fresh) and state == DECLINED:
             self._count_category_3(facts, answer)
 
@@ -383,9 +382,11 @@ NOTHING_SENT: Final = Ledger([], [])
 
 
 def _keys(facts: Facts) -> list[Key]:
-    return [(card, facts.merchant_id) for card in {facts.card: None, facts.par: None} if card]
+    card, par, merchant = facts.card, facts.par, facts.merchant_id
+    return [(each, merchant) for each in ((card,) if par == card else (card, par)) if each]
 
 
+@lru_cache(maxsize=4_096)
 def _number(attempt_id: str) -> int:
     return int.from_bytes(blake2b(attempt_id.encode(), digest_size=8).digest(), "little")
 
@@ -437,8 +438,10 @@ def _stricter(one: Held, other: Held) -> Held:
 def _pruned(ledger: Ledger, now_us: int) -> Ledger:
     """The same ledger, without what no rule can reach any more."""
     floor_us = now_us - HORIZON_US
-    if any(each.at_us <= floor_us for each in ledger.sent):
-        ledger.sent = [each for each in ledger.sent if each.at_us > floor_us]
-    if any(each.until_us <= now_us for each in ledger.stops):
+    for each in ledger.sent:
+        if each.at_us <= floor_us:
+            ledger.sent = [each for each in ledger.sent if each.at_us > floor_us]
+            break
+    if ledger.stops:
         ledger.stops = [each for each in ledger.stops if each.until_us > now_us]
     return ledger

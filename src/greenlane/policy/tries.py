@@ -144,9 +144,10 @@ def worth_of(case: Case, plan: Plan) -> Considered | None:
         case, plan, may, _stated_approvals(case, plan, may.ways) if modelled is None or later else modelled
     )
     chosen_by = _table_of(case, plan, may, modelled) if modelled is not None and later else table
+    worth = chosen_by[:, :, VALUE].tolist()
     row, at = max(
         ((row, at) for row in may.rows for at in range(len(may.ways)) if row.ways >> at & 1),
-        key=lambda cell: int(chosen_by[ROW[cell[0].intervention], cell[1], VALUE]),
+        key=lambda cell: worth[ROW[cell[0].intervention]][cell[1]],
     )
     terms = table[ROW[row.intervention], at].tolist()
     stays = case.table.persistence(case.who, plan.wait_us)

@@ -229,8 +229,8 @@ class Living:
         if sent.intervention != "block":
             place, token = self._at(arrival, sent)
             table, health = self._own_table(arrival, sent, course)
-            kind, here = int(truth.fraud), table[place, token]
-            cells = (*here[:, kind].tolist(), here[PLAIN, 2], here[EXEMPT, 2])
+            kind, here = int(truth.fraud), table[place, token].tolist()
+            cells = (*(mode[kind] for mode in here), here[PLAIN][2], here[EXEMPT][2])
             broken = 1.0 - float(health[place])
             if 0 < broken < 1:
                 late += broken / (1 - broken) * self.world.parameters.outages.timeouts * LATE_APPROVALS

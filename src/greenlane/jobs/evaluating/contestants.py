@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+import numpy as np
 from msgspec import structs
 
 from greenlane.jobs.evaluating.contest import Case, Contestant, Logged, Move, sent_of
@@ -322,13 +323,11 @@ class OddsBelief(Belief):
 
     def approvals(self, case: Case, ways: Sequence[Way], now_us: int, offsets: Sequence[int]) -> tuple[Approval, ...]:  # noqa: ARG002 - it knows the weather
         odds = self._living.odds(case.arrival, now_us, case.tried)
-        places = {Way(*way): at for at, way in enumerate(odds.ways)}
-        found = []
-        for way in ways:
-            good, fraud = odds.good[places[way]], odds.fraud[places[way]]
-            rates = (good[PLAIN], fraud[PLAIN], good[AUTHENTICATED], fraud[AUTHENTICATED], good[EXEMPT], fraud[EXEMPT])
-            found.append(Approval(*(round(1e9 * rate) for rate in (*rates, odds.soft[places[way]][EXEMPT]))))
-        return tuple(found)
+        good, fraud = odds.good, odds.fraud
+        rates = [each[:, mode] for mode in (PLAIN, AUTHENTICATED, EXEMPT) for each in (good, fraud)]
+        table = np.rint(1e9 * np.column_stack([*rates, odds.soft[:, EXEMPT]])).astype(np.int64).tolist()
+        over = dict(zip(odds.ways, table, strict=True))
+        return tuple([Approval(*over[way]) for way in ways])
 
     def payer(self, case: Case) -> Authentication:
         return Authentication(*self._living.authentication_odds(case.arrival))

@@ -6,13 +6,15 @@ payments only (p_A; the stated q_f / q_g turns it into p), with labels that have
 from a larger log in which everybody's label is known, whatever was decided.
 """
 
+import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
-from msgspec import Struct, structs
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from greenlane.adapters.lightgbm_trainer import LightGbm
@@ -46,6 +48,7 @@ from greenlane.ports.subjects import MemorySubjects
 from greenlane.settings import make_directory
 from greenlane.simulation.answers import Answer, Sent
 from greenlane.simulation.living import START_US, Living
+from greenlane.simulation.parameters import Parameters
 from greenlane.simulation.world import Arrival, World
 
 WARM: Final = 10_000
@@ -58,7 +61,12 @@ EXEMPTED: Final = 0.15
 VERSION: Final = 3
 """Raised when anything here changes what is kept."""
 
+BESIDE_MIN: Final = 50_000
+"""Fits on fewer payments are not worth a process of their own."""
+
 Floats = NDArray[np.float64]
+Row = tuple[Case, Sent, Answer]
+"""One attempt of a log."""
 Tell = Callable[[str], None]
 
 
@@ -121,9 +129,14 @@ class TreeScorer:
     """Fraud probabilities of one course; it remembers who came before."""
 
     def __init__(self, kept: FraudTrees, vocabulary: Vocabulary):
+        self._made_of = kept, vocabulary
         self._trees = trees_of(kept.nodes, kept.roots, len(NAMES))
         self._calibrator, self._shift = kept.calibrator, kept.shift
         self._observer = Observer(vocabulary)
+
+    def anew(self) -> "TreeScorer":
+        """The same, for another course."""
+        return TreeScorer(*self._made_of)
 
     def score(self, facts: Sequence[Facts]) -> list[int]:
         margins = self._trees.margins(np.ascontiguousarray(self._observer.observe(facts)))
@@ -148,7 +161,7 @@ class Logger:
 
     def __init__(self) -> None:
         self.hands = Hands(PriorBelief(), online=False)
-        self.rows: list[tuple[Case, Sent, Answer]] = []
+        self.rows: list[Row] = []
 
     def first(self, case: Case) -> Move:
         return self.random(case, case.arrival.at_us)
@@ -193,48 +206,61 @@ def models_of(world: World, cache: Path, tell: Tell, *, sizes: Sizes = USUAL) ->
 
 
 def learned(world: World, sizes: Sizes, tell: Tell) -> Kept:
-    tell(f"{world.parameters.name}: a warm-up log of {sizes.logged:,} payments")
+    """From a log first; then, in two processes where there is much to do, the oracle's model and everybody else's."""
+    name = world.parameters.name
+    tell(f"{name}: a warm-up log of {sizes.logged:,} payments")
     logger = Logger()
     living = Living(world, WARM_SEED, start_us=START_US - warm_us(world, sizes.logged))
     Contest(living, logger, Unscored(), Limits()).run("logging", sizes.logged)
-    first: dict[int, tuple[Case, Sent, Answer]] = {}
-    for case, sent, answer in logger.rows:
-        first.setdefault(case.place, (case, sent, answer))
-    cases = [first[place][0] for place in sorted(first)]
-    facts = [case.facts for case in cases]
-    vocabulary = Vocabulary.learned(facts)
-    seen = Observer(vocabulary).observe(facts)
-    tell(f"{world.parameters.name}: fraud from {len(cases):,} logged payments")
-    labelled = [place for place, case in enumerate(cases) if approved_plainly(first[case.place])]
-    reported = np.array([is_reported(first[cases[place].place][2]) for place in labelled])
-    shift = -float(np.log(POLICY.priors.fraud_approval_ppm / 1e6))
-    fraud = fitted(seen[labelled], reported, [facts[place] for place in labelled], shift)
-    tell(f"{world.parameters.name}: approval from {len(logger.rows):,} logged attempts")
+    first: dict[int, Row] = {}
+    for row in logger.rows:
+        first.setdefault(row[0].place, row)
+    firsts = [first[place] for place in sorted(first)]
+    vocabulary = Vocabulary.learned([case.facts for case, _, _ in firsts])
+    tell(f"{name}: the oracle's fraud probability from {sizes.uncensored:,} payments")
+    oracle = beside(uncensored, world.parameters, world.digest, vocabulary, sizes.uncensored)
+    tell(f"{name}: fraud from {len(firsts):,} logged payments")
+    fraud = fraud_of(firsts, vocabulary)
+    tell(f"{name}: approval from {len(logger.rows):,} logged attempts")
     approval = approval_of(samples_of(logger.rows, world))
-    kept = Kept(
-        vocabulary,
-        fraud,
-        uncensored(world, vocabulary, sizes.uncensored, tell),
-        approval,
-        recovery.learned(entries_of(logger.rows)).dump(),
-        [logged(*row) for row in logger.rows[-WARM:]],
-    )
-    return best_window(world, kept, sizes.tuned, tell)
+    warm = [logged(*row) for row in logger.rows[-WARM:]]
+    tell(f"{name}: the success-rate window's best setting")
+    best = best_window(world, TreeScorer(fraud, vocabulary), approval.model, warm, payments=sizes.tuned)
+    table = recovery.learned(entries_of(logger.rows)).dump()
+    return Kept(vocabulary, fraud, oracle(), approval, table, warm, *best)
 
 
-def best_window(world: World, kept: Kept, payments: int, tell: Tell) -> Kept:
+def beside(work: Callable[..., FraudTrees], *told: Any) -> Callable[[], FraudTrees]:
+    """Starts the work in another process; what is returned waits for it. Little work is done where it is asked for."""
+    if told[-1] < BESIDE_MIN:
+        return lambda: work(*told)
+    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    future = pool.submit(work, *told)
+    pool.shutdown(wait=False)
+    return future.result
+
+
+def fraud_of(firsts: Sequence[Row], vocabulary: Vocabulary) -> FraudTrees:
+    """p, from those first attempts that were approved without authentication."""
+    seen = Observer(vocabulary).observe([case.facts for case, _, _ in firsts])
+    labelled = [place for place, row in enumerate(firsts) if approved_plainly(row)]
+    reported = np.array([is_reported(firsts[place][2]) for place in labelled])
+    shift = -float(np.log(POLICY.priors.fraud_approval_ppm / 1e6))
+    return fitted(seen[labelled], reported, [firsts[place][0].facts for place in labelled], shift)
+
+
+def best_window(
+    world: World, scorer: "TreeScorer", model: ApprovalModel, warm: Sequence[Logged], *, payments: int
+) -> tuple[str, bool]:
     """The key, and whether fees count, with which the success-rate window earns most on a seed of its own."""
-    tell(f"{world.parameters.name}: the success-rate window's best setting")
-    net, model, memo = {}, kept.approval.model, Memo()
+    net, memo = {}, Memo()
     for key in KEYS:
         for by_money in (False, True):
             hands = Hands(ModelBelief(model, memo), online=False)
-            contestant = Staged(hands, SuccessRateWindow(key, by_money=by_money), kept.warm)
-            scorer = TreeScorer(kept.fraud, kept.vocabulary)
-            contest = Contest(Living(world, WARM_SEED + 2), contestant, scorer, Limits())
+            contestant = Staged(hands, SuccessRateWindow(key, by_money=by_money), warm)
+            contest = Contest(Living(world, WARM_SEED + 2), contestant, scorer.anew(), Limits())
             net[key, by_money] = float(contest.run(key, payments).net_minor.sum())
-    key, by_money = max(net, key=net.__getitem__)
-    return structs.replace(kept, best_key=key, best_by_money=by_money)
+    return max(net, key=net.__getitem__)
 
 
 def warm_us(world: World, payments: int) -> int:
@@ -243,7 +269,7 @@ def warm_us(world: World, payments: int) -> int:
     return int((few[-1].at_us - few[0].at_us) / 2_000 * payments) // DAY_US * DAY_US
 
 
-def approved_plainly(row: tuple[Case, Sent, Answer]) -> bool:
+def approved_plainly(row: Row) -> bool:
     _, sent, answer = row
     return answer.approved and sent.intervention in ("allow", "exempt")
 
@@ -252,7 +278,7 @@ def is_reported(answer: Answer) -> bool:
     return any(o.type == "fraud_report" or (o.type == "dispute" and o.reason == "fraud") for _, o in answer.outcomes)
 
 
-def samples_of(rows: Sequence[tuple[Case, Sent, Answer]], world: World) -> Samples:
+def samples_of(rows: Sequence[Row], world: World) -> Samples:
     """What the product's own training set would hold of this log."""
     samples = Samples(routes={route.id: (route.acquirer, route.country) for route in world.parameters.routes})
     for case, sent, answer in rows:
@@ -299,9 +325,9 @@ def fitted(seen: NDArray[np.float32], reported: NDArray[np.bool_], facts: Sequen
     return FraudTrees(trees.nodes.tobytes(), trees.roots.tobytes(), calibration.calibrator, shift)
 
 
-def uncensored(world: World, vocabulary: Vocabulary, payments: int, tell: Tell) -> FraudTrees:
+def uncensored(parameters: Parameters, digest: str, vocabulary: Vocabulary, payments: int) -> FraudTrees:
     """Everybody's label: what would be reported if approved, whether anybody would have approved it or not."""
-    tell(f"{world.parameters.name}: the oracle's fraud probability from {payments:,} payments")
+    world = World(parameters, digest)
     observer, subjects = Observer(vocabulary), MemorySubjects()
     reporting = Reporting(world.parameters.currency)
     facts: list[Facts] = []
@@ -329,7 +355,7 @@ def logged(case: Case, sent: Sent, answer: Answer) -> Logged:
     return Logged(case.facts, sent.route, sent.credential, answer.approved)
 
 
-def entries_of(rows: Sequence[tuple[Case, Sent, Answer]]) -> Iterator[Entry]:
+def entries_of(rows: Sequence[Row]) -> Iterator[Entry]:
     """The log's answers as a journal has them."""
     for case, sent, answer in rows:
         if answer.result in ("approved", "declined"):
