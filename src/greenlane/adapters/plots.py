@@ -14,7 +14,7 @@ def plots(evaluation: Evaluation) -> dict[str, str]:
     return {picture.__doc__ or "": drawn(picture, evaluation) for picture in pictures}
 
 
-def drawn(picture: Any, evaluation: Evaluation) -> str:
+def drawn(picture: Any, evaluation: Any) -> str:
     import matplotlib
     from matplotlib.figure import Figure
 

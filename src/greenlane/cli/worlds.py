@@ -60,6 +60,34 @@ def simulate(
         out.print(f"{found.attempts / taken:,.0f} attempts a second")
 
 
+@simulate_app.command("live")
+def simulate_live(
+    data: Annotated[Path, typer.Option("--data", help="A directory of a world, or a fresh one.")],
+    world: WorldName = "europe",
+    seed: Seed = 2,
+    payments: Annotated[int, typer.Option(min=1, help="How many payments.")] = 5_000,
+    explore: Annotated[
+        list[str] | None, typer.Option(help="route, challenge or release, widely; may be given again; default: all.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Decide a world's payments live, exploring: decisions with probabilities, answers, retries and labels.
+
+    Follows the directory's history with its models; a fresh one gets a stated scorecard. Then: `greenlane evaluations
+    run`.
+    """
+    from greenlane.jobs.deciding import decide_world, kinds_of
+    from greenlane.simulation.world import World
+
+    kinds = kinds_of(explore)
+    with progress(f"deciding in {world}") as tell:
+        found = decide_world(World.load(world), seed, payments, data, kinds=kinds, progress=tell)
+    if as_json:
+        show_json(found._asdict())
+    else:
+        out.print(f"{found.payments:,} payments, {found.decisions:,} decisions, {found.outcomes:,} outcomes in {data}")
+
+
 @simulate_app.command("check")
 def simulate_check(
     world: WorldName = "europe",

@@ -1,0 +1,428 @@
+"""A candidate on logged traffic, as a paired difference in money, if the gate lets it pass.
+
+1. the directory's first decisions, their options by one factor, what came of each      (`traffic`)
+2. what the candidate would have done with each                                         (`questions`)
+3. a direct model: the record's own (q, p_A, s), approval and fraud set right by route on other cards  (cross-fitted)
+4. the steps of money that have events are valued together and judged by the gate; the others have bounds
+5. the bridge, whole and by route, issuer and segment; for interventions that would change for good, a plan of an A/B
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from greenlane.errors import InputError
+from greenlane.experiments.gate import (
+    EFFECTIVE_EVENTS_MIN,
+    MATURITY_MIN,
+    Check,
+    Finding,
+    Verdict,
+    at_least,
+    at_most,
+    effective_events,
+    judge,
+)
+from greenlane.experiments.impact import PER, STEPS, Bridge, Impact, Step, named_groups
+from greenlane.experiments.moved_threshold import MovedThreshold, moved_threshold
+from greenlane.experiments.off_policy import Overlap, Term, differences, overlap, term
+from greenlane.experiments.planning import Metric, Reading, plan
+from greenlane.experiments.planning import Row as Design
+from greenlane.jobs.valuing.questions import FACTORS, number, releaser, router, swapper
+from greenlane.jobs.valuing.traffic import Traffic, traffic_of
+from greenlane.learning.maturity import poisson_interval
+from greenlane.models.approval_model import load_approval
+from greenlane.payments.times import DAY_US, format_rfc3339
+from greenlane.policy.parameters import Policy
+from greenlane.wiring import Reader, model_path, open_reader
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Progress = Callable[[int, int], None]
+
+FOLDS: Final = 5
+RIDGE: Final = 20.0
+"""Prior draws for "the record's approval is right", per option."""
+FRAUDS_PRIOR: Final = 5.0
+"""Expected frauds for which "the record's fraud is right" counts."""
+GROUP_ROWS_MIN: Final = 200
+INTERVENTIONS_CHANGE: Final = ("threshold", "challenge")
+
+
+class Valued(Struct, frozen=True, kw_only=True):
+    """The JSON of one candidate. Money is minor units per 1,000 payments that the question is about."""
+
+    question: str
+    candidate: str
+    currency: str
+    from_at: str
+    to_at: str
+    decisions: int
+    valued: int
+    """Of them, those that the question is about; the rest is in `left_out`."""
+    left_out: dict[str, int]
+    accepted: bool
+    """What the gate said of the steps in `claimed`; the net of all steps has a value only with all of them."""
+    reasons: tuple[str, ...]
+    claimed: tuple[str, ...]
+    claim: Step
+    bridge: Bridge
+    estimates: dict[str, tuple[float, float, float]]
+    checks: tuple[Check, ...]
+    effective_rows: float
+    moved: float
+    """Share of payments with which the candidate would do something else."""
+    propensity: dict[str, float]
+    """Of what was done: the least, the median, and how surprised the worst bin is."""
+    maturity: float
+    """The least share of labels that any row has by now."""
+    groups: dict[str, dict[str, Bridge]]
+    parts: dict[str, Any] = {}
+    """Of a threshold: what tightens, what loosens, and what lies beyond the ceiling, never added up."""
+    plan: tuple[Design, ...] = ()
+
+    @property
+    def impact(self) -> Impact:
+        title = f"{self.question}: {self.candidate}"
+        notes = self.reasons if self.reasons else (f"the gate accepted {', '.join(self.claimed)}",)
+        return Impact(title=title, source="off-policy", currency=self.currency, bridge=self.bridge, groups=self.groups,
+                      notes=notes)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """Traffic with the direct model's money, before any candidate."""
+
+    traffic: Traffic
+    model: Floats
+    """float64[n, options, STEPS]"""
+    approval: Floats
+    """float64[n, options]"""
+
+    def overlap(self, target: Floats, rows: Flags) -> Overlap:
+        t = self.traffic
+        return overlap(target[rows], t.logging[rows], action=t.action[rows], cluster=t.card[rows], block=t.blocks[rows])
+
+    def terms(self, seen: Overlap, rows: Flags) -> dict[str, Term]:
+        """Steps that could move: those in which any money was made or is expected."""
+        t, found = self.traffic, dict[str, Term]()
+        low, high = extremes(t)
+        for k, name in enumerate(STEPS):
+            money, model = t.money[rows, k], self.model[rows, :, k]
+            if money.any() or np.ptp(model, axis=1).any():
+                found[name] = term(seen, money, model=model, low=low[rows, k], high=high[rows, k])
+        return found
+
+    def approvals(self, seen: Overlap, rows: Flags) -> dict[str, Step]:
+        t = self.traffic
+        both = {"attempts": t.attempt_approved[rows], "payments": t.payment_approved[rows]}
+        found = {n: differences(seen, term(seen, y, model=self.approval[rows]))["DR"] for n, y in both.items()}
+        return {name: Step(name, PER * one.value, PER * one.low, PER * one.high) for name, one in found.items()}
+
+
+def extremes(traffic: Traffic) -> tuple[Floats, Floats]:
+    """float64[n, STEPS] each: the least and the most that one payment can bring, whatever is done with it."""
+    low, high = np.zeros((len(traffic), len(STEPS))), np.zeros((len(traffic), len(STEPS)))
+    for i, row in enumerate(traffic.rows):
+        paid, money = row.paid, row.paid.stakes
+        fees = np.where(np.isfinite(traffic.fee[i]), traffic.fee[i], 0.0).max()
+        lost = max(-money.stop, money.abandonment, paid.block, money.false_decline)
+        low[i] = 0.0, -fees - paid.declined - paid.challenge, -money.loss - fees, -paid.dispute, -money.review, -lost
+        high[i] = money.margin, 0.0, 0.0, 0.0, 0.0, max(money.stop, 0.0)
+    return np.minimum(low, traffic.money), np.maximum(high, traffic.money)
+
+
+def case_of(traffic: Traffic) -> Case:
+    """The record's beliefs, with approval and fraud set right on other cards than they are used for."""
+    fold = traffic.card % FOLDS
+    approval, model = traffic.approval.copy(), traffic.idle + traffic.won
+    rows = np.arange(len(traffic))
+    for part in range(FOLDS):
+        mine, others = fold == part, (fold != part) & traffic.asked
+        shift = np.array([offset(traffic, others & (traffic.action == k), k) for k in range(len(traffic.names))])
+        believed = traffic.approval[mine]
+        moved = logistic(log_odds(believed) + shift)
+        scale = np.where(believed > 0.0, moved / np.maximum(believed, 1e-9), 1.0)
+        approval[mine] = np.where(believed > 0.0, moved, 0.0)
+        money = traffic.idle[mine] + traffic.won[mine] * scale[:, :, None]
+        fraud = STEPS.index("fraud")
+        expected = -(traffic.idle + traffic.won)[rows, traffic.action, fraud][fold != part].sum()
+        came = -traffic.money[fold != part, fraud].sum()
+        usual = expected / max((traffic.fraud * traffic.approval[rows, traffic.action])[fold != part].sum(), 1e-9)
+        prior = FRAUDS_PRIOR * usual
+        money[:, :, fraud] *= (came + prior) / (expected + prior) if expected > 0.0 else 1.0
+        model[mine] = money
+    return Case(traffic, model, approval)
+
+
+def offset(traffic: Traffic, rows: Flags, option: int) -> float:
+    """In log-odds: what moves the believed approvals of one option to those seen, drawn to 0 (Newton)."""
+    y, x, found = traffic.attempt_approved[rows], log_odds(traffic.approval[rows, option]), 0.0
+    for _ in range(12):
+        p = logistic(x + found)
+        found += float(((y - p).sum() - RIDGE * 0.1 * found) / ((p * (1.0 - p)).sum() + RIDGE * 0.1))
+    return found
+
+
+def log_odds(p: Floats) -> Floats:
+    bounded = np.clip(p, 1e-6, 1.0 - 1e-6)
+    return np.asarray(np.log(bounded / (1.0 - bounded)))
+
+
+def logistic(x: Floats) -> Floats:
+    return np.asarray(1.0 / (1.0 + np.exp(-x)))
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """The claimed steps together, and each step alone."""
+
+    verdict: Verdict
+    claimed: tuple[str, ...]
+    findings: dict[str, Finding]
+
+
+def judged(case: Case, target: Floats, rows: Flags, *, effect: float | None) -> Judged:
+    """Steps with events are claimed together; the others have bounds. `effect` per payment."""
+    seen = case.overlap(target, rows)
+    terms = case.terms(seen, rows)
+    claimed = tuple(n for n, one in terms.items() if effective_events(seen, one) >= EFFECTIVE_EVENTS_MIN)
+    claimed = claimed or tuple(terms)
+    maturity = case.traffic.maturity[rows]
+    all_, part = (
+        judge(seen, {n: terms[n] for n in names}, claimed=effect, maturity=maturity)
+        for names in (tuple(terms), claimed)
+    )
+    return Judged(part, claimed, all_.terms)
+
+
+def step(name: str, found: Finding) -> Step:
+    value = None if found.value is None else PER * found.value
+    return Step(name, value, PER * found.low, PER * found.high, found.effective_events)
+
+
+def bridge(case: Case, target: Floats, rows: Flags, *, effect: float | None = None) -> tuple[Bridge, Judged]:
+    found = judged(case, target, rows, effect=effect)
+    steps = {name: step(name, one) for name, one in found.findings.items()}
+    claim = step("claim", found.verdict.total)
+    loose = [one for name, one in steps.items() if name not in found.claimed]
+    whole = claim.value is not None and all(one.value is not None for one in steps.values())
+    net = Step(
+        "net",
+        claim.value if whole and not loose else None,
+        claim.low + sum(one.low for one in loose),
+        claim.high + sum(one.high for one in loose),
+    )
+    nothing = Step("", 0.0, 0.0, 0.0)
+    told = tuple(steps.get(name, Step(name, *(nothing.value, nothing.low, nothing.high))) for name in STEPS)
+    approval = case.approvals(case.overlap(target, rows), rows)
+    return Bridge(payments=int(rows.sum()), approval=approval, steps=told, net=net), found
+
+
+def grouped(case: Case, target: Floats, kinds: Sequence[str]) -> dict[str, dict[str, Bridge]]:
+    """By what the candidate would do, by issuer and by segment: groups of payments that the past does not choose."""
+    traffic, found = case.traffic, dict[str, dict[str, Bridge]]()
+    facts = [row.facts for row in traffic.rows]
+    would = [traffic.names[at].partition("/")[0] for at in target.argmax(axis=1).tolist()]
+    labels = {
+        "route": would,
+        "issuer": [f.issuer_id or f.issuer_country for f in facts],
+        "segment": [f"{f.merchant_id} {f.initiator}" for f in facts],
+    }
+    for kind in kinds:
+        rows_of = {n: rows for n, rows in named_groups(labels[kind]).items() if rows.sum() >= GROUP_ROWS_MIN}
+        found[kind] = {n: bridge(case, target, rows)[0] for n, rows in rows_of.items() if cards(traffic, rows) > 1}
+    return found
+
+
+def cards(traffic: Traffic, rows: Flags) -> int:
+    return min(len(np.unique(traffic.card[rows])), len(np.unique(traffic.blocks[rows])))
+
+
+def evaluate(
+    traffic: Traffic,
+    question: str,
+    candidate: str,
+    *,
+    effect: float | None,
+    currency: str,
+    models: Callable[[str], Any],
+    kinds: Sequence[str] = ("route", "issuer", "segment"),
+) -> Valued:
+    """One candidate; `effect` in minor units per 1,000 payments is what was to be shown."""
+    case, everybody = case_of(traffic), np.ones(len(traffic), bool)
+    claimed = None if effect is None else effect / PER
+    if question == "threshold":
+        return threshold(case, candidate, effect=claimed, currency=currency)
+    targets = {"route": lambda: router(traffic, candidate, models), "challenge": lambda: swapper(traffic, candidate),
+               "release": lambda: releaser(traffic, candidate)}  # fmt: skip
+    target = targets[question]()
+    whole, found = bridge(case, target, everybody, effect=claimed)
+    verdict = found.verdict
+    moved = np.abs(target - traffic.logging).sum(axis=1) / 2.0
+    design = planned(traffic, whole.net, effect) if question in INTERVENTIONS_CHANGE else ()
+    return Valued(
+        question=question, candidate=candidate, currency=currency, **window(traffic),
+        accepted=verdict.accepted, reasons=verdict.reasons, claimed=found.claimed, claim=step("claim", verdict.total),
+        bridge=whole, estimates={n: tuple(PER * x for x in one) for n, one in verdict.estimates.items()},  # type: ignore[misc] # three stay three
+        checks=verdict.checks, effective_rows=verdict.effective_rows, moved=float(moved.mean()),
+        propensity=propensity(traffic, verdict.checks), maturity=float(traffic.maturity.min()),
+        groups=grouped(case, target, kinds), plan=design,
+    )  # fmt: skip
+
+
+def window(traffic: Traffic) -> dict[str, Any]:
+    first, last = int(traffic.at_us.min()), int(traffic.at_us.max())
+    return {
+        "from_at": format_rfc3339(first), "to_at": format_rfc3339(last), "decisions": traffic.decisions,
+        "valued": len(traffic), "left_out": traffic.left_out,
+    }  # fmt: skip
+
+
+def propensity(traffic: Traffic, checks: Sequence[Check]) -> dict[str, float]:
+    done = traffic.logging[np.arange(len(traffic)), traffic.action]
+    worst = next((c.value for c in checks if c.name.startswith("propensities")), 0.0)
+    explored = float((done < 1.0).mean())
+    return {
+        "least": float(done.min()),
+        "median": float(np.median(done)),
+        "left_to_chance": explored,
+        "worst_bin": worst,
+    }
+
+
+def planned(traffic: Traffic, net: Step, effect: float | None) -> tuple[Design, ...]:
+    """How long an A/B takes that shows the effect: the one asked for, else half of the width of what is known."""
+    money = traffic.money.sum(axis=1)
+    change = effect if effect is not None else (net.high - net.low) / 2.0
+    days = max(float(traffic.at_us.max() - traffic.at_us.min()) / DAY_US, 1.0)
+    if not np.isfinite(change) or change == 0.0 or not money.any():
+        return ()
+    metric = Metric(baseline=float(money.mean()), sd=float(money.std()))
+    return tuple(plan(metric, abs(change) / PER, daily_units=len(traffic) / days, reading=Reading()))
+
+
+def threshold(case: Case, candidate: str, *, effect: float | None, currency: str) -> Valued:
+    """Blocked from p = `candidate` on, instead of where blocking was worth most."""
+    from greenlane.jobs.valuing.questions import BLOCKED, PASSED
+
+    traffic, at = case.traffic, number(candidate, "a fraud probability, such as 0.05")
+    if not 0.0 < at <= 1.0:
+        raise InputError(f"{candidate} is no probability", param="--candidate", hint="between 0 and 1")
+    if BLOCKED not in traffic.names or PASSED not in traffic.names:
+        raise InputError("nothing here was ever judged", code="nothing_to_value")
+    passed, blocked = traffic.names.index(PASSED), traffic.names.index(BLOCKED)
+    chance, block = traffic.logging[:, passed], traffic.idle[:, blocked]
+    before = traffic.value[:, blocked] >= traffic.value[:, passed]
+    after = traffic.fraud >= at
+    done = traffic.action == passed
+    low, high = extremes(traffic)
+
+    def part(money: Floats, worth: Floats, ends: tuple[Floats, Floats]) -> MovedThreshold:
+        return moved_threshold(
+            np.where(done, money, np.nan), chance, blocked_value=worth, value_range=ends, before=before, after=after,
+            cluster=traffic.card,
+        )  # fmt: skip
+
+    total = part(traffic.money.sum(axis=1), block.sum(axis=1), (low.sum(axis=1), high.sum(axis=1)))
+    steps = {name: part(traffic.money[:, k], block[:, k], (low[:, k], high[:, k])) for k, name in enumerate(STEPS)}
+    tighter, looser = after & ~before, before & ~after & (chance > 0.0)
+    checks = [*tightening_checks(traffic, tighter, total, effect), *loosening_checks(case, looser, passed, effect)]
+    beyond, youngest = float(total.beyond), float(traffic.maturity.min())
+    checks.append(at_most("beyond the ceiling", beyond, 0.0, "payments above the ceiling would pass: bounds only"))
+    checks.append(at_least("labels come", youngest, MATURITY_MIN, "rows are too young for their labels"))
+    ok = all(check.passed for check in checks)
+    told = {name: moved_step(name, one, ok=ok) for name, one in steps.items()}
+    told["fraud"] = told["fraud"] if ok else few_frauds(traffic, tighter, told["fraud"])
+    net = moved_step("net", total, ok=ok)
+    if not ok:
+        net = Step("net", None, sum(one.low for one in told.values()), sum(one.high for one in told.values()))
+    return Valued(
+        question="threshold", candidate=candidate, currency=currency, **window(traffic), accepted=ok,
+        reasons=tuple(check.why for check in checks if not check.passed), claimed=STEPS,
+        claim=Step("claim", net.value, net.low, net.high),
+        bridge=Bridge(payments=len(traffic), approval={}, net=net, steps=tuple(told.values())),
+        estimates={}, checks=tuple(checks), effective_rows=float(tighter.sum() + (done & looser).sum()),
+        moved=float((after != before).mean()), propensity=propensity(traffic, ()),
+        maturity=float(traffic.maturity.min()), groups={},
+        parts={"tightened": per_1000(total.tightened), "loosened": per_1000(total.loosened), "beyond": total.beyond,
+               "beyond_bounds": [PER * end for end in total.beyond_bounds]},
+        plan=planned(traffic, net, None if effect is None else PER * effect),
+    )  # fmt: skip
+
+
+def few_frauds(traffic: Traffic, tighter: Flags, found: Step) -> Step:
+    """Too few for a normal law: what blocks would have saved, by the exact interval of their count."""
+    frauds = float((traffic.reported & tighter).sum())
+    losses = [row.paid.stakes.loss + row.paid.fee for row, hit in zip(traffic.rows, tighter, strict=True) if hit]
+    scale = PER * float(np.mean(losses)) / len(traffic) if losses else 0.0
+    low, high = (scale * end for end in poisson_interval(frauds))
+    return Step(found.name, None, min(found.low, low), max(found.high, high), frauds)
+
+
+def per_1000(money: Any) -> dict[str, float]:
+    return {"value": PER * money.value, "low": PER * money.low, "high": PER * money.high, "payments": money.payments}
+
+
+def moved_step(name: str, found: MovedThreshold, *, ok: bool) -> Step:
+    """Both parts together, and the bounds of what lies beyond on both ends."""
+    parts, (low, high) = (found.tightened, found.loosened), found.beyond_bounds
+    value = sum(one.value for one in parts)
+    half = sum(((one.high - one.low) / 2.0) ** 2 for one in parts) ** 0.5
+    return Step(name, PER * value if ok else None, PER * (value - half + low), PER * (value + half + high))
+
+
+def tightening_checks(traffic: Traffic, rows: Flags, found: MovedThreshold, effect: float | None) -> list[Check]:
+    """Blocks of what was passed are seen in full; their worth hangs on the frauds among them."""
+    if not rows.any():
+        return []
+    frauds, half = float(traffic.reported[rows].sum()), (found.tightened.high - found.tightened.low) / 2.0
+    claim = abs(found.tightened.value) if effect is None else effect
+    return [
+        Check("tightened: frauds", frauds, EFFECTIVE_EVENTS_MIN, frauds >= EFFECTIVE_EVENTS_MIN,
+              f"tightening has too few frauds ({frauds:.0f}, needs {EFFECTIVE_EVENTS_MIN}): bounds only"),
+        Check("tightened: half-width", half, claim, half <= claim, "the interval's half-width exceeds the effect"),
+    ]  # fmt: skip
+
+
+def loosening_checks(case: Case, rows: Flags, passed: int, effect: float | None) -> list[Check]:
+    """Releases stand for the blocks that would pass: the gate of any off-policy estimate."""
+    if not rows.any():
+        return []
+    target = np.eye(len(case.traffic.names))[np.full(len(case.traffic), passed)]
+    if cards(case.traffic, rows) < 2:
+        return [Check("loosened: rows", float(rows.sum()), 2, False, "loosening has too few releases: bounds only")]
+    found = judged(case, target, rows, effect=effect).verdict
+    return [Check(f"loosened: {c.name}", c.value, c.limit, c.passed, f"loosening: {c.why}") for c in found.checks]
+
+
+def run(
+    directory: Path, question: str, candidates: Sequence[str], *, from_us: int = 0, to_us: int = 2**62,
+    effect: float | None = None, progress: Progress = lambda _done, _of: None,
+) -> list[Valued]:  # fmt: skip
+    """Every candidate on the same window of a directory."""
+    if question not in FACTORS:
+        hint = f"one of {', '.join(FACTORS)}"
+        raise InputError(f"{question!r} is no question", code="unknown_question", param="--question", hint=hint)
+    reader = open_reader(directory)
+    traffic = read(reader, question, from_us=from_us, to_us=to_us, progress=progress)
+    currency = reader.settings.reporting_currency
+
+    def models(name: str) -> Any:
+        return load_approval(model_path(reader.places, name))
+
+    return [evaluate(traffic, question, name, effect=effect, currency=currency, models=models) for name in candidates]
+
+
+def read(reader: Reader, question: str, *, from_us: int, to_us: int, progress: Progress) -> Traffic:
+    _, last = reader.store.span()
+    perspective = reader.settings.perspective
+    return traffic_of(
+        reader.entries(), FACTORS[question], perspective=perspective, priors=Policy(perspective=perspective).priors,
+        from_us=from_us, to_us=to_us, progress=lambda seq: progress(seq, last),
+    )  # fmt: skip
