@@ -18,12 +18,14 @@ from greenlane.features.catalogue import GROUPS
 from greenlane.features.definition import FeatureSet
 from greenlane.features.finalise import Finaliser
 from greenlane.features.kernels import Ints
+from greenlane.jobs.training_sets import PROFILE, quality_of, reference_of
 from greenlane.learning.evaluate import Evaluation, evaluate
 from greenlane.learning.examples import Examples
 from greenlane.learning.fit import Budget, Fit, fit
 from greenlane.learning.labels import REPORTED
 from greenlane.learning.maturity import Maturity, learn_maturity, loss_rows
 from greenlane.learning.publish import Provenance, calibrated, publish
+from greenlane.learning.quality import Quality
 from greenlane.learning.report import html
 from greenlane.learning.training_set import TrainingSet, build
 from greenlane.models.artefact import read_manifest
@@ -53,6 +55,8 @@ class Plan:
     seconds: float = 600.0
     seed: int = 0
     threads: int = 1
+    label: str = "fraud_report"
+    """Or "dispute": reports and disputes are labels of different models."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ def training_set(reader: Reader, plan: Plan, *, progress: Progress | None = None
         label_cut_us=plan.cut_us if plan.cut_us is not None else last_us,
         from_us=plan.from_us or 0,
         to_us=plan.to_us,
+        label=plan.label,
         first_complete_us=complete_from(reader.store),
         logged=partial(logged_vector, reader),
         total=last,
@@ -165,6 +170,7 @@ def train_fraud(
     _, last = reader.store.span()
     steps = last + max(plan.trials, 1)
     found = training_set(reader, plan, progress=lambda done, _: progress(done, steps))
+    quality = quality_of(found, reference=reference_of(reader)).check()
     examples = matured(found, plan)
     earlier, later = split(found, examples, plan)
     judged = fit(
@@ -186,7 +192,7 @@ def train_fraud(
         estimator=estimator,
         examples=examples,
         evaluation=evaluation,
-        provenance=provenance(found, reader.features),
+        provenance=provenance(found, reader.features, quality),
         seed=plan.seed,
     )
     if report is not None:
@@ -203,13 +209,13 @@ def judge(judged: Fit, earlier: Examples, later: Examples, *, seed: int) -> Eval
     return evaluate(margins, calibrator.probabilities(margins), later, seed=seed)
 
 
-def provenance(found: TrainingSet, features: FeatureSet) -> Provenance:
+def provenance(found: TrainingSet, features: FeatureSet, quality: Quality) -> Provenance:
     return Provenance(
         groups=groups_of(features),
         feature_set=features.digest,
         feature_versions=features.versions,
         label=LABEL,
-        training_set=found.manifest,
+        training_set={**found.manifest, PROFILE: msgspec.to_builtins(quality.columns)},
     )
 
 

@@ -2,6 +2,9 @@
 
 A label says "reported as fraud" or "not reported so far". An attempt that was stopped by somebody says neither: whether
 it would have been reported was never seen. Such rows are kept, with the reason.
+
+After a passed authentication the issuer bears fraud and no chargeback comes: there only fraud *reports* are labels. In
+a set of disputes such a row has none, so that a merchant whose fraud was authenticated is not taken for a safe one.
 """
 
 from types import MappingProxyType
@@ -13,13 +16,16 @@ from numpy.typing import NDArray
 from greenlane.outcomes.accept import RECORD_DECODER as OUTCOME_DECODER
 from greenlane.ports.journal import SOURCE_BIT, Entry
 
-GOOD, REPORTED, BLOCKED, DECLINED, ABANDONED, AUTHENTICATION_FAILED, REVIEW_CANCELLED = range(7)
+GOOD, REPORTED, BLOCKED, DECLINED, ABANDONED, AUTHENTICATION_FAILED, REVIEW_CANCELLED, LIABILITY_SHIFTED = range(8)
 STATES: Final = (
     "good", "reported", "blocked", "declined", "abandoned", "authentication_failed", "review_cancelled",
+    "liability_shifted",
 )  # fmt: skip
 """What a row's label is; only the first two are labels."""
 
-APPROVED_BIT, DECLINED_BIT, BLOCKED_BIT, ABANDONED_BIT, FAILED_BIT, CANCELLED_BIT = (1 << i for i in range(6))
+APPROVED_BIT, DECLINED_BIT, BLOCKED_BIT, ABANDONED_BIT, FAILED_BIT, CANCELLED_BIT, PASSED_BIT = (
+    1 << i for i in range(7)
+)
 STOPPED: Final = MappingProxyType(
     {
         BLOCKED_BIT: BLOCKED,
@@ -32,6 +38,9 @@ STOPPED: Final = MappingProxyType(
 """In the order that counts where several hold. An approval outweighs them all: the payment went through."""
 FAILED_AUTHENTICATION: Final = ("N", "R")
 """Transaction statuses of 3-D Secure: not authenticated, rejected."""
+PASSED_AUTHENTICATION: Final = ("Y", "A")
+EARLY_MAX: Final = 200_000
+"""Attempts whose authentication came before the attempt itself, the latest: an imported history begins with it."""
 CANCELLED_REVIEW: Final = ("failed", "declined")
 
 
@@ -48,6 +57,7 @@ class Labels:
         self._said: list[int] = []
         self._reported_us: list[int] = []
         self._standing: list[int] = []
+        self._early: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._said)
@@ -56,7 +66,7 @@ class Labels:
         """A row: the entry that is the attempt's event."""
         assert entry.facts is not None, "an attempt has facts"
         self._row_of[entry.facts.attempt_id] = len(self._said)
-        self._said.append(0)
+        self._said.append(self._early.pop(entry.facts.attempt_id, 0))
         self._reported_us.append(0)
         self._standing.append(0)
         self.hear(entry)
@@ -67,13 +77,19 @@ class Labels:
             return
         row = self._row_of.get(entry.facts.attempt_id)
         if row is None:
-            return
-        if entry.emits & self._bit:
+            self._hear_early(entry, entry.facts.attempt_id)
+        elif entry.emits & self._bit:
             self._standing[row] += entry.sign
             if entry.sign > 0 and not self._reported_us[row]:
                 self._reported_us[row] = entry.ingest_us
         elif entry.sign > 0:
             self._said[row] |= bit_of(entry)
+
+    def _hear_early(self, entry: Entry, attempt_id: str) -> None:
+        if entry.kind == "authentication" and entry.sign > 0 and attempt_id:
+            if len(self._early) >= EARLY_MAX:
+                del self._early[next(iter(self._early))]
+            self._early[attempt_id] = self._early.get(attempt_id, 0) | bit_of(entry)
 
     @property
     def reported_us(self) -> NDArray[np.int64]:
@@ -88,7 +104,15 @@ class Labels:
         for bit, state in reversed(list(STOPPED.items())):
             states[(said & bit != 0) & (said & APPROVED_BIT == 0)] = state
         states[self.reported_us > 0] = REPORTED
+        if self._kind == "dispute":
+            states[self.authenticated & np.isin(states, (GOOD, REPORTED))] = LIABILITY_SHIFTED
         return states
+
+    @property
+    def authenticated(self) -> NDArray[np.bool_]:
+        """bool[rows]: authentication was passed, so that liability lies with the issuer."""
+        passed: NDArray[np.bool_] = np.array(self._said, np.int64) & PASSED_BIT != 0
+        return passed
 
 
 def kind_of(entry: Entry) -> str:
@@ -109,7 +133,8 @@ def bit_of(entry: Entry) -> int:
     if kind in ("abandoned", "not_sent"):
         return ABANDONED_BIT
     if kind == "authentication":
-        return FAILED_BIT if facts.code in FAILED_AUTHENTICATION else 0
+        failed = FAILED_BIT if facts.code in FAILED_AUTHENTICATION else 0
+        return PASSED_BIT if facts.code in PASSED_AUTHENTICATION else failed
     if kind == "review":
         return CANCELLED_BIT if OUTCOME_DECODER.decode(entry.payload).result in CANCELLED_REVIEW else 0
     return 0

@@ -5,7 +5,7 @@ place. Labels are as known at a stated cut. The same journal, features and cut g
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
 from typing import Any, Final
@@ -21,6 +21,7 @@ from greenlane.features.stream import StreamEngine
 from greenlane.learning.estimator import Record
 from greenlane.learning.examples import Examples
 from greenlane.learning.labels import GOOD, REPORTED, STATES, Labels
+from greenlane.learning.quality import UNKNOWN, Inspected
 from greenlane.policy.distribution import TOTAL
 from greenlane.ports.journal import SOURCE_BIT, Entry
 
@@ -38,7 +39,8 @@ class TrainingSet:
 
     seq int64: the journal position of the decision; at_us int64, its time; X float32[n, m], NaN where missing; state
     int8, a place in `labels.STATES`; reported_us int64, when the label came, 0 without; weight float64, 1 / propensity;
-    amount_minor int64 in the reporting currency; card int64, a pseudonym.
+    amount_minor int64 in the reporting currency; card int64, a pseudonym; authenticated int8, 1 where authentication
+    was passed, which no decision knew beforehand: it says which labels can come.
     """
 
     names: tuple[str, ...]
@@ -50,6 +52,7 @@ class TrainingSet:
     weight: NDArray[np.float64]
     amount_minor: NDArray[np.int64]
     card: NDArray[np.int64]
+    authenticated: NDArray[np.int8]
     manifest: Record
 
     def __len__(self) -> int:
@@ -179,6 +182,7 @@ class Rows:
             weight=np.array(self._weights, np.float64),
             amount_minor=amount_minor,
             card=card,
+            authenticated=self._labels.authenticated.astype(np.int8),
             manifest={},
         )
         found.manifest.update(self._manifest(found, from_us=from_us, to_us=to_us))
@@ -244,12 +248,55 @@ def weight_of(entry: Entry) -> float:
     return TOTAL / mass if mass else 1.0
 
 
+BESIDE: Final[Mapping[str, str]] = {
+    "seq": "int64", "at_us": "int64", "state": "int8", "reported_us": "int64", "weight": "float64",
+    "amount_minor": "int64", "card": "int64", "authenticated": "int8",
+}  # fmt: skip
+"""What a row has beside its features, with its type."""
+FEATURE: Final = "x."
+"""Before a feature's name where rows are columns of one table."""
+
+
 def rows_hash(found: TrainingSet) -> str:
     """Of every value of every row, and of what they are called."""
     digest = hashlib.blake2b("\0".join(found.names).encode(), digest_size=16)
-    for name in ("seq", "at_us", "X", "state", "reported_us", "weight", "amount_minor", "card"):
+    for name in ("X", *BESIDE):
         digest.update(np.ascontiguousarray(getattr(found, name)).tobytes())
     return digest.hexdigest()
+
+
+def columns_of(found: TrainingSet) -> dict[str, NDArray[Any]]:
+    """The set as one table."""
+    beside = {name: getattr(found, name) for name in BESIDE}
+    return beside | {f"{FEATURE}{name}": found.X[:, place] for place, name in enumerate(found.names)}
+
+
+def set_of(columns: Mapping[str, NDArray[Any]], manifest: Record) -> TrainingSet:
+    """The set that `columns_of` made a table; TrainingError where its rows are not those of the manifest."""
+    names = tuple(name.removeprefix(FEATURE) for name in columns if name.startswith(FEATURE))
+    absent = sorted(set(BESIDE) - set(columns))
+    if absent:
+        raise TrainingError(f"the table has no {', '.join(absent)}", hint="it is no training set; build one")
+    X = np.column_stack([columns[f"{FEATURE}{name}"] for name in names])
+    found = TrainingSet(names=names, X=X, manifest=manifest, **{name: columns[name] for name in BESIDE})
+    if rows_hash(found) != manifest.get("rows_hash"):
+        raise TrainingError("the rows are not those that the manifest names", hint="build the set again")
+    return found
+
+
+def inspected(found: TrainingSet) -> Inspected:
+    """As the data-quality checks look at it."""
+    y = np.select([found.state == GOOD, found.state == REPORTED], [0, 1], UNKNOWN).astype(np.int8)
+    return Inspected(
+        names=found.names,
+        X=found.X,
+        y=y,
+        key=found.seq,
+        at_us=found.at_us,
+        label_us=found.reported_us,
+        cut_us=int(found.manifest["label_cut_us"]),
+        same=np.column_stack([found.card, found.amount_minor]),
+    )
 
 
 def split(

@@ -29,6 +29,7 @@ def found(delay_days):
         weight=np.ones(len(at_us)),
         amount_minor=np.full(len(at_us), 100),
         card=np.arange(len(at_us)),
+        authenticated=np.zeros(len(at_us), np.int8),
         manifest={"label_cut_us": cut_us},
     )
 

@@ -118,6 +118,18 @@ def test_reports_and_disputes_are_labels_of_different_sets():
     assert states(shop.rows(label="dispute")) == ["reported"]
 
 
+def test_authenticated_fraud_leaves_no_chargeback_and_is_no_proof_of_safety():
+    shop = Shop()
+    for name in ("authenticated", "plain"):
+        shop.pay(name)
+    shop.say("authentication", "authenticated", code="Y")
+    shop.say("fraud_report", "authenticated")
+    assert states(shop.rows()) == ["reported", "good"]
+    found = shop.rows(label="dispute")
+    assert states(found) == ["liability_shifted", "good"]
+    assert (found.authenticated.tolist(), len(found.examples())) == ([1, 0], 1)
+
+
 def test_what_was_stopped_has_no_label_and_keeps_its_row():
     shop = Shop()
     shop.pay("declined", approved=False)

@@ -1,0 +1,90 @@
+"""Training sets on disk: built, inspected, kept under the hash of what they are, and read back equal.
+
+sets/set_3f2a.../
+    rows.parquet     one row a decision: what was known, what came of it
+    manifest.json    journal range, feature versions, cut, counts by label state, hash of the rows
+    quality.json     what the checks found, and the profile that later sets are held against
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from numpy.typing import NDArray
+
+from greenlane.decisions.live import CHAMPION
+from greenlane.errors import ModelRefused, TrainingError
+from greenlane.learning.estimator import Record
+from greenlane.learning.quality import Profile, Quality, inspect
+from greenlane.learning.training_set import BESIDE, TrainingSet, columns_of, inspected, set_of
+from greenlane.models.artefact import read_manifest, sha256
+from greenlane.settings import make_directory
+from greenlane.wiring import Reader
+
+ROWS, MANIFEST, QUALITY = "rows.parquet", "manifest.json", "quality.json"
+PROFILE: Final = "profile"
+"""In the manifest of a model's training set: what its columns looked like."""
+
+
+class KeptSet(NamedTuple):
+    """Where a set is, and what is said of it."""
+
+    path: Path
+    manifest: Record
+    quality: Quality
+
+
+def keep(sets: Path, columns: Mapping[str, NDArray[Any]], manifest: Record, *, quality: Quality) -> KeptSet:
+    """Write a set under its hash, whole or not at all; one that is there already is left as it is."""
+    from greenlane.adapters.parquet_columns import write_columns
+
+    told = msgspec.json.encode(manifest, order="sorted")
+    path = sets / f"set_{sha256(told)[:16]}"
+    if not (path / MANIFEST).exists():
+        make_directory(path)
+        write_columns(path / ROWS, columns)
+        (path / QUALITY).write_bytes(msgspec.json.encode(quality, order="sorted"))
+        unready = path / f"{MANIFEST}.partial"
+        unready.write_bytes(told)
+        unready.replace(path / MANIFEST)
+    return KeptSet(path, manifest, quality)
+
+
+def kept(path: Path, dtypes: Mapping[str, str]) -> tuple[dict[str, NDArray[Any]], Record]:
+    """(columns, manifest) of a set; TrainingError where it is not what its name says."""
+    from greenlane.adapters.parquet_columns import read_columns
+
+    try:
+        told = (path / MANIFEST).read_bytes()
+    except OSError as problem:
+        raise TrainingError(f"{path} holds no training set", hint="`greenlane train set`") from problem
+    if path.name != f"set_{sha256(told)[:16]}":
+        raise TrainingError(f"the manifest in {path} is not the one of its name", hint="build the set again")
+    return read_columns(path / ROWS, dtypes), msgspec.json.decode(told)
+
+
+def keep_fraud(sets: Path, found: TrainingSet, quality: Quality) -> KeptSet:
+    return keep(sets, columns_of(found), found.manifest, quality=quality)
+
+
+def kept_fraud(path: Path) -> TrainingSet:
+    """A set that `keep_fraud` wrote, proven equal by its hash."""
+    return set_of(*kept(path, BESIDE))
+
+
+def quality_of(found: TrainingSet, *, reference: Profile | None = None) -> Quality:
+    """The checks' result; `Quality.check` raises where something is breached."""
+    return inspect(inspected(found), reference=reference)
+
+
+def reference_of(reader: Reader, alias: str = CHAMPION) -> Profile | None:
+    """The profile of what the model under an alias was trained on; None where there is none or it cannot be read."""
+    model_id = reader.live.aliases.get(alias)
+    if model_id is None:
+        return None
+    try:
+        told = read_manifest(reader.places.models / model_id).training_set.get(PROFILE)
+    except ModelRefused:
+        return None
+    return None if told is None else msgspec.convert(told, Profile)
