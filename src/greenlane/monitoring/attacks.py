@@ -55,9 +55,7 @@ class Attacks:
 
     def answer(self, facts: Facts, at_us: int, *, approved: bool) -> bool:
         """Approved, declined, or blocked before it was sent. True: no other monitor should learn from it."""
-        self.cells.answer(facts, at_us, declined=not approved)
-        covered = self.cells.covers(facts, at_us)
-        is_marked = covered
+        is_marked = covered = self.cells.answer(facts, at_us, declined=not approved)
         if facts.amount_reporting_minor <= SMALL_MINOR:
             for key in wide_keys(facts):
                 is_marked |= self._small(key, facts, at_us, declined=not approved)

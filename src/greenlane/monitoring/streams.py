@@ -13,9 +13,9 @@ decides is the root w of mean exp(w L) = 1 over the blocks' sums L, for a false 
 exponent; Asmussen 2003, XIII.5); drawing paths of blocks estimates the same root with more noise.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from math import exp, log
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -76,6 +76,7 @@ def mending_tilt(row, tilts, p, change):  # type: ignore[no-untyped-def] # a ker
 def observe(state, rows, tilts, logit, events, trials, money, at_us):  # type: ignore[no-untyped-def] # a kernel
     """Fold `events` among `trials` of one expectation into `rows`; how many rows have news."""
     news = 0
+    raised = np.exp(tilts)
     for r in rows:
         row = state[r]
         p = 1.0 / (1.0 + exp(-(logit + row[OFFSET])))
@@ -99,13 +100,13 @@ def observe(state, rows, tilts, logit, events, trials, money, at_us):  # type: i
             if row[LIMIT + j] >= NEVER:
                 row[SUM + j] = 0.0
                 continue
-            ratio = tilts[j] * events - trials * log(1.0 - p + p * exp(tilts[j]))
+            ratio = tilts[j] * events - trials * log(1.0 - p + p * raised[j])
             if row[ALARM] > 0.0:
                 if int(row[ALARM]) == j + 1:
                     row[MENDED] = max(0.0, row[MENDED] - ratio)
                 if j <= int(row[CROSSED]):
                     continue
-                ratio = tilts[j] * events - trials * log(1.0 - now + now * exp(tilts[j]))
+                ratio = tilts[j] * events - trials * log(1.0 - now + now * raised[j])
             if row[SUM + j] == 0.0:
                 row[SINCE + j] = at_us
                 row[HARM_SINCE + j] = row[TRIALS_SINCE + j] = row[MONEY_SINCE + j] = 0.0
@@ -183,7 +184,7 @@ class Streams:
         self.state: Floats = np.zeros((64, COLUMNS))
         self._rows: dict[tuple[str, tuple[str, ...]], int] = {}
         self.names: list[tuple[str, tuple[str, ...]]] = []
-        self._known: dict[tuple[Any, ...], NDArray[np.int64]] = {}
+        self._known: dict[Hashable, NDArray[np.int64]] = {}
         self._blocks = {level: np.zeros(BLOCKS_KEPT) for budget in budgets for level in budget.levels}
         self._seen = dict.fromkeys(self._blocks, 0)
         self._block_us = self._limited_us = 0
@@ -197,14 +198,17 @@ class Streams:
         at_us: int,
         trials: float = 1.0,
         money_minor: float = 0.0,
+        key: Hashable = None,
     ) -> list[Change]:
         """One observation of all these series, the widest first: a new one starts with its offset.
 
-        `logit` 0 stands for no expectation: the base rate is taken.
+        `logit` 0 stands for no expectation: the base rate is taken. A short `key` that stands for the series is found
+        sooner than they are.
         """
-        rows = self._known.get(tuple(series))
+        key = key or tuple(series)
+        rows = self._known.get(key)
         if rows is None:
-            rows = self._place(series, at_us)
+            rows = self._known[key] = self._place(series, at_us)
         if not logit:
             logit = log(self.base / (1.0 - self.base))
         if observe(self.state, rows, self.tilts, logit, float(happened), trials, money_minor, at_us):
@@ -271,7 +275,6 @@ class Streams:
         rows = np.array([self._row(one, at_us) for one in series], np.int64)
         new = rows[self.state[rows, COUNT] == 0.0]
         self.state[new, OFFSET] = self.state[rows[0], OFFSET]
-        self._known[tuple(series)] = rows
         return rows
 
     def _row(self, one: tuple[str, tuple[str, ...]], at_us: int) -> int:

@@ -99,9 +99,11 @@ class Traffic:
             series = self._series[key] = series_of(*key)
         p, found = min(answer.approval, 0.999), list[Finding]()
         logit, money = (log(p / (1.0 - p)) if p > 0.001 else 0.0), float(answer.amount_minor)
-        for change in self.approval.hear(series, logit, happened=answer.approved, at_us=at_us, money_minor=money):
+        for change in self.approval.hear(
+            series, logit, happened=answer.approved, at_us=at_us, money_minor=money, key=key
+        ):
             found += told("approval", change, at_us)
-        for change in self.outage.hear(series, 0.0, happened=answer.technical, at_us=at_us, money_minor=money):
+        for change in self.outage.hear(series, 0.0, happened=answer.technical, at_us=at_us, money_minor=money, key=key):
             found += told("outage", change, at_us)
         return found
 

@@ -125,7 +125,7 @@ class Attacked:
     ...     amount = 5_000 if card == 1 else 99
     ...     facts = Facts(payment_id="p", payment_us=0, amount_minor=amount, currency="EUR",
     ...                   amount_reporting_minor=amount, merchant_id="shop", bin8="40000000", card=card)
-    ...     attacked.answer(facts, card * 1_000_000, declined=card > 1)
+    ...     known = attacked.answer(facts, card * 1_000_000, declined=card > 1)
     >>> attacked.covers(facts, 9_000_000), attacked.covers(facts, 9_000_000 + HOLD_US)
     (True, False)
     """
@@ -134,19 +134,26 @@ class Attacked:
         self._cells: dict[str, Cell] = {}
         self._merchants: dict[str, Merchant] = {}
 
-    def answer(self, facts: Facts, at_us: int, *, declined: bool) -> None:
-        """An attempt was approved, declined, or blocked before it was sent. Technical failures are no answer."""
-        merchant = self._merchants.setdefault(facts.merchant_id, Merchant(at_us))
-        small, suspect = amount_of(facts) < merchant.small, False
+    def answer(self, facts: Facts, at_us: int, *, declined: bool) -> bool:
+        """An attempt was approved, declined, or blocked before it was sent; True: in an attacked cell.
+
+        Technical failures are no answer.
+        """
+        merchant = self._merchants.get(facts.merchant_id)
+        if merchant is None:
+            merchant = self._merchants[facts.merchant_id] = Merchant(at_us)
+        small, suspect, covered = amount_of(facts) < merchant.small, False, False
         paced = at_us - merchant.since_us >= ACQUAINTED_US
         for key, cards_min in keys_of(facts):
             cell = self._cell(key, at_us)
             cell.hear(facts.card, small=small, declined=declined, paced=paced, at_us=at_us)
             if cell.is_attacked(cards_min):
                 cell.until_us = at_us + HOLD_US
-            suspect = suspect or cell.sum > SUSPECT[0] or at_us < cell.until_us
+            covered = covered or at_us < cell.until_us
+            suspect = suspect or covered or cell.sum > SUSPECT[0]
         if not suspect:
             merchant.learn(amount_of(facts))
+        return covered
 
     def weight_ppm(self, facts: Facts, at_us: int) -> int:
         """How much an answer of this payment may teach: nothing in an attacked cell, less in a suspect one."""
