@@ -205,7 +205,7 @@ class Streams:
         `logit` 0 stands for no expectation: the base rate is taken. A short `key` that stands for the series is found
         sooner than they are.
         """
-        key = key or tuple(series)
+        key = tuple(series) if key is None else key
         rows = self._known.get(key)
         if rows is None:
             rows = self._known[key] = self._place(series, at_us)
