@@ -28,8 +28,14 @@ def test_every_dependency_but_the_four_plain_ones_is_a_vendor_of_the_contract() 
     vendors = next(c["forbidden_modules"] for c in contracts if c["name"].startswith("Vendors"))
     plain = {"msgspec", "numpy", "numba", "sqlglot"}
     names = {requirement_name(text) for text in project["project"]["dependencies"]}
-    names |= {requirement_name(text) for text in project["project"]["optional-dependencies"]["train"]}
-    imported_as = {"scikit-learn": "sklearn", "prometheus-client": "prometheus_client", "xgboost-cpu": "xgboost"}
+    for extra in ("train", "deep", "mlflow", "spark"):
+        names |= {requirement_name(text) for text in project["project"]["optional-dependencies"][extra]}
+    imported_as = {
+        "mlflow-skinny": "mlflow",
+        "prometheus-client": "prometheus_client",
+        "scikit-learn": "sklearn",
+        "xgboost-cpu": "xgboost",
+    }
     assert {imported_as.get(name, name) for name in names - plain} <= set(vendors)
 
 
@@ -42,14 +48,12 @@ def test_importing_the_door_is_quick_and_takes_no_training_library() -> None:
     program = f"""
 import sys, time
 began = time.process_time()
-import duckdb, numba, numpy, sqlglot
-vendors = time.process_time() - began
 import greenlane.wiring, greenlane.serving
-print((time.process_time() - began) / vendors, [name for name in {heavy} if name in sys.modules])
+print(time.process_time() - began, [name for name in {heavy} if name in sys.modules])
 """
     answers = [
         subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split(" ", 1)
         for _ in range(3)
     ]
     assert answers[0][1].strip() == "[]"
-    assert min(float(times) for times, _ in answers) < 2.0, "our own part is the smaller one, however fast the machine"
+    assert min(float(seconds) for seconds, _ in answers) < 1.0
