@@ -5,6 +5,7 @@ A further attempt that is to leave now is granted here; what is to be sent later
 
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace as replaced
 from itertools import count
 from typing import NamedTuple
 
@@ -18,18 +19,19 @@ from greenlane.merchants.economics import Economics
 from greenlane.outcomes.happened import Happened, stage_after, verification_after
 from greenlane.payments.attempt import Attempt
 from greenlane.payments.facts import Facts
-from greenlane.policy import believe as beliefs
-from greenlane.policy.actions import BLOCK, Eligible, Row, Way
+from greenlane.policy.actions import BLOCK, Action, Eligible, Row, Way
+from greenlane.policy.believe import Probabilities, probabilities
+from greenlane.policy.believe import believe as believe_all
 from greenlane.policy.choose import UNVALUED, Chosen
 from greenlane.policy.degrade import rung_of
 from greenlane.policy.distribution import greedy
 from greenlane.policy.eligible import eligible_ways
 from greenlane.policy.explore import Explored
-from greenlane.policy.gather import Folds, approvals_of, asked, gather
+from greenlane.policy.gather import approvals_of, asked, gather
 from greenlane.policy.given import Given
 from greenlane.policy.history import History
 from greenlane.policy.next_action import Next, Outlook, next_action, outlooks_of
-from greenlane.policy.parameters import epoch_of
+from greenlane.policy.parameters import Policy, epoch_of
 from greenlane.policy.priors import Approval
 from greenlane.policy.recovery import STATED
 from greenlane.ports.journal import Entry
@@ -64,6 +66,7 @@ def proceed(
     entries = lane.journal.entries("payment", facts.payment_id)
     arms = lane.experiments.still(earlier.arms)
     lane = lane.within(arms)
+    attempts = attempts_in(entries)
     known = read(facts, moment, [before], lane=lane, mode=earlier.attempt.mode)
     believed = believe(known, lane=lane)
     scored = believed.fraud_probability_e9 is not None
@@ -73,17 +76,17 @@ def proceed(
         ingest_us=moment.ingest_us,
         rung=rung_of(features=known.state, model=scored, remaining_us=NO_DEADLINE_US),
     )
-    case = case_of(happened, earlier.attempt, facts, base, entries, lane=lane)
+    case = case_of(happened, earlier.attempt, facts, base, entries, lane=lane, attempt_no=len(attempts) + 1)
     left_minor = capturable(entries)
     found = next_action(
         case.attempt, case.given, case.outlooks, economics=case.economics, policy=lane.policy,
         table=lane.folds.recovery or STATED, partial_accepted=happened.partial_accepted, left_minor=left_minor,
+        draw=lane.folds.draw,
     )  # fmt: skip
-    attempts = attempts_in(entries)
     further = found.next in FURTHER
     name = next_name(attempts, lane.journal) if further else found.about or facts.attempt_id
     approval = approval_of(found, case)
-    chosen = chosen_of(found, case, approval, lane=lane)
+    chosen = chosen_of(found, case, lane.policy)
     record = DecisionRecord(
         attempt=replace(case.attempt, attempt_id=name),
         attempt_no=len(attempts) + 1 if further else attempts.index(name) + 1,
@@ -110,9 +113,16 @@ def proceed(
 
 
 def case_of(
-    happened: Happened, attempt: Attempt, facts: Facts, base: Given, entries: Sequence[Entry], *, lane: Lane
+    happened: Happened,
+    attempt: Attempt,
+    facts: Facts,
+    base: Given,
+    entries: Sequence[Entry],
+    *,
+    lane: Lane,
+    attempt_no: int,
 ) -> Case:
-    """The attempt as it stands, what is given now, and what could be sent when."""
+    """The attempt as it stands, what is given now, and what could be sent when; `attempt_no` of a further attempt."""
     now = replace(
         attempt,
         stage=stage_after(happened, attempt.stage),
@@ -120,10 +130,10 @@ def case_of(
     )
     economics = lane.economics_of(facts.merchant_id, mcc=facts.mcc or None)
     history = history_in(entries, replace(now, attempt_id=""), card=facts.card)
-    ordered = Folds(gates=lane.folds.gates, prices=lane.folds.prices)
+    ordered = replaced(lane.folds, approvals=None, recovery=None, limits=None)
     given, _ = gather(
         now, facts, replace(base, history=history), economics=economics, policy=lane.policy, folds=ordered,
-        attempt_no=0, failed=lane.failed,
+        attempt_no=attempt_no, failed=lane.failed,
     )  # fmt: skip
     if lane.folds.limits is None:
         return Case(now, facts, given, (), economics)
@@ -160,47 +170,52 @@ def next_name(attempts: Sequence[str], journal: Sequencer) -> str:
     return next(name for name in numbered if not journal.entries("attempt", name))
 
 
+def approvals_at(case: Case, at_us: int) -> dict[Way, Approval] | None:
+    """What was believed of each way at one of the outlooks' times."""
+    told = next((each.approvals for each in case.outlooks if each.at_us == at_us), None)
+    return None if told is None else dict(zip(eligible_ways(case.attempt, case.economics), told, strict=True))
+
+
 def approval_of(found: Next, case: Case) -> Approval | None:
     """What was believed of the way that is taken, at its time."""
-    if found.action is None:
-        return None
-    told = next((each.approvals for each in case.outlooks if each.at_us == found.at_us), None)
-    ways = eligible_ways(case.attempt, case.economics)
-    return told[ways.index(found.action.way)] if told is not None and found.action.way in ways else None
+    told = approvals_at(case, found.at_us)
+    return None if told is None or found.action is None else told.get(found.action.way)
 
 
-def chosen_of(found: Next, case: Case, approval: Approval | None, *, lane: Lane) -> Chosen:
-    """The next action in the form of a choice: what leaves now, or nothing."""
+def chosen_of(found: Next, case: Case, policy: Policy) -> Chosen:
+    """The next action in the form of a choice: what leaves now, over a way that may have been drawn, or nothing."""
     action = found.action if found.next in SENDS and found.action is not None else BLOCK
     ways = () if action is BLOCK else (action.way,)
     may = Eligible(() if action is BLOCK else (Row(action.intervention, action.exemption, 1),), ways, ())
+    values = (found.value_micro,) if action is BLOCK else (found.value_micro, found.stop_micro)
+    explored = Explored(distribution=greedy(may.size, 0), place=0)
+    if found.drawn is not None:
+        may, values, explored = found.drawn.may, found.drawn.values_micro, found.drawn.explored
     other = found.runner_up
     return Chosen(
         action=action,
         rung=case.given.rung,
         may=may,
-        values_micro=(found.value_micro,) if action is BLOCK else (found.value_micro, found.stop_micro),
-        explored=Explored(distribution=greedy(may.size, 0), place=0),
+        values_micro=values,
+        explored=explored,
         terms_micro=found.terms_micro if action is not BLOCK else UNVALUED,
         other_terms_micro=UNVALUED,
         runner_up=None if other is None else other.action,
         value_gap_micro=0 if other is None else found.value_micro - other.value_micro,
-        probabilities=probabilities_of(case, ways, approval, lane=lane),
+        probabilities=probabilities_of(case, may.ways, action, policy=policy),
         policy_epoch=epoch_of(case.given.ingest_us),
-        policy_version=lane.policy.version,
+        policy_version=policy.version,
         economics_version=case.economics.version,
         degraded=(*(() if case.given.rung == "full" else (case.given.rung,)), *case.given.degraded),
     )
 
 
-def probabilities_of(
-    case: Case, ways: tuple[Way, ...], approval: Approval | None, *, lane: Lane
-) -> beliefs.Probabilities | None:
+def probabilities_of(case: Case, ways: tuple[Way, ...], action: Action, *, policy: Policy) -> Probabilities | None:
+    """As believed at once over each of `ways`: what leaves, leaves now."""
     given, history = case.given, case.given.history
     if not ways or given.fraud_probability_e9 is None or history is None:
         return None
-    given = replace(given, approvals=None if approval is None else (approval,))
-    seen = beliefs.believe(
-        case.attempt, given, ways, economics=case.economics, priors=lane.policy.priors, history=history
-    )
-    return beliefs.probabilities(seen, 0, dispute_e9=case.economics.dispute_ppm * 1_000)
+    told = approvals_at(case, given.ingest_us)
+    given = replace(given, approvals=None if told is None else tuple(told[way] for way in ways))
+    seen = believe_all(case.attempt, given, ways, economics=case.economics, priors=policy.priors, history=history)
+    return probabilities(seen, ways.index(action.way), dispute_e9=case.economics.dispute_ppm * 1_000)

@@ -29,6 +29,7 @@ from greenlane.policy.next_action import Next, next_action
 from greenlane.policy.parameters import Policy
 from greenlane.policy.running import Running, mixture_of, overriding
 from greenlane.ports.journal import Entry
+from greenlane.proceed import Case, approval_of, chosen_of
 
 
 @dataclass(frozen=True)
@@ -115,15 +116,25 @@ class Replayer:
         self.compare(entry, "reasons", record.reasons, believed.reasons)
         self.compare(entry, "amount_minor", record.given.amount_minor, amount_of(entry))
         self.compare(entry, "ingest_us", record.given.ingest_us, entry.ingest_us)
-        if record.further is not None:
-            self.compare(entry, "next", record.further.found, self.next(record, record.further))
-            return
-        self.check_number(entry, record)
-        chosen = self.chosen(record)
+        if record.further is None:
+            self.check_number(entry, record)
+            chosen = self.chosen(record)
+        else:
+            chosen = self.check_next(entry, record, record.further)
         for part in Chosen.__struct_fields__:
             self.compare(entry, f"chosen.{part}", getattr(record.chosen, part), getattr(chosen, part))
         if self.engine is not None and record.known and not record.vector_of:
             self.check_vector(entry, record, self.engine)
+
+    def check_next(self, entry: Entry, record: DecisionRecord, further: Further) -> Chosen:
+        """What was found, what was believed of it, and the choice that follows."""
+        found = self.next(record, further)
+        self.compare(entry, "next", further.found, found)
+        payment = record.attempt.payment
+        economics = self.book.economics(payment.merchant_id, mcc=payment.mcc)
+        case = Case(record.attempt, entry.facts, record.given, further.outlooks, economics)
+        self.compare(entry, "approval", further.approval, approval_of(found, case))
+        return chosen_of(found, case, self.policy_of(record))
 
     def believed(self, record: DecisionRecord, made_by: Versions) -> Believed:
         if not record.known or not record.model or record.fraud_probability_e9 is None:
@@ -141,9 +152,12 @@ class Replayer:
             record.attempt,
             record.given,
             economics=self.book.economics(payment.merchant_id, mcc=payment.mcc),
-            policy=self.live.policies.get(record.chosen.policy_version, self.policy),
+            policy=self.policy_of(record),
             draw=recorded_draw(record.chosen.explored.draw),
         )
+
+    def policy_of(self, record: DecisionRecord) -> Policy:
+        return self.live.policies.get(record.chosen.policy_version, self.policy)
 
     def next(self, record: DecisionRecord, further: Further) -> Next:
         payment = record.attempt.payment
@@ -152,10 +166,11 @@ class Replayer:
             record.given,
             further.outlooks,
             economics=self.book.economics(payment.merchant_id, mcc=payment.mcc),
-            policy=self.live.policies.get(record.chosen.policy_version, self.policy),
+            policy=self.policy_of(record),
             table=self.live.recovery,
             partial_accepted=further.partial_accepted,
             left_minor=further.capturable_minor,
+            draw=recorded_draw(record.chosen.explored.draw),
         )
 
     def check_number(self, entry: Entry, record: DecisionRecord) -> None:

@@ -47,8 +47,8 @@ def cases(draw):
     close = draw(st.booleans())
     value = st.integers(-(10**8), 10**8) if close else money
     values = draw(st.lists(value, min_size=may.size, max_size=may.size))
-    wide = draw(st.booleans())
     width = st.integers(0, 10**10)
+    widths = draw(st.lists(width, min_size=may.size, max_size=may.size)) if draw(st.booleans()) else None
     seen = Context(
         payment_id=draw(st.text("abc", min_size=1, max_size=3)),
         attempt_no=draw(st.integers(1, 4)),
@@ -60,16 +60,16 @@ def cases(draw):
         barred=draw(st.booleans()),
         unhealthy=draw(st.integers(0, 2**12)),
         allowances=draw(st.builds(Allowances, allowance, allowance, allowance)),
-        widths_micro=tuple(draw(st.lists(width, min_size=may.size, max_size=may.size))) if wide else (),
     )
-    return values, may, seen
+    uppers = [] if widths is None else [value + width for value, width in zip(values, widths, strict=True)]
+    return values, may, seen, uppers
 
 
 @few
 @given(cases())
 def test_a_distribution_sums_to_two_to_the_32_and_holds_what_was_drawn(case):
-    values, may, seen = case
-    found = explore(values, may, context=seen, exploring=Exploring(), draw=secret_draw(b"s"))
+    values, may, seen, uppers = case
+    found = explore(values, may, context=seen, exploring=Exploring(), draw=secret_draw(b"s"), uppers_micro=uppers)
     assert sum(found.distribution) == TOTAL
     assert min(found.distribution) >= 0
     assert len(found.distribution) == may.size
@@ -84,8 +84,8 @@ def test_a_distribution_sums_to_two_to_the_32_and_holds_what_was_drawn(case):
 @few
 @given(cases())
 def test_the_factors_multiply_to_the_probability_and_sum_to_one(case):
-    values, may, seen = case
-    found = explore(values, may, context=seen, exploring=Exploring(), draw=secret_draw(b"s"))
+    values, may, seen, uppers = case
+    found = explore(values, may, context=seen, exploring=Exploring(), draw=secret_draw(b"s"), uppers_micro=uppers)
     chosen = may.action(found.place).intervention
     alike = [mass for mass, a in zip(found.distribution, may.actions, strict=True) if a.intervention == chosen]
     assert sum(alike) == found.intervention
@@ -96,8 +96,8 @@ def test_the_factors_multiply_to_the_probability_and_sum_to_one(case):
 @few
 @given(cases())
 def test_nothing_is_charged_beyond_what_is_left(case):
-    values, may, seen = case
-    found = explore(values, may, context=seen, exploring=Exploring(), draw=secret_draw(b"s"))
+    values, may, seen, uppers = case
+    found = explore(values, may, context=seen, exploring=Exploring(), draw=secret_draw(b"s"), uppers_micro=uppers)
     if found.explored:
         assert 0 <= found.expected_micro <= found.charged_micro <= getattr(seen.allowances, found.kind).remaining_micro
 
@@ -105,7 +105,7 @@ def test_nothing_is_charged_beyond_what_is_left(case):
 @few
 @given(cases(), st.integers(1, 10**9))
 def test_above_the_ceiling_a_block_is_a_block(case, ceiling):
-    values, may, seen = case
+    values, may, seen, _ = case
     values = [*values[:-1], 10**13]
     above = replace(seen, fraud_e9=min(10**9, ceiling + seen.fraud_e9))
     found = explore(
@@ -117,13 +117,13 @@ def test_above_the_ceiling_a_block_is_a_block(case, ceiling):
 @few
 @given(cases())
 def test_attacked_cells_last_attempts_and_large_amounts_see_no_other_route(case):
-    values, may, seen = case
+    values, may, seen, uppers = case
     for barred in (
         replace(seen, barred=True),
         replace(seen, last_attempt=True),
         replace(seen, amount_minor=Routing().amount_max_minor + 1),
     ):
-        found = explore(values, may, context=barred, exploring=Exploring(), draw=secret_draw(b"s"))
+        found = explore(values, may, context=barred, exploring=Exploring(), draw=secret_draw(b"s"), uppers_micro=uppers)
         assert found.kind != "route"
     assert explore(
         values, may, context=replace(seen, barred=True), exploring=Exploring(), draw=secret_draw(b"s")

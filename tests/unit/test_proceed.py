@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -9,11 +10,14 @@ import pytest
 from small_shop import attempt_body, shop_in
 
 from greenlane.decide import decide
+from greenlane.decisions.control import ControlRecord
 from greenlane.decisions.record import DecisionRecord, decision_id, record_of
 from greenlane.decisions.standing import expected_of
+from greenlane.jobs.replaying import replay_sample
 from greenlane.outcomes.accept import draft_of
 from greenlane.outcomes.happened import Declined, Happened, outcome_of
 from greenlane.payments.attempt import Attempt, ThreeDS
+from greenlane.payments.times import MINUTE_US
 from greenlane.ports.journal import Entry
 from greenlane.proceed import proceed
 from greenlane.wiring import System
@@ -88,3 +92,27 @@ def test_a_further_attempt_has_a_name_that_nobody_has(shop: System) -> None:
     body = attempt_body(5, amount=5_000) | {"attempt_id": "att_4.2", "eligible_routes": ROUTES}
     decide(msgspec.convert(body, Attempt), lane=shop.lane, event_id="d5", body_hash=b"d")
     assert after(shop, before, decline=Declined(network_response_code="91")).attempt.attempt_id == "att_4.3"
+
+
+def test_explored_retries_are_recorded_charged_and_replayed(tmp_path: Path) -> None:
+    shop = shop_in(tmp_path)
+    shop.clock.set(1_790_000_000_000_000)
+    order = ControlRecord("budget", "route", "tests", "to learn", None, 10**8)
+    shop.control(order, event_id="budget", who="tests")
+    ledger, three = shop.standing.ledger.accounts["route"], [*ROUTES, {"id": "west"}]
+    made = []
+    for payment in range(100, 140):
+        body = attempt_body(payment, amount=5_000) | {"eligible_routes": three}
+        before, _ = decide(msgspec.convert(body, Attempt), lane=shop.lane, event_id=f"d{payment}", body_hash=b"d")
+        shop.clock.advance(16 * MINUTE_US)  # a policy epoch each, so that the budget's pace is known
+        charged = ledger.charged
+        record = after(shop, before, decline=Declined(network_response_code="91"))
+        assert ledger.charged - charged == record.chosen.explored.charged_micro
+        made.append(record)
+    drawn = [record for record in made if record.chosen.explored.kind == "route"]
+    assert all(record.chosen.propensity > 0 for record in drawn)
+    assert all(record.chosen.action == record.chosen.may.action(record.chosen.explored.place) for record in drawn)
+    assert 0 < sum(record.chosen.explored.explored for record in drawn) < len(drawn)
+    shop.close()
+    found = replay_sample(tmp_path, sample=10_000, refold=True, progress=lambda done, total: None)
+    assert (found.decisions, found.differences) == (80, [])

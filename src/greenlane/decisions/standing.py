@@ -92,6 +92,9 @@ class Gates:
         gates = self._online.breaker.gates(issuer_of(facts), [way.route for way in ways], at_us)
         return sum(1 << at for at, gate in enumerate(gates) if gate.share_ppm < WHOLE_PPM)
 
+    def deviations(self, facts: Facts, ways: Sequence[Way]) -> tuple[int, ...]:
+        return self._online.health.deviations(issuer_of(facts), [way.route for way in ways])
+
     def attacked(self, facts: Facts, *, at_us: int) -> bool:
         return self._online.attacked.covers(facts, at_us)
 

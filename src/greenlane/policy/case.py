@@ -15,6 +15,7 @@ from greenlane.policy.actions import Action, Eligible, Way
 from greenlane.policy.believe import prior_approvals
 from greenlane.policy.choose import UNVALUED
 from greenlane.policy.eligible import eligible, eligible_ways
+from greenlane.policy.explore import Draw, Explored
 from greenlane.policy.gather import LimitEngine
 from greenlane.policy.given import Given, Worth
 from greenlane.policy.history import FAILED, History, Tried, fraud_given_history_e9
@@ -67,6 +68,15 @@ class Considered(Struct, frozen=True, array_like=True, gc=False):
     """Of the action, before sigma(t)."""
 
 
+class Drawn(Struct, frozen=True, array_like=True, gc=False):
+    """Over which way a further try leaves, where that was left to chance."""
+
+    may: Eligible
+    """The ways of the plan, for its intervention; the "block" behind them is the end that was worth less."""
+    values_micro: tuple[int, ...]
+    explored: Explored
+
+
 @dataclass(kw_only=True)
 class Case:
     """All that the steps look at, worked out once."""
@@ -81,6 +91,7 @@ class Case:
     partial_accepted: bool
     left_minor: int | None
     """What may still be captured; None where nobody counted."""
+    draw: Draw | None = None
 
     @property
     def now_us(self) -> int:
@@ -191,6 +202,7 @@ def case_of(
     table: RecoveryTable,
     partial_accepted: bool,
     left_minor: int | None,
+    draw: Draw | None,
 ) -> Case:
     history = _settled(attempt, given, economics)
     if not outlooks:
@@ -205,6 +217,7 @@ def case_of(
         outlooks=outlooks,
         partial_accepted=partial_accepted,
         left_minor=left_minor,
+        draw=draw,
     )
 
 

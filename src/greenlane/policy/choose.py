@@ -25,6 +25,10 @@ from greenlane.policy.price import price, seen_otherwise, ways_matrix
 from greenlane.policy.value import TERMS, VALUE, values
 
 ROW: Final = {intervention: row for row, intervention in enumerate(INTERVENTIONS)}
+RATES: Final = slice(0, 6)
+"""Columns of the matrix of ways: approval of good and of fraudulent payers, in each mode, 1e-9."""
+E9: Final = 1e9
+UPPER_95: Final = 1.96
 UNVALUED: Final = (0,) * len(TERMS)
 OTHER: Final[dict[Perspective, Perspective]] = {"merchant": "psp", "psp": "merchant"}
 
@@ -150,7 +154,11 @@ def look(
     table = values(p_h_e9, money, beliefs.payer, over)
     by_intervention = table[:, :, VALUE].tolist()
     worth = in_order(may, by_intervention)
-    explored = taken(may, worth, given, policy=policy, fraud_e9=p_h_e9, draw=draw)
+    uppers: list[int] = []
+    if draw is not None and given.context is not None and given.context.deviations_millilogit:
+        raised = with_upper_approvals(over, given.context.deviations_millilogit)
+        uppers = in_order(may, values(p_h_e9, money, beliefs.payer, raised)[:, :, VALUE].tolist())
+    explored = taken(may, worth, given, policy=policy, fraud_e9=p_h_e9, draw=draw, uppers=uppers)
     cell, allowed = may.cell(explored.place), by_intervention[0]
     intervention = "block" if cell is None else may.rows[cell[0]].intervention
     column = allowed.index(max(allowed)) if cell is None else cell[1]
@@ -192,8 +200,24 @@ def in_order(may: Eligible, by_intervention: list[list[int]]) -> list[int]:
     return worth
 
 
+def with_upper_approvals(over: NDArray[np.float64], deviations_millilogit: Sequence[int]) -> NDArray[np.float64]:
+    """The matrix of ways with approval as good as is still likely: the upper 95 % of its log-odds."""
+    raised = over.copy()
+    odds = raised[:, RATES] / np.maximum(E9 - raised[:, RATES], 1.0)
+    odds *= np.exp(UPPER_95 * np.array(deviations_millilogit, np.float64) / 1e3)[:, None]
+    raised[:, RATES] = E9 * odds / (1.0 + odds)
+    return raised
+
+
 def taken(
-    may: Eligible, worth: list[int], given: Given, *, policy: Policy, fraud_e9: int, draw: Draw | None
+    may: Eligible,
+    worth: list[int],
+    given: Given,
+    *,
+    policy: Policy,
+    fraud_e9: int,
+    draw: Draw | None,
+    uppers: Sequence[int] = (),
 ) -> Explored:
     """The best action, where there is nothing to explore with; ties keep the order of the actions."""
     if policy.plain is not None:
@@ -201,7 +225,9 @@ def taken(
     if given.context is None or draw is None:
         return _certain(may, worth.index(max(worth)))
     context = replace(given.context, fraud_e9=fraud_e9)
-    return explore(worth, may, context=context, exploring=policy.exploring, draw=draw)
+    if uppers:  # more approval of a bad payer is worth less: a width is one all the same
+        uppers = [value + abs(upper - value) for upper, value in zip(uppers, worth, strict=True)]
+    return explore(worth, may, context=context, exploring=policy.exploring, draw=draw, uppers_micro=uppers)
 
 
 def _certain(may: Eligible, place: int) -> Explored:

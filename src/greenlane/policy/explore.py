@@ -13,6 +13,9 @@ propensity is exact, also by factor: pi(intervention | x) and pi(route, credenti
 each alternative has its full probability times the kind's pace, the rest is on the best action. What costs more than is
 left of the budget is not on offer.
 
+After a decline the way of a further attempt that leaves now is drawn likewise (`tries.drawn`), on the budget of routes.
+Whether and when to try again is never left to chance: pi(next | h) is 1.
+
 A draw is an HMAC of the tenant's secret over purpose and unit. The unit of releases and challenges is card (or device)
 and day, that of routes payment and attempt number: sending again under a new id, or waiting, buys no new draw.
 """
@@ -24,6 +27,7 @@ from hashlib import sha256
 from typing import Annotated, Final, Literal, NamedTuple
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from greenlane.merchants.economics import CostMinor, Ppm
 from greenlane.payments.attempt import AmountMinor, Frozen
@@ -80,7 +84,7 @@ class Routing(Frozen, frozen=True, omit_defaults=False):
     floor_ppm: Annotated[int, Meta(ge=0, le=15_000)] = 10_000
     """Least probability of each way on offer, at full pace."""
     width_ppm: Ppm = 20_000
-    """Assumed: approval is believed to 4 points, margin .35."""
+    """Where nobody says how sure approval is. Assumed: it is believed to 4 points, margin .35."""
 
 
 class Exploring(Frozen, frozen=True, omit_defaults=False):
@@ -131,8 +135,18 @@ class Context(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     released_today: int = 0
     """The larger of the card's and the device's count."""
     allowances: Allowances = Allowances()
-    widths_micro: tuple[int, ...] = ()
-    """Upper 95 % of the error of each value, in the order of actions; (): the kind's share of the amount."""
+    deviations_millilogit: tuple[int, ...] = ()
+    """How unsure approval over each eligible way is, one standard deviation; (): nobody says."""
+
+    def of_ways(self, places: Sequence[int], *, fraud_e9: int) -> "Context":
+        """The same of some of the ways, by their numbers."""
+        deviations = self.deviations_millilogit
+        return replace(
+            self,
+            fraud_e9=fraud_e9,
+            unhealthy=sum(1 << at for at, place in enumerate(places) if self.unhealthy >> place & 1),
+            deviations_millilogit=tuple([deviations[place] for place in places]) if deviations else (),
+        )
 
 
 class Explored(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
@@ -171,13 +185,23 @@ class Offer(NamedTuple):
     unit: str
     masses: dict[int, int]
     """By place."""
-    width_ppm: int
+    widths_micro: dict[int, int]
+    """By place: the upper 95 % of the error of its value."""
 
 
 def explore(
-    values_micro: Sequence[int], may: Eligible, *, context: Context, exploring: Exploring, draw: Draw
+    values_micro: Sequence[int],
+    may: Eligible,
+    *,
+    context: Context,
+    exploring: Exploring,
+    draw: Draw,
+    uppers_micro: Sequence[int] = (),
 ) -> Explored:
     """The action to take. `values_micro` in the order of `may`'s actions; of equal ones the first is the best.
+
+    `uppers_micro` are the values if approval over each way were as good as is still likely (upper 95 %); without them a
+    way's width is a stated share of the amount.
 
     >>> from greenlane.policy.actions import Row, Way
     >>> may = Eligible((Row("allow", "", 0b11),), (Way("a", "pan"), Way("b", "pan")), ())
@@ -188,14 +212,20 @@ def explore(
     ('route', (2147483648, 2147483648, 0), 50000000)
     """
     best = values_micro.index(max(values_micro))
-    offer = on_offer(values_micro, may, best=best, context=context, exploring=exploring)
+    offer = on_offer(values_micro, may, best=best, context=context, exploring=exploring, uppers=uppers_micro)
     if offer is None:
         return Explored(distribution=greedy(may.size, best), place=best)
     return _drawn(values_micro, may, best=best, context=context, offer=offer, draw=draw)
 
 
 def on_offer(
-    values_micro: Sequence[int], may: Eligible, *, best: int, context: Context, exploring: Exploring
+    values_micro: Sequence[int],
+    may: Eligible,
+    *,
+    best: int,
+    context: Context,
+    exploring: Exploring,
+    uppers: Sequence[int] = (),
 ) -> Offer | None:
     """The kind that is on offer for this decision."""
     if context.barred:
@@ -203,7 +233,7 @@ def on_offer(
     if best == may.size - 1:
         return _release(values_micro, may, context=context, releasing=exploring.release)
     swap = _challenge(values_micro, may, best=best, context=context, challenging=exploring.challenge)
-    return swap or _route(values_micro, may, best=best, context=context, routing=exploring.route)
+    return swap or _route(values_micro, may, best=best, context=context, routing=exploring.route, uppers=uppers)
 
 
 def secret_draw(secret: bytes) -> Draw:
@@ -263,7 +293,8 @@ def _release(values: Sequence[int], may: Eligible, *, context: Context, releasin
     mass = TOTAL * release_ppm(context.fraud_e9, releasing) // PPM
     if to is None or mass == 0:
         return None
-    return Offer("release", f"{context.unit}/{context.day}", {to: mass}, releasing.width_ppm)
+    width = releasing.width_ppm * context.amount_minor
+    return Offer("release", f"{context.unit}/{context.day}", {to: mass}, {to: width})
 
 
 def _challenge(
@@ -283,31 +314,40 @@ def _challenge(
     if gap >= epsilon:
         return None
     mass = TOTAL * challenging.share_ppm * (epsilon - gap) // (PPM * epsilon)
-    return Offer("challenge", f"{context.unit}/{context.day}", {other: mass}, challenging.width_ppm)
+    width = challenging.width_ppm * context.amount_minor
+    return Offer("challenge", f"{context.unit}/{context.day}", {other: mass}, {other: width})
 
 
-def _route(values: Sequence[int], may: Eligible, *, best: int, context: Context, routing: Routing) -> Offer | None:
+def _route(
+    values: Sequence[int],
+    may: Eligible,
+    *,
+    best: int,
+    context: Context,
+    routing: Routing,
+    uppers: Sequence[int],
+) -> Offer | None:
     if context.last_attempt or context.amount_minor > routing.amount_max_minor:
         return None
     if not context.allowances.route.budget_micro or len(may.ways) < 2:
         return None
-    near = _near(values, may, best=best, context=context, routing=routing)
+    uppers = uppers or [value + routing.width_ppm * context.amount_minor for value in values]
+    near = _near(uppers, may, best=best, context=context, routing=routing)
     if not near:
         return None
-    unit = f"{context.payment_id}/{context.attempt_no}"
-    return Offer("route", unit, _softmax(values, best, near, context=context, routing=routing), routing.width_ppm)
+    unit, widths = f"{context.payment_id}/{context.attempt_no}", {at: uppers[at] - values[at] for at in near}
+    return Offer("route", unit, _softmax(values, best, near, context=context, routing=routing), widths)
 
 
-def _near(values: Sequence[int], may: Eligible, *, best: int, context: Context, routing: Routing) -> list[int]:
+def _near(uppers: Sequence[int], may: Eligible, *, best: int, context: Context, routing: Routing) -> list[int]:
     """Places of the other healthy ways, for the same intervention, whose upper value is near the best one."""
-    healthy = places(may, (may.action(best).intervention,))
-    uppers = {
-        place: values[place] + _width(place, context, routing.width_ppm)
-        for place, way in healthy
+    found = {
+        place: uppers[place]
+        for place, way in places(may, (may.action(best).intervention,))
         if place == best or not context.unhealthy >> way & 1
     }
-    least = max(uppers.values()) - routing.epsilon_ppm * context.amount_minor
-    return [place for place, upper in uppers.items() if upper >= least and place != best]
+    least = max(found.values()) - routing.epsilon_ppm * context.amount_minor
+    return [place for place, upper in found.items() if upper >= least and place != best]
 
 
 def _softmax(
@@ -325,17 +365,12 @@ def _best_of(values: Sequence[int], among: Iterator[tuple[int, int]], unhealthy:
     return max((place for place, way in among if not unhealthy >> way & 1), key=values.__getitem__, default=None)
 
 
-def _width(place: int, context: Context, width_ppm: int) -> int:
-    """Micro-minor units: a ppm of one minor unit is one of them."""
-    return context.widths_micro[place] if context.widths_micro else width_ppm * context.amount_minor
-
-
 def _drawn(values: Sequence[int], may: Eligible, *, best: int, context: Context, offer: Offer, draw: Draw) -> Explored:
     allowance: Allowance = getattr(context.allowances, offer.kind)
     masses = [0] * may.size
     demand = 0
     for place, mass in offer.masses.items():
-        upper = values[best] - values[place] + _width(place, context, offer.width_ppm)
+        upper = values[best] - values[place] + offer.widths_micro[place]
         demand += mass * upper
         if upper <= allowance.remaining_micro:
             masses[place] = mass * allowance.pace_ppm // PPM
@@ -353,7 +388,7 @@ def _drawn(values: Sequence[int], may: Eligible, *, best: int, context: Context,
         draw=number,
         intervention=sum(distribution[at] for at, _ in places(may, (intervention,))) or distribution[-1],
         expected_micro=expected,
-        charged_micro=expected + _width(place, context, offer.width_ppm) if place != best else 0,
+        charged_micro=expected + offer.widths_micro[place] if place != best else 0,
         demand_micro=demand // TOTAL,
         degraded=degraded,
     )

@@ -52,6 +52,10 @@ class Gatekeeper(Protocol):
         """Bit i: way i."""
         ...
 
+    def deviations(self, facts: Facts, ways: Sequence[Way]) -> tuple[int, ...]:
+        """How unsure approval over each way is: one standard deviation, thousandths of log-odds."""
+        ...
+
     def attacked(self, facts: Facts, *, at_us: int) -> bool: ...
 
 
@@ -245,5 +249,6 @@ def _context(facts: Facts, base: Given, may: Eligible, *, folds: Folds, attempt_
         barred=gates is not None and gates.attacked(facts, at_us=at_us),
         unhealthy=0 if gates is None else gates.unhealthy(facts, may.ways, at_us=at_us),
         released_today=folds.ledger.released_today(facts),
+        deviations_millilogit=() if gates is None else gates.deviations(facts, may.ways),
         allowances=allowances,
     )

@@ -18,6 +18,7 @@ Offsets are solved anew when a policy epoch begins, and stand still until the ne
 """
 
 from collections.abc import Sequence
+from math import sqrt
 from typing import Final, NamedTuple
 
 import msgspec
@@ -41,8 +42,14 @@ FAST_DEVIATIONS: Final = (0.04, 0.05, 0.04, 0.02, 0.04)
 """Prior standard deviations of the effects, in log-odds, by level: what is new since the model was fitted. Assumed: an
 issuer over a route that drifts by .20 within three weeks drifts by .08 within three days. Wider ones follow the noise
 of a few hundred answers from one route to the next, and cost more than they find."""
+MODEL_DEVIATION: Final = 0.1
+"""Of what was expected over one way, against its neighbours: a calibrated model's error of a segment. Assumed."""
+PARTS: Final = (0, 1, 4)
+"""Levels in which ways differ: acquirer, route, issuer x route."""
 SWEEPS: Final = 12
 """Of block coordinate descent: it converges geometrically, and what is left is below a thousandth."""
+UNHEARD: Final = tuple(slow**2 + fast**2 for slow, fast in zip(SLOW_DEVIATIONS, FAST_DEVIATIONS, strict=True))
+"""Prior variances of the effects, by level."""
 OFFSET_MAX: Final = 4_000
 """Thousandths of log-odds."""
 CELLS_MAX: Final = 8_192
@@ -67,6 +74,8 @@ class Effects(NamedTuple):
 
     offsets: dict[str, int]
     rates: dict[str, float]
+    variances: dict[str, float]
+    """Of the effects in which ways differ; the prior one where nothing was heard."""
 
 
 class Health:
@@ -90,7 +99,7 @@ class Health:
         self._acquirers: dict[str, str] = {}
         self._counted = {initiator: list(prior) for initiator, prior in COUNTED.items()}
         self._turned_us = 0
-        self._frozen = Effects({}, {})
+        self._frozen = Effects({}, {}, {})
 
     def offsets(self, issuer: str, bin8: str, routes: Sequence[str]) -> tuple[int, ...]:
         """What to add to the log-odds of approval over each route, in thousandths; 0 where nothing is known."""
@@ -101,6 +110,22 @@ class Health:
                 + of(f"x {issuer} {route}", 0)))
             for route in routes
         )  # fmt: skip
+
+    def deviations(self, issuer: str, routes: Sequence[str]) -> tuple[int, ...]:
+        """How unsure approval over each route still is, in thousandths of log-odds: one standard deviation.
+
+        Effects are taken as independent given the answers, so it errs on the small side where two of them are only seen
+        together, by less than the model's own part.
+
+        >>> Health().deviations("iss", ["acq_a"])
+        (179,)
+        """
+        of, acquirers = self._frozen.variances.get, self._acquirers.get
+        return tuple([
+            round(1e3 * sqrt(MODEL_DEVIATION**2 + of(f"a {acquirers(route, route)}", UNHEARD[0])
+                + of(f"r {route}", UNHEARD[1]) + of(f"x {issuer} {route}", UNHEARD[4])))
+            for route in routes
+        ])  # fmt: skip
 
     def acquires(self, route: str, acquirer: str) -> None:
         """Whose route it is; one that was never told is its own acquirer's only one."""
@@ -149,17 +174,17 @@ class Health:
         count = len(self._rows)
         return msgspec.msgpack.encode((
             list(self._rows), self._sums[:count].tobytes(), self._acquirers, self._counted, self._turned_us,
-            self._frozen.offsets, self._frozen.rates,
+            self._frozen,
         ))  # fmt: skip
 
     @classmethod
     def load(cls, dumped: bytes) -> "Health":
-        kinds = tuple[list[Cell], bytes, dict[str, str], dict[str, list[float]], int, dict[str, int], dict[str, float]]
-        cells, sums, acquirers, counted, turned_us, offsets, rates = msgspec.msgpack.decode(dumped, type=kinds)
+        kinds = tuple[list[Cell], bytes, dict[str, str], dict[str, list[float]], int, Effects]
+        cells, sums, acquirers, counted, turned_us, frozen = msgspec.msgpack.decode(dumped, type=kinds)
         found = cls()
         found._acquirers, found._counted, found._turned_us = acquirers, counted, turned_us
         found._fill(cells, np.frombuffer(sums).reshape(-1, SUMS))
-        found._frozen = Effects(offsets, rates)
+        found._frozen = frozen
         return found
 
     def _expected(self, heard: Heard) -> float:
@@ -212,7 +237,17 @@ class Health:
         fast = ridge(news, sums[FAST_WEIGHT], codes, deviations=FAST_DEVIATIONS, effects=len(self._names))
         millilogits = np.rint(1e3 * (slow + fast)).astype(np.int64).tolist()
         offsets = {name: offset for name, offset in zip(self._names, millilogits, strict=True) if offset}
-        return Effects(offsets, self._rates(sums[APPROVED], sums[ANSWERS], codes))
+        rates = self._rates(sums[APPROVED], sums[ANSWERS], codes)
+        return Effects(offsets, rates, self._variances((sums[SLOW_WEIGHT], sums[FAST_WEIGHT]), codes))
+
+    def _variances(self, information: tuple[Floats, Floats], codes: NDArray[np.int32]) -> dict[str, float]:
+        """1 / (information + prior precision), slow and fast together, of the effects in which ways differ."""
+        size, found = len(self._names), np.zeros(len(self._names))
+        for weights, deviations in zip(information, (SLOW_DEVIATIONS, FAST_DEVIATIONS), strict=True):
+            for level in PARTS:
+                seen = np.unique(codes[level])
+                found[seen] += 1.0 / (np.bincount(codes[level], weights, size)[seen] + deviations[level] ** -2)
+        return {name: variance for name, variance in zip(self._names, found.tolist(), strict=True) if variance}
 
     def _rates(self, approved: Floats, answers: Floats, codes: NDArray[np.int32]) -> dict[str, float]:
         """Long-run rates of routes that are known, and of issuers on them, each drawn towards its parent."""

@@ -32,6 +32,7 @@ from greenlane.policy.case import (
     TRIES_MAX,
     Case,
     Considered,
+    Drawn,
     Outlook,
     Step,
     case_of,
@@ -41,12 +42,13 @@ from greenlane.policy.case import (
 )
 from greenlane.policy.choose import ROW, UNVALUED, valued
 from greenlane.policy.eligible import eligible
+from greenlane.policy.explore import Draw
 from greenlane.policy.given import Given
 from greenlane.policy.history import FAILED, Tried, is_unsettled
 from greenlane.policy.parameters import Policy
 from greenlane.policy.recovery import STATED, RecoveryTable
 from greenlane.policy.remedy import REPRESENTED_MAX, Remedy, remedy_of
-from greenlane.policy.tries import FIXES_MAX, PLANS, Plan, worth_of
+from greenlane.policy.tries import FIXES_MAX, PLANS, Plan, drawn, worth_of
 from greenlane.policy.value import VALUE
 
 __all__ = [
@@ -89,6 +91,8 @@ class Next(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     runner_up: Considered | None = None
     considered: tuple[Considered, ...] = ()
     """All that was valued, in the order it is preferred where values are equal."""
+    drawn: Drawn | None = None
+    """Over which way it leaves; None: over the best, and chance had no part in it."""
 
 
 def next_action(
@@ -101,8 +105,11 @@ def next_action(
     table: RecoveryTable = STATED,
     partial_accepted: bool = False,
     left_minor: int | None = None,
+    draw: Draw | None = None,
 ) -> Next:
     """What to do now, at `given.ingest_us`, with what `given.history` says; `left_minor` may still be captured.
+
+    Without a `draw`, or a context of exploration in `given`, a further try takes the best way.
 
     >>> from greenlane.payments.attempt import Card, Payment, PaymentMethod, Route
     >>> from greenlane.policy.history import History
@@ -117,7 +124,7 @@ def next_action(
     >>> after("91").next, after("91").action.route, after("51").next, after("43").next, after("", "unknown").next
     ('retry_now', 'b', 'reoffer', 'stop', 'query_or_reverse')
     """
-    case = case_of(attempt, given, tuple(outlooks), economics, policy, table, partial_accepted, left_minor)
+    case = case_of(attempt, given, tuple(outlooks), economics, policy, table, partial_accepted, left_minor, draw)
     found = next((found for step in STEPS if (found := step(case)) is not None), None)
     return _with_counts(case, found or _ended(case, "nothing_to_try"))
 
@@ -269,14 +276,18 @@ def _tried_again(case: Case) -> Next | None:
     if not allowed:
         refused = next((plan.outlook.verdict.rule for plan in plans if plan.outlook), "")
         return replace(_ended(case, "limit" if refused else "nothing_to_try"), limit_rule=refused)
-    considered = [found for plan in allowed if (found := worth_of(case, plan)) is not None]
+    considered = [(found, plan) for plan in allowed if (found := worth_of(case, plan)) is not None]
     if not considered:
         return _ended(case, "no_eligible_way")
-    best = max(considered, key=lambda each: each.value_micro)
-    rest = [each for each in considered if each is not best]
-    if not case.valueless and best.value_micro <= _ending(case).value_micro:
-        return _ended(case, "not_worth_another_try", considered)
-    return _chosen(case, best, rest)
+    best, plan = max(considered, key=lambda each: each[0].value_micro)
+    end_micro, others = _ending(case).value_micro, [each for each, _ in considered if each is not best]
+    if not case.valueless and best.value_micro <= end_micro:
+        return _ended(case, "not_worth_another_try", [each for each, _ in considered])
+    found = None if case.draw is None else drawn(case, plan, best, end_micro=end_micro, draw=case.draw)
+    if found is None:
+        return _chosen(case, best, others)
+    taken, chance = found
+    return replace(_chosen(case, taken, [best, *others] if chance.explored.explored else others), drawn=chance)
 
 
 STEPS: Final = (

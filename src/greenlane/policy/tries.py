@@ -9,10 +9,23 @@ from numpy.typing import NDArray
 
 from greenlane.payments.times import MINUTE_US
 from greenlane.policy.actions import BLOCK, Action, Eligible, Row, Way
+from greenlane.policy.approving import moved
 from greenlane.policy.believe import believe
-from greenlane.policy.case import TRIES_MAX, WAITING, Case, Considered, Outlook, Step, country_of, ready_us, until_us_of
-from greenlane.policy.choose import ROW, valued
+from greenlane.policy.case import (
+    TRIES_MAX,
+    WAITING,
+    Case,
+    Considered,
+    Drawn,
+    Outlook,
+    Step,
+    country_of,
+    ready_us,
+    until_us_of,
+)
+from greenlane.policy.choose import ROW, UPPER_95, valued
 from greenlane.policy.degrade import without_model
+from greenlane.policy.explore import Draw, explore
 from greenlane.policy.given import Worth
 from greenlane.policy.paydays import day_ppm
 from greenlane.policy.price import listed_costs
@@ -136,14 +149,10 @@ def worth_of(case: Case, plan: Plan) -> Considered | None:
     if case.valueless:
         unseen = _unseen(case, plan, may)
         return None if unseen is BLOCK else Considered(plan.next, at_us, unseen, 0, plan.changes)
-    told = plan.outlook.approvals if plan.outlook else None
-    by_way = dict(zip(case.fitting, told or (), strict=False))
-    modelled = tuple(by_way[way] for way in may.ways) if told is not None else None
+    told = _told(case, plan, may.ways)
     later = plan.next == "retry_at"
-    table = _table_of(
-        case, plan, may, _stated_approvals(case, plan, may.ways) if modelled is None or later else modelled
-    )
-    chosen_by = _table_of(case, plan, may, modelled) if modelled is not None and later else table
+    table = _table_of(case, plan, may, _stated_approvals(case, plan, may.ways) if told is None or later else told)
+    chosen_by = _table_of(case, plan, may, told) if told is not None and later else table
     worth = chosen_by[:, :, VALUE].tolist()
     row, at = max(
         ((row, at) for row in may.rows for at in range(len(may.ways)) if row.ways >> at & 1),
@@ -154,6 +163,52 @@ def worth_of(case: Case, plan: Plan) -> Considered | None:
     value = round(stays * terms[VALUE] + (1.0 - stays) * case.stop_micro)
     action = Action(row.intervention, row.exemption, *may.ways[at])
     return Considered(plan.next, at_us, action, value, plan.changes, tuple(terms[:VALUE]))
+
+
+def drawn(case: Case, plan: Plan, best: Considered, *, end_micro: int, draw: Draw) -> tuple[Considered, Drawn] | None:
+    """The same try over a way that is drawn among those nearly as good; None where chance has no part in it.
+
+    Only of what leaves now, and of no last attempt. `end_micro` is what not trying is worth: it stands where a choice
+    has its block.
+    """
+    context, action = case.given.context, best.action
+    last = len(case.sent) + 1 >= TRIES_MAX or (plan.outlook is not None and plan.outlook.verdict.attempts_left <= 1)
+    if plan.next != "retry_now" or context is None or action is None or case.valueless or last:
+        return None
+    may = _narrowed(case.may, plan)
+    bits = next(row.ways for row in may.rows if row[:2] == (action.intervention, action.exemption))
+    ways = tuple([way for at, way in enumerate(may.ways) if bits >> at & 1])
+    if len(ways) < 2:
+        return None
+    only = Eligible((Row(action.intervention, action.exemption, (1 << len(ways)) - 1),), ways, may.stops)
+    context = context.of_ways([case.may.ways.index(way) for way in ways], fraud_e9=case.fraud_e9)
+    approvals = _told(case, plan, ways) or _stated_approvals(case, plan, ways)
+    table = _table_of(case, plan, only, approvals)[ROW[action.intervention]].tolist()
+    worth, uppers = [terms[VALUE] for terms in table], list[int]()
+    if context.deviations_millilogit:
+        ratio = case.policy.priors.fraud_approval_ppm
+        pairs = zip(approvals, context.deviations_millilogit, strict=True)
+        raised = tuple([moved(approval, round(UPPER_95 * deviation), ratio) for approval, deviation in pairs])
+        above = _table_of(case, plan, only, raised)[ROW[action.intervention], :, VALUE].tolist()
+        uppers = [*[value + abs(upper - value) for value, upper in zip(worth, above, strict=True)], end_micro]
+    worth.append(end_micro)
+    found = explore(worth, only, context=context, exploring=case.policy.exploring, draw=draw, uppers_micro=uppers)
+    taken = replace(
+        best,
+        action=only.action(found.place),
+        value_micro=worth[found.place],
+        terms_micro=tuple(table[found.place][:VALUE]),
+    )
+    return (taken, Drawn(only, tuple(worth), found)) if found.kind else None
+
+
+def _told(case: Case, plan: Plan, ways: tuple[Way, ...]) -> tuple[Approval, ...] | None:
+    """What a model says of approval over each way at the plan's time."""
+    told = plan.outlook.approvals if plan.outlook else None
+    if told is None:
+        return None
+    by_way = dict(zip(case.fitting, told, strict=True))
+    return tuple(by_way[way] for way in ways)
 
 
 def _table_of(case: Case, plan: Plan, may: Eligible, approvals: tuple[Approval, ...]) -> NDArray[np.int64]:

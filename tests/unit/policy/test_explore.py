@@ -32,9 +32,10 @@ SEEN = Context(
 FIRST, LAST = recorded_draw(0), recorded_draw(TOTAL - 1)
 
 
-def run(values, *, draw=FIRST, exploring=None, may=MAY, **changes):
+def run(values, *, draw=FIRST, exploring=None, may=MAY, uppers=(), **changes):
     micro = [value * MINOR for value in values]
-    return explore(micro, may, context=replace(SEEN, **changes), exploring=exploring or Exploring(), draw=draw)
+    context, exploring = replace(SEEN, **changes), exploring or Exploring()
+    return explore(micro, may, context=context, exploring=exploring, draw=draw, uppers_micro=uppers)
 
 
 def nothing_on_offer(found, best=0):
@@ -60,7 +61,8 @@ def test_the_floor_is_kept_where_softmax_gives_almost_nothing():
 
 def test_a_wide_belief_brings_a_way_within_reach():
     assert run(ALLOWED).distribution[2] == 0
-    assert run(ALLOWED, widths_micro=tuple(w * MINOR for w in (0, 0, 30, 0, 0, 0, 0, 0))).distribution[2] > 0
+    wide = [(value + w) * MINOR for value, w in zip(ALLOWED, (0, 0, 120, 0, 0, 0, 0, 0), strict=True)]
+    assert run(ALLOWED, uppers=wide).distribution[2] > 0
 
 
 def test_the_loss_is_charged_at_its_upper_95_percent():

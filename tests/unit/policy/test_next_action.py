@@ -1,11 +1,14 @@
 """What comes next, story by story."""
 
 import pytest
+from msgspec.structs import replace
 
 from greenlane.merchants.economics import Economics, RouteTerms
 from greenlane.payments.attempt import Attempt, Card, LocalMethod, NetworkToken, Payment, PaymentMethod, Route
 from greenlane.payments.times import DAY_US, HOUR_US, MINUTE_US, format_rfc3339, parse_rfc3339
 from greenlane.policy.case import TRIES_MAX
+from greenlane.policy.distribution import TOTAL
+from greenlane.policy.explore import PPM, Allowance, Allowances, Context, Exploring, recorded_draw
 from greenlane.policy.given import Barred, Given
 from greenlane.policy.history import History, Tried
 from greenlane.policy.limits import Asked, Limits, Verdict
@@ -58,7 +61,7 @@ def given(*past, fraud=0.001, **more):
     return Given(amount_minor=10_000, fraud_probability_e9=fraud_e9, ingest_us=NOW_US, history=history, **more)
 
 
-def after(*past, of=None, economics=SHOP, outlooks=(), partial_accepted=False, **more):
+def after(*past, of=None, economics=SHOP, outlooks=(), partial_accepted=False, draw=None, **more):
     return next_action(
         of or attempt(network=past[-1].network if past else "visa"),
         given(*past, **more),
@@ -66,6 +69,7 @@ def after(*past, of=None, economics=SHOP, outlooks=(), partial_accepted=False, *
         economics=economics,
         policy=POLICY,
         partial_accepted=partial_accepted,
+        draw=draw,
     )
 
 
@@ -363,3 +367,52 @@ def test_sepa_reasons_have_their_own_table(code, expected):
 def test_an_unspecified_sepa_reason_is_tried_once():
     past = [tried("MS03", network="", credential="", no=no) for no in (1, 2)]
     assert after(*past, of=attempt(method="sepa_debit")).stop_reason == "presented_often_enough"
+
+
+EXPLORING = Context(
+    payment_id="p",
+    attempt_no=2,
+    amount_minor=10_000,
+    allowances=Allowances(route=Allowance(10**12, 10**12, PPM)),
+    deviations_millilogit=(150, 150, 150),
+)
+THREE = attempt(routes=("a", "b", "c"))
+LAST = recorded_draw(TOTAL - 1)
+
+
+def test_the_way_of_a_further_attempt_is_drawn_among_those_nearly_as_good():
+    found = after(tried("91"), of=THREE, context=EXPLORING, draw=LAST)
+    assert (found.next, found.action.route, found.drawn.may.ways[1].route) == ("retry_now", "c", "c")
+    assert found.drawn.explored.explored and found.drawn.explored.kind == "route"
+    assert sum(found.drawn.explored.distribution) == TOTAL and found.drawn.explored.distribution[-1] == 0
+    assert found.drawn.explored.charged_micro > found.drawn.explored.expected_micro == 0
+    assert found.runner_up.action.route == "b"
+
+
+def test_a_drawn_way_is_never_the_one_that_was_refused():
+    found = after(tried("91"), of=THREE, context=EXPLORING, draw=LAST)
+    assert "a" not in {way.route for way in found.drawn.may.ways}
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        {"draw": None},
+        {"context": None},
+        {"context": replace(EXPLORING, barred=True)},
+        {"context": replace(EXPLORING, amount_minor=Exploring().route.amount_max_minor + 1)},
+        {"context": replace(EXPLORING, allowances=Allowances())},
+        {"outlooks": (Outlook(NOW_US, Verdict(True, "HOUSE_24H", NOW_US, 1)),)},
+        {"context": replace(EXPLORING, unhealthy=0b100)},
+        {"fraud": None},
+    ],
+    ids=("no draw", "no budget given", "attacked cell", "large amount", "spent", "last attempt", "broken", "no model"),
+)
+def test_without_leave_to_explore_a_further_attempt_takes_the_best_way(why):
+    found = after(tried("91"), of=THREE, **{"context": EXPLORING, "draw": LAST} | why)
+    assert (found.next, found.action.route, found.drawn) == ("retry_now", "b", None)
+
+
+def test_a_later_attempt_is_not_drawn_before_its_time():
+    found = after(tried("51"), of=attempt(initiator="mit"), context=EXPLORING, draw=LAST)
+    assert (found.next, found.drawn) == ("retry_at", None)

@@ -41,6 +41,7 @@ AT_ONCE_US: Final = SECOND_US
 FEE, DECLINED = Over._fields.index("fee"), Over._fields.index("declined")
 SCHEDULE_DAYS: Final = (1, 3, 5, 7)
 """Of merchant-initiated payments after soft declines: the four tries of the handbook."""
+UNEXPLORED: Final = Explored(distribution=(), place=0)
 SENT_AGAIN: Final = frozenset({"retry_now", "retry_at"})
 
 
@@ -133,20 +134,20 @@ class Modelled(Staged, ABC):
         self.hands.hear(case, sent, answer)
 
     def next(self, case: Case, now_us: int) -> Move | None:
-        given, _ = self.hands.may(case, now_us)
-        found = self.planned(case, given)
+        given, may = self.hands.may(case, now_us)
+        found = self.planned(case, given, may)
         corrected = found.next == "repair" and case.facts.initiator == "cit"
         if found.action is None or not (found.next in SENT_AGAIN or corrected):
             return None
         at_us = max(found.at_us, now_us + AT_ONCE_US)
-        action = self.again(case, found.action, at_us, cascade="other_route" in found.changes)
+        action, explored = self.again(case, found, at_us)
         self.expect(case, action, at_us)
-        return Move(action, at_us, corrected=corrected)
+        return self.charged(case, action, explored, at_us)._replace(corrected=corrected)
 
-    def planned(self, case: Case, given: Given) -> Next:
+    def planned(self, case: Case, given: Given, may: Eligible) -> Next:  # noqa: ARG002 - for those that explore in it
         attempt, economics = case.arrival.attempt, case.economics
         outlooks = self.outlooks(case, given)
-        return next_action(attempt, given, outlooks, economics=economics, policy=POLICY, table=self.recovery)
+        return next_action(attempt, given, outlooks, economics=economics, policy=POLICY, table=self.recovery, draw=DRAW)
 
     def outlooks(self, case: Case, given: Given) -> list[Outlook]:
         """What the limits say at each time that is proposed."""
@@ -154,32 +155,34 @@ class Modelled(Staged, ABC):
         return outlooks_of(case.arrival.attempt, given, self.limits, asked, economics=case.economics)
 
     @abstractmethod
-    def again(self, case: Case, action: Action, at_us: int, *, cascade: bool) -> Action:
-        """What is sent at the planned time."""
+    def again(self, case: Case, found: Next, at_us: int) -> tuple[Action, Explored]:
+        """What is sent at the planned time, and what was drawn."""
 
     def expect(self, case: Case, action: Action, at_us: int) -> None:
         ways = eligible_ways(case.arrival.attempt, case.economics)
         approvals = self.hands.approvals(case, ways, at_us)
         self.hands.sent(case, action, at_us, may=Eligible((), ways, ()), approvals=approvals, fraud_e9=case.fraud_e9)
 
-    def context(self, case: Case, now_us: int) -> Context | None:
-        """What exploration looks at."""
+    def context(self, case: Case, now_us: int, ways: Sequence[Way]) -> Context | None:
+        """What exploration looks at; `ways` are the eligible ones."""
         if not self.exploring:
             return None
         facts = case.facts
         self.ledger.advance(now_us)
         return Context(
             payment_id=facts.payment_id,
+            attempt_no=len(case.tried) + 1,
             unit=f"card {facts.card}",
             day=now_us // DAY_US,
             amount_minor=facts.amount_reporting_minor,
             barred=self.hands.attacked(case, now_us),
+            unhealthy=self.hands.unhealthy(case, ways, now_us),
             released_today=self.ledger.released_today(facts),
             allowances=self.ledger.allowances,
+            deviations_millilogit=self.hands.deviations(case, ways),
         )
 
-    def charged(self, case: Case, action: Action, explored: Explored) -> Move:
-        now_us = case.arrival.at_us
+    def charged(self, case: Case, action: Action, explored: Explored, now_us: int) -> Move:
         if explored.kind:
             self._explored = explored
             facts = structs.replace(case.facts, route_id=action.route, intervention=action.intervention)
@@ -197,44 +200,58 @@ class Sequential(Modelled):
     def first(self, case: Case) -> Move:
         now_us = case.arrival.at_us
         table = self.hands.table(case, now_us)
-        may, action = table.may, BLOCK
-        explored = Explored(distribution=(), place=0)
+        may, action, explored = table.may, BLOCK, UNEXPLORED
         if may.ways:
             action = table.best(1 << self.first_way(case, may))
         if action.intervention != "block":
             row = next(r for r in may.rows if (r.intervention, r.exemption) == (action.intervention, action.exemption))
-            only = Eligible((row,), may.ways, ())
-            worth = [*self.worths_of_ways(case, table, row), -(2**60)]
-            context = self.context(case, now_us)
-            place = worth.index(max(worth))
-            if context is not None:
-                explored = explore(worth, only, context=context, exploring=POLICY.exploring, draw=DRAW)
-                place = explored.place
-            action = only.action(place)
+            action, explored = self.routed_by_worth(case, table, row, now_us)
         self.remember(case, table, action, now_us)
-        return self.charged(case, action, explored)
+        return self.charged(case, action, explored, now_us)
 
-    @staticmethod
-    def worths_of_ways(case: Case, table: Table, row: Row) -> list[int]:
-        """q (m A - f_r) - (1 - q) c_r of each way that the row admits, micro-minor units."""
+    def routed_by_worth(self, case: Case, table: Table, row: Row, now_us: int) -> tuple[Action, Explored]:
+        """The way of most approval value among those of a row, or another nearly as good."""
+        only, (worth, uppers) = Eligible((row,), table.may.ways, ()), self.worths_of_ways(case, table, row)
+        context = self.context(case, now_us, table.may.ways)
+        place = worth.index(max(worth))
+        if context is None:
+            return only.action(place), UNEXPLORED
+        explored = explore(
+            [*worth, -(2**60)], only, context=context, exploring=POLICY.exploring, draw=DRAW,
+            uppers_micro=[*uppers, -(2**60)],
+        )  # fmt: skip
+        return only.action(explored.place), explored
+
+    def worths_of_ways(self, case: Case, table: Table, row: Row) -> tuple[list[int], list[int]]:
+        """q (m A - f_r) - (1 - q) c_r of each way that the row admits, micro-minor units; and its upper 95 %."""
         ways = [at for at in range(len(table.may.ways)) if row.ways >> at & 1]
         seen = occasion_of(case, table, row, ways)
-        columns = zip(seen.approvals, seen.earned_minor, seen.declined_minor, strict=True)
-        return [round(1e6 * (q * earned - (1.0 - q) * declined)) for q, earned, declined in columns]
+        uppers = self.hands.upper(case, [table.may.ways[at] for at in ways], seen.approvals)
+        columns = list(zip(seen.earned_minor, seen.declined_minor, strict=True))
+        worth, upper = (
+            [
+                round(1e6 * (q * earned - (1.0 - q) * declined))
+                for q, (earned, declined) in zip(rates, columns, strict=True)
+            ]
+            for rates in (seen.approvals, uppers)
+        )
+        return worth, upper
 
-    def again(self, case: Case, action: Action, at_us: int, *, cascade: bool) -> Action:
+    def again(self, case: Case, found: Next, at_us: int) -> tuple[Action, Explored]:
         """The intervention of the plan, over the way of most approval value."""
+        assert found.action is not None, "asked for only where there is one"
         table = self.hands.table(case, at_us)
-        wanted = (action.intervention, action.exemption)
+        wanted = (found.action.intervention, found.action.exemption)
         row = next((each for each in table.may.rows if (each.intervention, each.exemption) == wanted), None)
         if row is None:
-            return action
-        tried = {each.route for each in case.tried} if cascade else set()
-        ways = [at for at in range(len(table.may.ways)) if row.ways >> at & 1]
-        fresh = [at for at in ways if table.may.ways[at].route not in tried]
-        worth = dict(zip(ways, self.worths_of_ways(case, table, row), strict=True))
-        best = max(fresh or ways, key=worth.__getitem__)
-        return Action(*wanted, *table.may.ways[best])
+            return found.action, UNEXPLORED
+        tried = {each.route for each in case.tried} if "other_route" in found.changes else set()
+        fresh = sum(1 << at for at, way in enumerate(table.may.ways) if way.route not in tried)
+        row = row._replace(ways=row.ways & fresh or row.ways)
+        if found.next == "retry_now":
+            return self.routed_by_worth(case, table, row, at_us)
+        worth, _ = self.worths_of_ways(case, table, row)
+        return Eligible((row,), table.may.ways, ()).action(worth.index(max(worth))), UNEXPLORED
 
 
 class Joint(Modelled):
@@ -260,12 +277,12 @@ class Joint(Modelled):
             given,
             approvals=approvals,
             declined=self.worths(case, given, may, approvals) if self.retry_value else None,
-            context=self.context(case, now_us),
+            context=self.context(case, now_us, may.ways),
         )
         chosen = choose(attempt, given, economics=case.economics, policy=POLICY, may=may, draw=DRAW)
         p_h = chosen.probabilities.fraud_given_history_e9 if chosen.probabilities else case.fraud_e9
         self.hands.sent(case, chosen.action, now_us, may=may, approvals=approvals, fraud_e9=p_h)
-        return self.charged(case, chosen.action, chosen.explored)
+        return self.charged(case, chosen.action, chosen.explored, now_us)
 
     def worths(
         self, case: Case, given: Given, may: Eligible, approvals: Sequence[Approval]
@@ -298,8 +315,13 @@ class Joint(Modelled):
             for each in super().outlooks(case, given)
         ]
 
-    def again(self, case: Case, action: Action, at_us: int, *, cascade: bool) -> Action:  # noqa: ARG002 - it is all planned
-        return action
+    def planned(self, case: Case, given: Given, may: Eligible) -> Next:
+        context = self.context(case, given.ingest_us, may.ways)
+        return super().planned(case, structs.replace(given, context=context), may)
+
+    def again(self, case: Case, found: Next, at_us: int) -> tuple[Action, Explored]:  # noqa: ARG002 - it is all planned
+        assert found.action is not None, "asked for only where there is one"
+        return found.action, UNEXPLORED if found.drawn is None else found.drawn.explored
 
 
 class Oracle(Joint):

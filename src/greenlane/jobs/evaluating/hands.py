@@ -4,6 +4,7 @@ A contestant is a way of using these hands. Only the informed oracle's belief is
 """
 
 from collections.abc import Sequence
+from math import exp
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from greenlane.policy.actions import BLOCK, INTERVENTIONS, Action, Eligible, Way
 from greenlane.policy.approving import moved, of_good, situation_of
 from greenlane.policy.believe import ONE_E9, given_e9, prior_approvals
 from greenlane.policy.breaker import CLOSED
+from greenlane.policy.choose import UPPER_95
 from greenlane.policy.distribution import TOTAL
 from greenlane.policy.eligible import eligible
 from greenlane.policy.explore import Exploring, Routing, secret_draw
@@ -174,6 +176,26 @@ class Hands:
 
     def attacked(self, case: Case, now_us: int) -> bool:
         return self.online is not None and self.online.attacked.covers(case.facts, now_us)
+
+    def unhealthy(self, case: Case, ways: Sequence[Way], now_us: int) -> int:
+        """Bit i: way i goes over a broken route."""
+        if self.online is None:
+            return 0
+        gates = self.online.breaker.gates(issuer_of(case.facts), [way.route for way in ways], now_us)
+        return sum(1 << at for at, gate in enumerate(gates) if gate is not CLOSED)
+
+    def deviations(self, case: Case, ways: Sequence[Way]) -> tuple[int, ...]:
+        """How unsure approval over each way is, thousandths of log-odds."""
+        if self.online is None:
+            return ()
+        return self.online.health.deviations(issuer_of(case.facts), [way.route for way in ways])
+
+    def upper(self, case: Case, ways: Sequence[Way], approvals: Sequence[float]) -> list[float]:
+        """Approvals (0..1) as good as is still likely."""
+        odds = [q / max(1e-9, 1.0 - q) for q in approvals]
+        deviations = self.deviations(case, ways)
+        odds = [o * exp(UPPER_95 * milli / 1e3) for o, milli in zip(odds, deviations, strict=True)]
+        return [o / (1.0 + o) for o in odds]
 
     def table(self, case: Case, now_us: int, *, declined: tuple[Worth, ...] | None = None) -> Table:
         """The value of everything that may be done now."""
