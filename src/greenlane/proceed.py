@@ -187,7 +187,7 @@ def chosen_of(found: Next, case: Case, policy: Policy) -> Chosen:
     action = found.action if found.next in SENDS and found.action is not None else BLOCK
     ways = () if action is BLOCK else (action.way,)
     may = Eligible(() if action is BLOCK else (Row(action.intervention, action.exemption, 1),), ways, ())
-    values = (found.value_micro,) if action is BLOCK else (found.value_micro, found.stop_micro)
+    values: tuple[int, ...] = (found.value_micro,) if action is BLOCK else (found.value_micro, found.stop_micro)
     explored = Explored(distribution=greedy(may.size, 0), place=0)
     if found.drawn is not None:
         may, values, explored = found.drawn.may, found.drawn.values_micro, found.drawn.explored

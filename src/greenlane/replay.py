@@ -128,6 +128,7 @@ class Replayer:
 
     def check_next(self, entry: Entry, record: DecisionRecord, further: Further) -> Chosen:
         """What was found, what was believed of it, and the choice that follows."""
+        assert entry.facts is not None, "a decision always has facts"
         found = self.next(record, further)
         self.compare(entry, "next", further.found, found)
         payment = record.attempt.payment

@@ -85,7 +85,7 @@ def tried_in(entries: Iterable[Entry], *, card: int = 0) -> tuple[Tried, ...]:
         if heard is None:
             if facts.route_id and (known is None or known.answer not in APPROVED):
                 tried[facts.attempt_id] = replace(_granted(entry, facts), other=_is_other(facts, card))
-        elif heard.type in ("authorization", "not_sent", "reversal"):
+        elif heard.type in ("authorization", "not_sent", "abandoned", "reversal"):
             before = known or Tried(facts.attempt_id, len(tried) + 1, facts.route_id, other=_is_other(facts, card))
             tried[facts.attempt_id] = _heard(before, heard, facts, kind=heard.type, at_us=entry.ingest_us)
     return tuple(tried.values())
@@ -136,7 +136,7 @@ def _granted(entry: Entry, facts: Facts) -> Tried:
 def _heard(before: Tried, heard: Heard, facts: Facts, *, kind: str, at_us: int) -> Tried:
     """An answer stands, whatever is said later: an approval until it is reversed, a decline until it is approved."""
     settled = before.answer in APPROVED or (before.answer == "declined" and not is_unsettled(before))
-    if kind == "not_sent":
+    if kind in ("not_sent", "abandoned"):  # who left was not sent, unless it is known that they were
         return before if settled else replace(before, answer="not_sent")
     if kind == "reversal":
         back = heard.reverses in ("authorization", "capture") and (before.answer in APPROVED or not settled)

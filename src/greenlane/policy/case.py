@@ -18,7 +18,7 @@ from greenlane.policy.eligible import eligible, eligible_ways
 from greenlane.policy.explore import Draw, Explored
 from greenlane.policy.gather import LimitEngine
 from greenlane.policy.given import Given, Worth
-from greenlane.policy.history import FAILED, History, Tried, fraud_given_history_e9
+from greenlane.policy.history import FAILED, PENDING, History, Tried, fraud_given_history_e9
 from greenlane.policy.limits import Asked, Verdict
 from greenlane.policy.mandate import sca_required
 from greenlane.policy.parameters import Policy
@@ -131,19 +131,35 @@ class Case:
     def sent(self) -> list[Tried]:
         return [tried for tried in self.history.tried if tried.answer not in ("not_sent", "pending")]
 
+    @property
+    def challenges(self) -> int:
+        """How often the payer was challenged and the issuer declined all the same."""
+        return sum(tried.intervention == "challenge" and tried.answer == "declined" for tried in self.sent)
+
+    @property
+    def authenticating(self) -> bool:
+        """The challenge is under way."""
+        told = self.attempt.verification.three_ds if self.attempt.verification else None
+        return told is not None and told.trans_status in PENDING and not self.history.answered
+
     @cached_property
     def fitting(self) -> tuple[Way, ...]:
         return eligible_ways(self.attempt, self.economics)
 
     @cached_property
     def may(self) -> Eligible:
-        return eligible(self.attempt, self.given, economics=self.economics, history=self.history)
+        return self._eligible(self.given)
 
     @cached_property
     def may_later(self) -> Eligible:
         """The same once all routes are open again."""
-        given = replace(self.given, barred=())
-        return eligible(self.attempt, given, economics=self.economics, history=self.history)
+        return self._eligible(replace(self.given, barred=()))
+
+    def _eligible(self, given: Given) -> Eligible:
+        last = self.last  # what waits for an answer is what is asked about
+        own = last is not None and last.answer == "pending"
+        attempt = replace(self.attempt, attempt_id=last.attempt_id) if last is not None and own else self.attempt
+        return eligible(attempt, given, economics=self.economics, history=self.history)
 
     @cached_property
     def payer(self) -> Authentication:

@@ -7,7 +7,7 @@ from greenlane.payments.attempt import Attempt, Card, Payment, Route
 from greenlane.policy.actions import EXEMPTIONS, Eligible, Row, Way
 from greenlane.policy.exemptions import exemption_over
 from greenlane.policy.given import Given
-from greenlane.policy.history import History, is_unsettled
+from greenlane.policy.history import History, is_under_way, is_unsettled
 from greenlane.policy.mandate import sca_required
 
 IMPLIED_ROUTE: Final = Route(id="default")
@@ -35,7 +35,7 @@ def eligible(
     barred = {Way(route, credential): why for route, credential, why in given.barred}
     ways = tuple([way for way in fitting if way not in barred]) if barred else fitting
     taken = {barred[way] for way in fitting if way in barred}
-    hard = (*given.stops, *_hard_stops(given, economics=economics, history=history))
+    hard = (*given.stops, *_hard_stops(attempt, given, economics=economics, history=history))
     if not ways:
         hard += tuple(sorted(taken)) or ("no_eligible_route",)
     if hard:
@@ -118,22 +118,28 @@ def _exempt_rows(attempt: Attempt, ways: tuple[Way, ...], *, economics: Economic
     return [Row("exempt", exemption, bits[exemption]) for exemption in EXEMPTIONS if exemption in bits]
 
 
-def _hard_stops(given: Given, *, economics: Economics, history: History) -> tuple[str, ...]:
+def _hard_stops(attempt: Attempt, given: Given, *, economics: Economics, history: History) -> tuple[str, ...]:
     found = []
     if economics.amount_max_minor is not None and given.amount_minor > economics.amount_max_minor:
         found.append("amount_above_merchant_limit")
     if history.status == "R":
         found.append("authentication_rejected")
     if history.tried and not history.approved:
-        found += _paid_perhaps(history)
+        found += _paid_perhaps(attempt, history)
     return tuple(found)
 
 
-def _paid_perhaps(history: History) -> list[str]:
-    """A payment is paid once: nothing is sent beside an approval, nor before an unknown result is settled."""
+def _paid_perhaps(attempt: Attempt, history: History) -> list[str]:
+    """A payment is paid once: nothing is sent beside an approval, nor before an earlier result is known.
+
+    What waits for a challenge or a review has not been sent yet.
+    """
     if any(tried.answer in ("approved", "partially_approved") for tried in history.tried):
         return ["approved_already"]
-    return ["earlier_attempt_unknown"] if any(map(is_unsettled, history.tried)) else []
+    if any(map(is_unsettled, history.tried)):
+        return ["earlier_attempt_unknown"]
+    others = [tried for tried in history.tried if tried.attempt_id != attempt.attempt_id]
+    return ["earlier_attempt_pending"] if any(map(is_under_way, others)) else []
 
 
 def _refused(

@@ -54,6 +54,15 @@ def is_unsettled(tried: Tried) -> bool:
     )
 
 
+def is_under_way(tried: Tried) -> bool:
+    """Was this attempt sent, as far as anybody knows, and not answered yet?
+
+    >>> [is_under_way(Tried("a", 1, "r", intervention=way)) for way in ("allow", "exempt", "challenge", "review")]
+    [True, True, False, False]
+    """
+    return tried.answer == "pending" and tried.intervention in ("allow", "exempt")
+
+
 class History(NamedTuple):
     """Empty at first; then the answer of an authentication, what was tried, and whether the issuer has approved.
 

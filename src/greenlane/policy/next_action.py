@@ -25,7 +25,7 @@ from msgspec.structs import replace
 
 from greenlane.merchants.economics import Economics
 from greenlane.payments.attempt import Attempt
-from greenlane.policy.actions import Action
+from greenlane.policy.actions import Action, Way
 from greenlane.policy.believe import believe
 from greenlane.policy.case import (
     DEBITS,
@@ -64,6 +64,8 @@ __all__ = [
 
 PUSHED: Final = frozenset({"pix", "ideal", "upi", "blik"})
 """The payer sends the money: nothing can be retried, only offered again."""
+CHALLENGES_MAX: Final = 2
+"""In one payment: an issuer that twice still asks who pays will not be told by a third challenge."""
 ENDINGS: Final = frozenset({"stop", "reoffer", "capture", "void"})
 ENDS: Final = {"new_mandate": ("cancel_mandate",), "contact_issuer": ("contact_issuer",)}
 """What an end asks for, by what the code needs."""
@@ -156,10 +158,10 @@ def capturable_minor(approved_minor: int, captured: Iterable[int]) -> int:
 
 def _query_first(case: Case) -> Next | None:
     """Money may be on its way: nothing is sent before that is settled."""
-    authenticated = case.history.answered
+    expected = case.history.answered or case.history.approved or case.authenticating
     for at, tried in enumerate(case.history.tried):
         is_last = at == len(case.history.tried) - 1
-        unheard = tried.answer == "pending" and not (is_last and (authenticated or case.history.approved))
+        unheard = tried.answer == "pending" and not (is_last and expected)
         if unheard or is_unsettled(tried):
             action = Action(tried.intervention, tried.exemption, tried.route, tried.credential)
             return Next(next="query_or_reverse", at_us=case.now_us, action=action, about=tried.attempt_id)
@@ -214,6 +216,20 @@ def _kept(case: Case) -> tuple[Considered, Considered]:
     )
 
 
+def _while_authenticating(case: Case) -> Next | None:
+    """The issuer wants to see the payer (C), or asks elsewhere (D): nothing was sent, and the challenge goes on."""
+    last = case.last
+    if not case.authenticating or (last is not None and last.answer != "pending"):
+        return None
+    about, way = case.attempt.attempt_id, next(iter(case.may.ways), None)
+    if last is not None:
+        about, way = last.attempt_id, Way(last.route, last.credential)
+    if way is None:
+        return replace(_ended(case, next(iter(case.may.stops), "no_eligible_way")), about=about)
+    action = Action("challenge", "", *way)
+    return Next(next="authorize", at_us=case.now_us, action=action, about=about, changes=("complete_challenge",))
+
+
 def _after_authentication(case: Case) -> Next | None:
     """The same attempt goes on: its own reservation is not held against it."""
     if not case.history.answered or (case.last is not None and case.last.answer != "pending"):
@@ -248,6 +264,8 @@ def _given_up(case: Case) -> Next | None:
         return _ended(case, remedy.category)
     if remedy.kind == "authenticate" and not case.present:
         return _ended(case, "needs_the_payer")
+    if remedy.kind == "authenticate" and case.challenges >= CHALLENGES_MAX:
+        return _ended(case, "challenged_often_enough")
     if len(case.sent) >= TRIES_MAX:
         return _ended(case, "tries_used_up")
     if case.now_us > until_us_of(case.now_us, case.history):
@@ -283,10 +301,10 @@ def _tried_again(case: Case) -> Next | None:
     end_micro, others = _ending(case).value_micro, [each for each, _ in considered if each is not best]
     if not case.valueless and best.value_micro <= end_micro:
         return _ended(case, "not_worth_another_try", [each for each, _ in considered])
-    found = None if case.draw is None else drawn(case, plan, best, end_micro=end_micro, draw=case.draw)
-    if found is None:
+    left_to_chance = None if case.draw is None else drawn(case, plan, best, end_micro=end_micro, draw=case.draw)
+    if left_to_chance is None:
         return _chosen(case, best, others)
-    taken, chance = found
+    taken, chance = left_to_chance
     return replace(_chosen(case, taken, [best, *others] if chance.explored.explored else others), drawn=chance)
 
 
@@ -294,6 +312,7 @@ STEPS: Final = (
     _query_first,
     _reverse_second,
     _after_approval,
+    _while_authenticating,
     _after_authentication,
     _offer_again,
     _given_up,

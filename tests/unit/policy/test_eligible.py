@@ -299,3 +299,22 @@ def test_what_was_approved_stays_where_it_was_approved():
     assert may(attempt(routes=[Route(id="a"), Route(id="b")]), history=sent).ways == (Way("b", "pan"),)
     unknown = History(approved=True, route="elsewhere", credential="pan")
     assert may(attempt(routes=[Route(id="a")]), history=unknown).ways == (Way("a", "pan"),)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "stops"),
+    [
+        (Tried("b", 1, "r"), ("earlier_attempt_pending",)),
+        (Tried("b", 1, "r", intervention="exempt"), ("earlier_attempt_pending",)),
+        (Tried("b", 1, "r", intervention="challenge"), ()),
+        (Tried("b", 1, "r", intervention="review"), ()),
+        (Tried("b", 1, "r", answer="not_sent"), ()),
+        (Tried("b", 1, "r", answer="declined", code="05"), ()),
+        (Tried("a", 1, "r"), ()),
+    ],
+    ids=("sent", "sent exempted", "challenged", "in review", "not sent", "declined", "the same attempt"),
+)
+def test_a_second_attempt_waits_for_the_answer_to_the_first(earlier, stops):
+    found = may(attempt(), history=History(tried=(earlier,)))
+    assert found.stops == stops
+    assert found.interventions == (("block",) if stops else EVERYTHING)

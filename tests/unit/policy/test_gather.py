@@ -73,6 +73,9 @@ class Shut:
     def unhealthy(self, facts, ways, *, at_us):
         return sum(1 << at for at, way in enumerate(ways) if way.route == self.ill)
 
+    def deviations(self, facts, ways):
+        return (150,) * len(ways)
+
     def attacked(self, facts, *, at_us):
         return self.under_attack
 

@@ -4,7 +4,17 @@ import pytest
 from msgspec.structs import replace
 
 from greenlane.merchants.economics import Economics, RouteTerms
-from greenlane.payments.attempt import Attempt, Card, LocalMethod, NetworkToken, Payment, PaymentMethod, Route
+from greenlane.payments.attempt import (
+    Attempt,
+    Card,
+    LocalMethod,
+    NetworkToken,
+    Payment,
+    PaymentMethod,
+    Route,
+    ThreeDS,
+    Verification,
+)
 from greenlane.payments.times import DAY_US, HOUR_US, MINUTE_US, format_rfc3339, parse_rfc3339
 from greenlane.policy.case import TRIES_MAX
 from greenlane.policy.distribution import TOTAL
@@ -416,3 +426,30 @@ def test_without_leave_to_explore_a_further_attempt_takes_the_best_way(why):
 def test_a_later_attempt_is_not_drawn_before_its_time():
     found = after(tried("51"), of=attempt(initiator="mit"), context=EXPLORING, draw=LAST)
     assert (found.next, found.drawn) == ("retry_at", None)
+
+
+@pytest.mark.parametrize("status", ["C", "D"])
+def test_a_challenge_that_is_under_way_goes_on_over_the_same_way(status):
+    asked = replace(attempt(), verification=Verification(three_ds=ThreeDS(trans_status=status)))
+    found = after(replace(tried(answer="pending"), intervention="challenge"), of=asked)
+    assert (found.next, found.about, found.changes) == ("authorize", "att_1", ("complete_challenge",))
+    assert (found.action.intervention, found.action.route) == ("challenge", "a")
+
+
+def test_an_issuer_that_still_asks_who_pays_after_two_challenges_is_left():
+    challenged = [replace(tried("1A", no=no), intervention="challenge", decline_class="sca") for no in (2, 3)]
+    soft = replace(tried("1A", no=1), decline_class="sca")
+    assert after(soft, of=attempt()).changes == ("challenge", "no_exemption")
+    assert after(soft, challenged[0], of=attempt()).next == "retry_now"
+    found = after(soft, *challenged, of=attempt())
+    assert (found.next, found.stop_reason) == ("reoffer", "challenged_often_enough")
+
+
+@pytest.mark.parametrize("code", ["05", "14", "51", "54", "59", "65", "91", "1A", "N7"])
+@pytest.mark.parametrize("initiator", ["cit", "mit"])
+def test_without_a_model_no_further_attempt_asks_for_an_exemption(code, initiator):
+    exempting = RouteTerms(id="b", exemptions=("low_value", "transaction_risk_analysis"))
+    shop = Economics(country="DE", routes=(exempting,), low_value_max_minor=20_000, sca_mandated=True)
+    found = after(tried(code), of=attempt(initiator=initiator), economics=shop, fraud=None)
+    actions = [each.action for each in found.considered if each.action is not None]
+    assert all(not action.exemption for action in [found.action, *actions] if action is not None)
