@@ -160,7 +160,9 @@ class Shop:
 
     def swap(self, connection: Connection, chance: random.Random) -> None:
         key = f"{chance.getrandbits(64):x}"
-        sent = request(f"/v1/models/{chance.choice(self.models)}/promote", b'{"why": "crash"}', key=self.key)
+        sent = request(
+            f"/v1/models/{chance.choice(self.models)}/promote", b'{"why": "crash", "force": true}', key=self.key
+        )
         sent = sent.replace(b"\r\n\r\n", f"\r\nidempotency-key: {key}\r\n\r\n".encode(), 1)
         self.swapping.set()
         connection.ask(sent)

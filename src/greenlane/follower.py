@@ -4,6 +4,7 @@
     days        each closed UTC day as one Parquet file
     parity      a sample of the served vectors, computed again: by this fold at once, by SQL when the day closes
     alarms      what moved, grouped into incidents, to whoever the settings name
+    shadows     what a model without traffic would have decided, beside the champion that did
     prices      of shared budgets, from forecasts of what reports and disputes will come to, once per policy epoch
 
 It reads durable entries only and writes none. What it finds it tells the server over the local admin door.
@@ -29,6 +30,7 @@ from greenlane.features.kernels import Ints
 from greenlane.features.parity import Mismatch, compare, is_sampled, report
 from greenlane.features.sql import features_sql
 from greenlane.jobs.monitoring import kept_monitors, monitors_path
+from greenlane.jobs.shadowing import SAVED_S_MAX, SHARE, Shadows, TimeBudget, shadows_path
 from greenlane.journal.days import Day, closed_days
 from greenlane.learning.headroom import Headroom
 from greenlane.monitoring.notices import Notifier
@@ -95,12 +97,15 @@ class Follower:
             self.at_us = entry.ingest_us
         self.priced_epoch = epoch_of(self.at_us)
         self.monitors = kept_monitors(reader, self.position)
+        self.shadows = Shadows(reader, self.standing, tell=self.tell, budget=TimeBudget(SHARE, saved_s_max=SAVED_S_MAX))
+        self.shadows.restore(shadows_path(reader.places), self.position)
 
     def step(self) -> int:
         """Fold what is new, keep what is due; 0 when there was nothing to do."""
         folded = 0
         for entry in islice(self.reader.entries(after_seq=self.position.seq), BATCH_MAX):
             self.check(entry)
+            self.shadows.apply(entry)
             self.engine.apply(entry)
             self.standing.apply(entry)
             self.headroom.apply(entry)
@@ -159,6 +164,8 @@ class Follower:
         """A snapshot of where this fold stands."""
         self.saved_at = time.monotonic()
         if self.position.seq:
+            self.reader.places.snapshots.mkdir(exist_ok=True)
+            self.shadows.save(shadows_path(self.reader.places), self.position)
             save_snapshot(
                 self.reader.places,
                 self.engine,

@@ -88,6 +88,8 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 HORIZON_DAYS = 400
 """So long a duplicate is recognised and a late outcome finds its payment."""
+APPROVAL = "approval/"
+"""Aliases of approval models; all others are of fraud models."""
 MODEL_ID = re.compile(r"mdl_[0-9a-f]{16}")
 SERVER_PID = "GREENLANE_SERVER_PID"
 """How a follower is told which server started it: it ends with that server, however that ends."""
@@ -179,8 +181,8 @@ class System:
         return self.models[model_id]
 
     def ready(self, alias: str, model_id: str) -> None:
-        """The slow half of a promotion: load, verify, warm; ModelRefused or NotFound."""
-        if alias != APPROVAL_CHAMPION:
+        """The slow half of a move: load, verify, warm, as the alias's kind is; ModelRefused or NotFound."""
+        if not alias.startswith(APPROVAL):
             self.bound(model_id)
         elif model_id not in self.approval_models:
             self.approval_models[model_id] = load_approval(model_path(self.places, model_id))

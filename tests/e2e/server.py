@@ -108,7 +108,7 @@ def serving(data: Path, *flags: str, **settings: Any) -> Iterator[Server]:
 def champion(server: Server, *, lean: float = 0.0) -> str:
     """Save a model where the server finds it, and promote it over the wire."""
     model = save_model(Places(server.data).models, lean=lean)
-    moved = server.ask("POST", f"/v1/models/{model}/promote", {"why": "a test"})
+    moved = server.ask("POST", f"/v1/models/{model}/promote", {"why": "a test", "force": True})
     assert moved.status == 200, moved.raw
     return model
 

@@ -46,7 +46,7 @@ def test_models_are_swapped_under_load_without_a_failed_request(server: Server) 
     promoted = [first]
     with Traffic(server, threads=3, first=100_000) as traffic:
         for model in (other, first, other, first):
-            server.ask("POST", f"/v1/models/{model}/promote", {"why": "to and fro"})
+            server.ask("POST", f"/v1/models/{model}/promote", {"why": "to and fro", "force": True})
             promoted.append(model)
             server.decide(attempt_body(190_000 + len(promoted)))
         back = server.ask("POST", "/v1/models/rollback", {"why": "it was worse"})
@@ -95,14 +95,14 @@ def test_a_damaged_model_is_refused_and_changes_nothing(server: Server) -> None:
 
 
 def test_rolling_back_an_alias_that_never_moved_is_404(server: Server) -> None:
-    answer = server.ask("POST", "/v1/models/rollback", {"why": "x", "alias": "fraud/nobody"})
+    answer = server.ask("POST", "/v1/models/rollback", {"why": "x", "alias": "approval/champion"})
     assert answer.status == 404
 
 
 def test_a_change_that_is_asked_for_again_is_the_same_change(server: Server) -> None:
     first = server.ask("GET", "/v1/models", key="read").json["aliases"]["fraud/champion"]
     other = save_model(Places(server.data).models, lean=0.9)
-    promote = f"/v1/models/{other}/promote", {"why": "once"}
+    promote = f"/v1/models/{other}/promote", {"why": "once", "force": True}
     told = server.ask("POST", *promote, idempotency_key="p-1").raw
     back = server.ask("POST", "/v1/models/rollback", {"why": "no"}, idempotency_key="r-1").raw
     assert server.ask("POST", *promote, idempotency_key="p-1").raw == told
@@ -114,3 +114,21 @@ def test_a_change_that_is_asked_for_again_is_the_same_change(server: Server) -> 
         put = server.ask("PUT", "/v1/merchants/shop_twice", {"margin_ppm": 1}, idempotency_key="m-1")
         assert put.status == 200
     assert server.ask("PUT", "/v1/merchants/shop_twice", {"margin_ppm": 2}, idempotency_key="m-1").status == 409
+
+
+def test_a_champion_is_made_past_the_gates_by_force_alone(server: Server) -> None:
+    before = server.ask("GET", "/readyz", key="").json["model"]
+    other = save_model(Places(server.data).models, lean=0.77)
+    refused = server.ask("POST", f"/v1/models/{other}/promote", {"why": "it looks good"})
+    assert (refused.status, refused.json["code"]) == (422, "gates_not_passed")
+    assert "coverage" in refused.json["message"]
+    assert server.ask("GET", "/readyz", key="").json["model"] == before
+    wrong = server.ask("POST", f"/v1/models/{other}/promote", {"why": "x", "alias": "fraud/prod"})
+    assert (wrong.status, wrong.json["param"]) == (422, "$.alias")
+
+
+def test_a_model_is_registered_over_the_wire_with_its_card(server: Server) -> None:
+    other = save_model(Places(server.data).models, lean=0.78)
+    told = server.ask("POST", f"/v1/models/{other}/register", {"why": "to look at"})
+    assert told.status == 200 and told.json["id"] == other and told.json["cost"]["predictions"] > 0
+    assert server.ask("POST", "/v1/models/mdl_1/register", {"why": "x"}).status == 404

@@ -5,7 +5,8 @@ import sys
 from greenlane.cli.access import keys_app, subjects_app
 from greenlane.cli.evaluations import evaluations_app
 from greenlane.cli.experiments import experiments_app
-from greenlane.cli.learn import evaluate_app, features_app, models_app, train_app
+from greenlane.cli.learn import evaluate_app, features_app, train_app
+from greenlane.cli.models import models_app
 from greenlane.cli.monitor import monitor_app
 from greenlane.cli.operate import app
 from greenlane.cli.shown import err

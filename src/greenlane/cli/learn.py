@@ -1,4 +1,4 @@
-"""Verbs for what is known, learned and believed: features, train, evaluate, models."""
+"""Verbs for what is known, learned and believed: features, train, evaluate."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from greenlane.cli.models import evaluate_shadow
 from greenlane.cli.shown import Cut, Data, From, Json, Report, To, day, err, out, print_table, progress, show_json
 
 features_app = typer.Typer(
@@ -14,7 +15,6 @@ features_app = typer.Typer(
 )
 train_app = typer.Typer(help="What we learn: models from the journal.", no_args_is_help=True)
 evaluate_app = typer.Typer(help="How good a model is, on time it has not seen.", no_args_is_help=True)
-models_app = typer.Typer(help="Which model is believed: list, promote, roll back.", no_args_is_help=True)
 
 
 @features_app.command("list")
@@ -101,11 +101,13 @@ def train_fraud_(
     trials: Annotated[int, typer.Option(min=0, help="Search this many parameter sets; 0 takes the defaults.")] = 0,
     seconds: Annotated[float, typer.Option(help="Stop searching after this long.")] = 600.0,
     seed: Annotated[int, typer.Option(help="Of the search and the fit.")] = 0,
-    promote: Annotated[bool, typer.Option(help="Make it champion.")] = True,
+    promote: Annotated[bool, typer.Option(help="Make it champion if there is none yet, else shadow.")] = True,
     report: Report = None,
     as_json: Json = False,
 ) -> None:
-    """Learn a fraud model from the journal, judge it on the latest fifth of the time, and make it champion.
+    """Learn a fraud model from the journal, and judge it on the latest fifth of the time.
+
+    The first one becomes champion, a later one its shadow, until `greenlane models promote` takes it past the gates.
 
     The judged recipe is then fitted once more on the whole window. Needs the [train] extra.
     """
@@ -115,7 +117,7 @@ def train_fraud_(
     with progress("training") as tell:
         trained = train_fraud(data, plan, report=report, promote=promote, progress=tell)
     if promote and trained.evaluation.verdict == "not calibrated":
-        err.print("careful: the new champion is not calibrated on held-out time\n  hint: greenlane models rollback")
+        err.print(f"careful: {trained.model_id} is not calibrated on held-out time", markup=False)
     if as_json:
         evaluation = trained.evaluation.record()
         show_json({"model": trained.model_id, "training_set": trained.manifest, "evaluation": evaluation})
@@ -130,7 +132,7 @@ def train_approval_(
     to: To = None,
     cut: Cut = None,
     seed: Annotated[int, typer.Option(help="Of the fit.")] = 0,
-    promote: Annotated[bool, typer.Option(help="Make it champion.")] = True,
+    promote: Annotated[bool, typer.Option(help="Make it champion if there is none yet, else shadow.")] = True,
     as_json: Json = False,
 ) -> None:
     """Learn approval over each route from the journal's answers, those of payments decided elsewhere too.
@@ -196,33 +198,4 @@ def evaluate_fraud_(
         print_table(model_id, ["figure", ""], list(figures(evaluation)))
 
 
-@models_app.command("list")
-def models_list(data: Data) -> None:
-    """Stored models, and which one each alias names."""
-    from greenlane.wiring import open_reader
-
-    reader = open_reader(data)
-    named = {model: alias for alias, model in reader.live.aliases.items()}
-    stored = sorted(path.name for path in reader.places.models.glob("mdl_*"))
-    print_table("Models", ["model", "alias"], [(name, named.get(name, "")) for name in stored])
-
-
-@models_app.command("promote")
-def models_promote(
-    data: Data, model: str, why: Annotated[str, typer.Option(help="For the audit.")] = "promoted by hand"
-) -> None:
-    """Make a stored model champion; a running server swaps it in without a dropped request."""
-    from greenlane.jobs.training import promote_model
-
-    promote_model(data, model, why=why)
-    out.print(f"champion: {model}", markup=False)
-
-
-@models_app.command("rollback")
-def models_rollback(
-    data: Data, why: Annotated[str, typer.Option(help="For the audit.")] = "rolled back by hand"
-) -> None:
-    """Back to the champion before, in one step."""
-    from greenlane.jobs.training import rollback_model
-
-    out.print(f"champion: {rollback_model(data, why=why)}", markup=False)
+evaluate_app.command("shadow")(evaluate_shadow)

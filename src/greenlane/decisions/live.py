@@ -15,6 +15,10 @@ FEATURES: Final = "features"
 MODEL: Final = "model"
 POLICY: Final = "policy"
 RECOVERY: Final = "recovery"
+REGISTRATION: Final = "registration"
+"""A model's card, written when it was registered."""
+GATES: Final = "gates"
+"""What the gates said of a promotion that went ahead."""
 CHAMPION: Final = "fraud/champion"
 APPROVAL_CHAMPION: Final = "approval/champion"
 
@@ -53,7 +57,7 @@ class Live:
         elif record.subject == RECOVERY:
             self.recovery = STATED if record.after is None else msgspec.convert(record.after, RecoveryTable)
         elif record.subject == MODEL:
-            self.aliases = {**self.aliases, record.id: str(record.after)}
+            self.aliases = {**self.aliases, record.id: str(record.after or "")}
             self.moves.append((entry.seq, record))
 
     @property

@@ -6,10 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
-from greenlane.client import Client
 from greenlane.decisions.live import CHAMPION
 from greenlane.decisions.packing import unpack
 from greenlane.decisions.record import record_of
@@ -18,6 +16,7 @@ from greenlane.features.catalogue import GROUPS
 from greenlane.features.definition import FeatureSet
 from greenlane.features.finalise import Finaliser
 from greenlane.features.kernels import Ints
+from greenlane.jobs.promoting import introduce
 from greenlane.jobs.training_sets import PROFILE, quality_of, reference_of
 from greenlane.learning.evaluate import Evaluation, evaluate
 from greenlane.learning.examples import Examples
@@ -33,7 +32,7 @@ from greenlane.models.fraud_model import FraudModel
 from greenlane.payments.times import DAY_US, day_of, format_day
 from greenlane.ports.journal import Entry
 from greenlane.replay import width_of
-from greenlane.wiring import Places, Progress, Reader, complete_from, is_running, load_model, open_reader, open_system
+from greenlane.wiring import Places, Progress, Reader, complete_from, load_model, open_reader
 
 HELD_OUT_SHARE = 0.2
 LABELS_MIN = 20
@@ -161,7 +160,10 @@ def split(found: TrainingSet, examples: Examples, plan: Plan) -> tuple[Examples,
 def train_fraud(
     directory: Path, plan: Plan = Plan(), *, report: Path | None = None, promote: bool = True, progress: Progress
 ) -> Trained:
-    """Learn a fraud model from a journal and make it champion. TrainingError where there is too little to learn."""
+    """Learn a fraud model from a journal, and with `promote` introduce it: the first is champion, a later one shadow.
+
+    TrainingError where there is too little to learn.
+    """
     from greenlane.adapters.lightgbm_trainer import LightGbm
     from greenlane.adapters.optuna_search import TpeSearch
 
@@ -198,7 +200,7 @@ def train_fraud(
     if report is not None:
         write_report(report, evaluation, facts={"model": model.id, **found.manifest, "parameters": judged.parameters})
     if promote:
-        promote_model(directory, model.id, why="trained on this journal")
+        introduce(directory, model.id, kind="fraud", why="trained on this journal")
     return Trained(model.id, evaluation, found.manifest)
 
 
@@ -259,38 +261,6 @@ def write_report(path: Path, evaluation: Evaluation, *, facts: dict[str, Any]) -
 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(html(evaluation, title="Fraud model", facts=facts, plots=plots), encoding="utf-8")
-
-
-def promote_model(directory: Path, model_id: str, *, why: str) -> None:
-    """Champion from the next decision on: through the server where one runs, else straight into the journal."""
-    move(directory, f"/v1/models/{model_id}/promote", why=why, model_id=model_id)
-
-
-def rollback_model(directory: Path, *, why: str) -> str:
-    """Back to the champion before; its id."""
-    reader = open_reader(directory)
-    previous = reader.live.previous(CHAMPION)
-    move(directory, "/v1/models/rollback", why=why, model_id=previous)
-    return previous
-
-
-def move(directory: Path, path: str, *, why: str, model_id: str) -> None:
-    places = Places(directory)
-    if is_running(places):
-        server_client(places).call("POST", path, {"why": why}, dict[str, Any])
-        return
-    system = open_system(directory)
-    try:
-        event_id = f"champion/{system.journal.position.generation}/{system.journal.position.seq}"
-        system.promote(model_id, event_id=event_id, who="cli", why=why)
-    finally:
-        system.close()
-
-
-def server_client(places: Places) -> Client:
-    """The running server's own door for this machine's owner."""
-    told = msgspec.json.decode(places.server.read_bytes(), type=dict[str, Any])
-    return Client(str(told["url"]), key=str(told["admin_key"]), timeout_s=60)
 
 
 def figures(evaluation: Evaluation) -> Sequence[tuple[str, str]]:

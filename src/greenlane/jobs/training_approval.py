@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from greenlane.decisions.live import APPROVAL_CHAMPION
-from greenlane.jobs.training import Plan, server_client
+from greenlane.jobs.promoting import introduce
+from greenlane.jobs.training import Plan
 from greenlane.learning.approval_fit import PARAMETERS, ApprovalEvaluation, judge, learn, split_us
 from greenlane.learning.approval_publish import publish_approval
 from greenlane.learning.approval_set import Samples
 from greenlane.models.approval_model import ApprovalModel, load_approval
-from greenlane.wiring import Places, Progress, Reader, is_running, open_reader, open_system
+from greenlane.wiring import Progress, Reader, open_reader
 
 CHUNK = 20_000
 
@@ -65,23 +66,8 @@ def train_approval(directory: Path, plan: Plan, *, promote: bool = True, progres
         seed=plan.seed,
     )
     if promote:
-        promote_approval(directory, model.id, why="trained on this journal")
+        introduce(directory, model.id, kind="approval", why="trained on this journal")
     return TrainedApproval(model.id, evaluation, samples.manifest())
-
-
-def promote_approval(directory: Path, model_id: str, *, why: str) -> None:
-    """Champion from the next decision on: through the server where one runs, else straight into the journal."""
-    places = Places(directory)
-    if is_running(places):
-        move = {"why": why, "alias": APPROVAL_CHAMPION}
-        server_client(places).call("POST", f"/v1/models/{model_id}/promote", move, dict[str, Any])
-        return
-    system = open_system(directory)
-    try:
-        event_id = f"{APPROVAL_CHAMPION}/{system.journal.position.generation}/{system.journal.position.seq}"
-        system.promote(model_id, event_id=event_id, who="cli", why=why, alias=APPROVAL_CHAMPION)
-    finally:
-        system.close()
 
 
 def approval_champion(reader: Reader) -> ApprovalModel | None:

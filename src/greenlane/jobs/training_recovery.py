@@ -8,7 +8,7 @@ import msgspec
 
 from greenlane.decisions.control import ControlRecord
 from greenlane.decisions.live import RECOVERY
-from greenlane.jobs.training import server_client
+from greenlane.jobs.asking import server_client
 from greenlane.policy.recovery import RecoveryTable, learned
 from greenlane.ports.journal import Entry
 from greenlane.wiring import Progress, Reader, is_running, open_reader, open_system

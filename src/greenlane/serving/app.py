@@ -10,8 +10,7 @@ from msgspec import Struct
 from greenlane import __version__
 from greenlane.decide import SOURCE, decide
 from greenlane.decisions.answer import Decision, DecisionList, NextAction
-from greenlane.decisions.control import ControlRecord, check_control, control_of
-from greenlane.decisions.live import CHAMPION, rollback_change
+from greenlane.decisions.control import ControlRecord, check_control
 from greenlane.decisions.record import ANSWER_ENCODER, answer_of, next_of, record_of
 from greenlane.decisions.tried import to_reverse
 from greenlane.errors import Conflict, GreenlaneError, InputError, LimitExceeded, NotFound
@@ -32,8 +31,9 @@ from greenlane.ports.journal import Entry
 from greenlane.proceed import proceed
 from greenlane.serving.access import Grant, KeyFile, StoredKey
 from greenlane.serving.bodies import all_field_names, idempotency_key, name_in_path, read
-from greenlane.serving.http import Door, ErrorBody, Reply, Request, Slow, error_body, error_reply
-from greenlane.serving.openapi import Operation, document, page
+from greenlane.serving.http import Door, ErrorBody, Reply, Request, Slow, error_body, error_reply, json_reply
+from greenlane.serving.models import ModelDoors
+from greenlane.serving.openapi import IDEMPOTENT, Operation, document, op, page
 from greenlane.serving.rate import RateLimit
 from greenlane.wiring import System
 
@@ -109,26 +109,6 @@ class MerchantAnswer(Struct, frozen=True):
     economics: Economics
 
 
-class ModelMove(Struct, frozen=True):
-    alias: str
-    model: str
-    before: str | None
-    who: str
-    why: str
-    seq: int
-
-
-class ModelList(Struct, frozen=True):
-    aliases: dict[str, str]
-    stored: list[str]
-    moves: list[ModelMove]
-
-
-class MoveRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    why: str
-    alias: str = CHAMPION
-
-
 class FeatureList(Struct, frozen=True):
     digest: str
     versions: dict[str, str]
@@ -181,6 +161,7 @@ class Doors:
         self.late_us = settings.loss_bound_ms * 1000 * 8 // 10
         rate = settings.requests_per_second_max
         self.rate = RateLimit(per_second=rate, burst=rate)
+        self.models = ModelDoors(system, self.allow)
         self.openapi = document([operation for operation, _ in self.table()], ErrorBody)
         self.openapi_bytes, self.page_bytes = msgspec.json.encode(self.openapi), page(self.openapi)
 
@@ -449,47 +430,7 @@ class Doors:
             self.system.metrics.mismatches.set(told.after.get("mismatches", 0))
         return json_reply(Taken("accepted", f"out_{entry.generation}_{entry.seq}"), durable_seq=entry.seq)
 
-    # ---- models and features
-
-    def get_models(self, request: Request) -> Reply:
-        self.allow(request, "read")
-        live = self.system.live
-        moves = [
-            ModelMove(record.id, str(record.after), record.before, record.who, record.why, seq)
-            for seq, record in live.moves[-PAGE_MAX:]
-        ]
-        stored = sorted(path.name for path in self.system.places.models.glob("mdl_*"))
-        return json_reply(ModelList(live.aliases, stored, moves))
-
-    def load_model(self, request: Request) -> None:
-        """The slow half of a promotion, on another thread: verify and warm."""
-        self.allow(request, "admin")
-        move = read(request.body, MOVE_DECODER, fields=("why", "alias"))
-        self.system.ready(move.alias, request.segments[3])
-
-    def promote_model(self, request: Request) -> Reply:
-        """The quick half, on the hot thread: one control entry, one swap."""
-        key = self.allow(request, "admin")
-        move = read(request.body, MOVE_DECODER, fields=("why", "alias"))
-        event_id = idempotency_key(request.header(b"idempotency-key"), secrets.token_hex(8))
-        model_id = request.segments[3]
-        entry = self.system.promote(model_id, event_id=event_id, who=key.id, why=move.why, alias=move.alias)
-        return json_reply(self.moved(entry), durable_seq=entry.seq)
-
-    def rollback_model(self, request: Request) -> Reply:
-        key = self.allow(request, "admin")
-        move = read(request.body, MOVE_DECODER, fields=("why", "alias"))
-        event_id = idempotency_key(request.header(b"idempotency-key"), secrets.token_hex(8))
-        stored = self.system.journal.stored(key.id, event_id)
-        if stored is not None and (control_of(stored).id, control_of(stored).why) == (move.alias, move.why):
-            return json_reply(self.moved(stored), durable_seq=stored.seq)
-        change = rollback_change(self.system.live, move.alias, who=key.id, why=move.why)
-        entry = self.system.promote(str(change.after), event_id=event_id, who=key.id, why=move.why, alias=move.alias)
-        return json_reply(self.moved(entry), durable_seq=entry.seq)
-
-    def moved(self, entry: Entry) -> ModelMove:
-        record = control_of(entry)
-        return ModelMove(record.id, str(record.after), record.before, record.who, record.why, entry.seq)
+    # ---- features
 
     def get_features(self, request: Request) -> Reply:
         self.allow(request, "read")
@@ -540,9 +481,8 @@ class Doors:
 
     def table(self) -> list[tuple[Operation, Callable[[Request], Reply] | Slow]]:
         """Every operation once: what serves it is also what describes it."""
-        key = {"Idempotency-Key": "the same key and body give the same answer; another body is refused (409)"}
         found: list[tuple[Operation, Callable[[Request], Reply] | Slow]] = [
-            (op("POST", "/v1/decisions", "Decide an attempt", "decide", Decision, body=Attempt, headers=key,
+            (op("POST", "/v1/decisions", "Decide an attempt", "decide", Decision, body=Attempt, headers=IDEMPOTENT,
                 errors=(400, 409, 413, 422, 503), example=EXAMPLE_ATTEMPT), self.post_decision),
             (op("POST", "/v1/decisions/{id}/next_action", "What to do after an answer", "decide", NextAction,
                 body=Happened, errors=(400, 404, 409, 413, 422, 503), example=EXAMPLE_DECLINE), self.post_next_action),
@@ -557,16 +497,11 @@ class Doors:
                 errors=(400, 404, 413, 422, 503)), Slow(self.post_replay)),
             (op("GET", "/v1/merchants/{id}", "A merchant's economics", "read", MerchantAnswer), self.get_merchant),
             (op("PUT", "/v1/merchants/{id}", "Configure a merchant", "admin", MerchantAnswer, body=Economics,
-                headers=key, query={"why": "for the audit"}, errors=(400, 413, 422)), self.put_merchant),
-            (op("GET", "/v1/models", "Models, aliases and their moves", "read", ModelList), self.get_models),
-            (op("POST", "/v1/models/{id}/promote", "Make a model the champion, without a dropped request", "admin",
-                ModelMove, body=MoveRequest, headers=key, errors=(400, 404, 413, 422)),
-             Slow(self.load_model, then=self.promote_model)),
-            (op("POST", "/v1/models/rollback", "Back to the model before the last move", "admin", ModelMove,
-                body=MoveRequest, headers=key, errors=(400, 404, 413, 422)), self.rollback_model),
+                headers=IDEMPOTENT, query={"why": "for the audit"}, errors=(400, 413, 422)), self.put_merchant),
+            *self.models.table(),
             (op("GET", "/v1/features", "The live feature definitions", "read", FeatureList), self.get_features),
             (op("POST", "/v1/controls", "Write a finding into the journal", "admin", Taken, body=ControlRequest,
-                headers=key, errors=(400, 413, 422)), self.post_control),
+                headers=IDEMPOTENT, errors=(400, 413, 422)), self.post_control),
             (op("GET", "/", "Where to look", None, Welcome), self.welcome),
             (op("GET", "/healthz", "Is the process alive", None, Health), self.healthz),
             (op("GET", "/readyz", "Can it decide: model warm, journal writable, replay finished", None, Readiness,
@@ -576,10 +511,6 @@ class Doors:
             (op("GET", "/docs", "This document, to read", None, str, content_type="text/html"), self.get_docs),
         ]  # fmt: skip
         return found
-
-
-def op(method: str, path: str, summary: str, scope: str | None, response: Any, **more: Any) -> Operation:
-    return Operation(method=method, path=path, summary=summary, scope=scope, response=response, **more)
 
 
 EXAMPLE_ATTEMPT: Final = {
@@ -598,12 +529,7 @@ EXAMPLE_DECLINE: Final = {"source": "acquirer", "event_id": "ans_1", "decline": 
 OUTCOMES: Final = list[Outcome]
 
 REPLAY_DECODER: Final = msgspec.json.Decoder(ReplayRequest)
-MOVE_DECODER: Final = msgspec.json.Decoder(MoveRequest)
 CONTROL_DECODER: Final = msgspec.json.Decoder(ControlRequest)
-
-
-def json_reply(body: Any, *, durable_seq: int = 0) -> Reply:
-    return Reply(200, msgspec.json.encode(body), durable_seq=durable_seq)
 
 
 def whole(text: str, *, param: str, low: int, high: int) -> int:

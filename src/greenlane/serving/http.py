@@ -33,6 +33,8 @@ class Request(NamedTuple):
     body: bytes
     raw_path: bytes = b""
     """As it came, percents and all; empty where the server does not tell."""
+    prepared: Any = None
+    """What the slow half of its handler gave the quick one."""
 
     @property
     def segments(self) -> tuple[str, ...]:
@@ -60,6 +62,10 @@ class Reply(NamedTuple):
     durable_seq: int = 0
     """Answer only after this seq is durable; 0 answers at once."""
     headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+def json_reply(body: Any, *, durable_seq: int = 0) -> Reply:
+    return Reply(200, msgspec.json.encode(body), durable_seq=durable_seq)
 
 
 class ErrorBody(Struct, frozen=True):
@@ -157,16 +163,16 @@ async def send_reply(send: Send, reply: Reply) -> None:
 
 
 Handler = Callable[[Request], Reply]
-R = TypeVar("R", Reply, Reply | None)
+R = TypeVar("R")
 
 
 class Slow(NamedTuple):
     """A handler that may take long runs on another thread, so that decisions go on.
 
-    With `then`, it only prepares: `then` answers afterwards, on the hot thread.
+    With `then`, it only prepares: `then` answers afterwards, on the hot thread, with `request.prepared`.
     """
 
-    handler: Callable[[Request], Reply | None]
+    handler: Callable[[Request], Any]
     then: Handler | None = None
 
 
@@ -247,9 +253,9 @@ class Door:
             prepared = await asyncio.get_running_loop().run_in_executor(None, self.answer, slow.handler, request)
         finally:
             self.slow_now -= 1
-        if prepared is not None or slow.then is None:
-            return prepared or Reply(204, b"")
-        return self.answer(slow.then, request)
+        if isinstance(prepared, Reply) or slow.then is None:
+            return prepared if isinstance(prepared, Reply) else Reply(204, b"")
+        return self.answer(slow.then, request._replace(prepared=prepared))
 
     def answer(self, handler: Callable[[Request], R], request: Request) -> R | Reply:
         try:

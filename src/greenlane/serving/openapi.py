@@ -32,6 +32,13 @@ class Operation(Struct, frozen=True, kw_only=True):
     example: dict[str, Any] | None = None
 
 
+IDEMPOTENT: Final = {"Idempotency-Key": "the same key and body give the same answer; another body is refused (409)"}
+
+
+def op(method: str, path: str, summary: str, scope: str | None, response: Any, **more: Any) -> Operation:
+    return Operation(method=method, path=path, summary=summary, scope=scope, response=response, **more)
+
+
 ERROR_TEXT: Final = {
     400: "The request is no JSON, or not this shape",
     401: "No valid API key",

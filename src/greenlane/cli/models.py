@@ -1,0 +1,274 @@
+"""Verbs for the life of a model: registered, in the shadow, judged, promoted, rolled back; `greenlane models`."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Annotated
+
+import msgspec
+import typer
+
+from greenlane.cli.shown import Data, Json, err, out, print_table, progress, show_json
+
+models_app = typer.Typer(
+    help="Which model is believed: list, register, shadow, judge, promote, roll back.", no_args_is_help=True
+)
+
+Model = Annotated[str, typer.Argument(help="Its id, mdl_..., as `greenlane models list` shows it.")]
+Alias = Annotated[str, typer.Option(help="KIND/champion, KIND/challenger or KIND/shadow.")]
+Why = Annotated[str, typer.Option(help="For the audit.")]
+
+
+@models_app.command("list")
+def models_list(data: Data, as_json: Json = False) -> None:
+    """Stored models with their stage: champion, challenger, shadow, registered, retired, or only stored."""
+    from greenlane.jobs.registering import listed
+    from greenlane.wiring import open_reader
+
+    rows = listed(open_reader(data))
+    if as_json:
+        show_json(rows)
+        return
+    table = [(row["model"], row["kind"], row["family"], row["stage"], *costs(row["card"])) for row in rows]
+    print_table("Models", ["model", "kind", "family", "stage", "p50 us", "p99 us", "MB"], table)
+
+
+def costs(card: dict[str, dict[str, float]] | None) -> tuple[str, str, str]:
+    if card is None:
+        return "", "", ""
+    cost = card["cost"]
+    return f"{cost['p50_us']:.1f}", f"{cost['p99_us']:.1f}", f"{cost['bytes_on_disk'] / 1e6:.1f}"
+
+
+@models_app.command("show")
+def models_show(data: Data, model: Model, as_json: Json = False) -> None:
+    """A model's card as it was registered: lineage, cost, evaluation."""
+    from greenlane.errors import NotFound
+    from greenlane.jobs.registering import registered_card
+    from greenlane.wiring import model_path, open_reader
+
+    reader = open_reader(data)
+    model_path(reader.places, model)
+    card = registered_card(reader, model)
+    if card is None:
+        raise NotFound(f"{model} is not registered", param="MODEL", hint=f"greenlane models register {model}")
+    show_card(card, as_json=as_json)
+
+
+@models_app.command("card")
+def models_card(data: Data, model: Model, as_json: Json = False) -> None:
+    """Load, verify and time a stored model now, and show the card it would be registered with."""
+    from greenlane.jobs.registering import measured
+    from greenlane.wiring import open_reader
+
+    card = measured(open_reader(data), model)
+    show_card(card, as_json=False) if not as_json else show_json({"card": card})
+
+
+def show_card(card: object, *, as_json: bool) -> None:
+    told = msgspec.to_builtins(card)
+    if as_json:
+        show_json(told)
+        return
+    lineage, cost = told.pop("lineage"), told.pop("cost")
+    lineage["feature_versions"] = f"{len(lineage['feature_versions'])} definitions"
+    evaluation = {name: value for name, value in told.pop("evaluation").items() if not isinstance(value, list)}
+    told["names"] = f"{len(told['names'])} features"
+    parts = (("", told), ("lineage", lineage), ("cost", cost), ("evaluation", evaluation))
+    rows = [(f"{part} {name}".strip(), str(value)) for part, values in parts for name, value in values.items()]
+    print_table(told["id"], ["what", ""], rows)
+
+
+@models_app.command("register")
+def models_register(
+    data: Data,
+    model: Annotated[str, typer.Argument(help="Its id, or the directory of an artefact, which is copied in.")],
+    why: Why = "registered by hand",
+    as_json: Json = False,
+) -> None:
+    """Verify and time a model, and write its card into the journal. No alias moves."""
+    from greenlane.jobs.registering import register
+
+    show_card(register(data, model, why=why), as_json=as_json)
+
+
+@models_app.command("shadow")
+def models_shadow(
+    data: Data,
+    model: Model,
+    kind: Annotated[str, typer.Option(help="fraud or approval.")] = "fraud",
+    why: Why = "to watch",
+    as_json: Json = False,
+) -> None:
+    """Let a model score what the champion decides, after each answer is out. It takes no traffic."""
+    from greenlane.jobs.promoting import promote
+
+    alias = f"{kind}/shadow"
+    promote(data, model, alias=alias, why=why)
+    show_json({"alias": alias, "model": model}) if as_json else out.print(f"{alias}: {model}", markup=False)
+
+
+@models_app.command("shadow-report")
+def models_shadow_report(data: Data, as_json: Json = False) -> None:
+    """What each shadow would have changed: the 5x5 flip matrix in money, labels, coverage, errors, latency.
+
+    The follower keeps it up to date; see `greenlane evaluate shadow` for a model that never stood beside a champion.
+    """
+    from greenlane.jobs.shadowing import shadow_reports
+    from greenlane.wiring import open_reader
+
+    show_shadows(shadow_reports(open_reader(data)), as_json=as_json)
+
+
+def show_shadows(reports: Sequence[object], *, as_json: bool) -> None:
+    told = msgspec.to_builtins(reports)
+    if as_json:
+        show_json(told)
+        return
+    if not told:
+        err.print("no shadow was seen yet: greenlane models shadow MODEL, and a follower that runs")
+    for one in told:
+        print_table(f"{one['shadow']} beside {one['champion']}", ["figure", ""], shadow_figures(one))
+        cells = [
+            (
+                cell["champion"],
+                cell["shadow"],
+                str(cell["decisions"]),
+                str(cell["moved"]),
+                f"{cell['amount_minor']:,}",
+                f"{cell['by_champion_minor']:+,.0f}",
+                f"{cell['by_shadow_minor']:+,.0f}",
+                "-" if cell["at_labels_minor"] is None else f"{cell['at_labels_minor']:+,.0f}",
+                f"{cell['labelled']} of {cell['kept']}",
+                str(cell["reported"]),
+            )
+            for cell in one["cells"]
+        ]
+        columns = ["champion", "shadow", "decisions", "other action", "amount", "champion believes", "shadow believes"]
+        print_table(
+            "Money in minor units, shadow less champion", [*columns, "at labels", "labelled", "reported"], cells
+        )
+
+
+CELL_COLUMNS = [
+    "champion", "shadow", "decisions", "other action", "amount", "champion believes", "shadow believes", "at labels",
+    "labelled", "reported",
+]  # fmt: skip
+
+
+def shadow_figures(one: dict[str, object]) -> list[tuple[str, str]]:
+    found = one["difference"]
+    assert isinstance(found, dict), "a figure with its interval"
+    return [
+        ("decisions", str(one["decisions"])),
+        ("scored", f"{one['scored']} ({one['coverage']:.1%})"),
+        ("errors, time-outs, dropped", f"{one['errors']}, {one['late']}, {one['dropped']}"),
+        ("latency us p50, p99", f"{one['latency_us_p50']}, {one['latency_us_p99']}"),
+        ("other interventions, actions", f"{one['flips']}, {one['moved']}"),
+        ("difference per 1,000, minor", f"{found['value']:+,.0f} [{found['low']:+,.0f}, {found['high']:+,.0f}]"),
+        ("  of it resting on belief", f"{one['resting_on_belief']:.0%}"),
+        ("flips old enough for a label", f"{one['mature']:.0%}"),
+    ]
+
+
+@models_app.command("gates")
+def models_gates(data: Data, model: Model, alias: Alias = "fraud/champion", as_json: Json = False) -> None:
+    """Judge whether a model may become champion: each gate with its figure, its limit and the reason.
+
+    Exit status 1 where one fails.
+    """
+    from greenlane.jobs.promoting import verdicts_of
+    from greenlane.learning.gates import failed
+    from greenlane.wiring import open_reader
+
+    with err.status("judging") if err.is_terminal else nullcontext():
+        verdicts = verdicts_of(open_reader(data), model, alias)
+    if as_json:
+        show_json({"model": model, "alias": alias, "passed": not failed(verdicts), "gates": verdicts})
+    else:
+        rows = [(v.gate, v.state, v.figure, v.limit, v.reason) for v in verdicts]
+        print_table(f"{model} as {alias}", ["gate", "verdict", "figure", "limit", "reason"], rows)
+    if failed(verdicts):
+        raise typer.Exit(1)
+
+
+@models_app.command("promote")
+def models_promote(
+    data: Data,
+    model: Model,
+    alias: Alias = "fraud/champion",
+    force: Annotated[bool, typer.Option("--force", help="Past the gates; needs --why, which the audit keeps.")] = False,
+    why: Annotated[str, typer.Option(help="For the audit. Default: the gates passed.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Make a stored model champion, where the gates pass; a running server swaps it in without a dropped request."""
+    from greenlane.errors import InputError
+    from greenlane.jobs.promoting import promote
+
+    if force and not why:
+        raise InputError("--force needs --why", param="--why", hint="say what the gates do not know")
+    promote(data, model, alias=alias, why=why or "the gates passed", force=force)
+    show_json({"alias": alias, "model": model}) if as_json else out.print(f"{alias}: {model}", markup=False)
+
+
+@models_app.command("rollback")
+def models_rollback(
+    data: Data, alias: Alias = "fraud/champion", why: Why = "rolled back by hand", as_json: Json = False
+) -> None:
+    """Back to the model before, in one step; no gate is asked."""
+    from greenlane.jobs.promoting import rollback
+
+    model = rollback(data, alias=alias, why=why)
+    show_json({"alias": alias, "model": model}) if as_json else out.print(f"{alias}: {model}", markup=False)
+
+
+@models_app.command("audit")
+def models_audit(
+    data: Data,
+    model: Annotated[str, typer.Option(help="Only moves that put this one somewhere, or took it away.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Every move of an alias and what the gates said of it: who, when, why, before and after."""
+    from greenlane.jobs.registering import open_registry
+    from greenlane.payments.times import format_rfc3339
+    from greenlane.wiring import open_reader
+
+    registry = open_registry(open_reader(data))
+    moves = registry.moves(model=model)
+    registry.close()
+    if as_json:
+        show_json(moves)
+        return
+    rows = [(str(m.seq), format_rfc3339(m.at_us), m.subject, m.alias, m.before, m.model, m.who, m.why) for m in moves]
+    print_table("Moves", ["entry", "at", "what", "alias", "before", "after", "who", "why"], rows)
+
+
+@models_app.command("prune")
+def models_prune(
+    data: Data,
+    keep: Annotated[int, typer.Option(min=0, help="The latest ones stay, whether or not anything names them.")] = 5,
+    as_json: Json = False,
+) -> None:
+    """Delete stored models that no alias and no decision names. What decisions name is needed for their replay."""
+    from greenlane.jobs.registering import prune
+
+    gone, kept = prune(data, keep=keep)
+    if as_json:
+        show_json({"deleted": gone, "kept": kept})
+        return
+    rows = [(name, "deleted", "nothing names it") for name in gone] + [(n, "kept", why) for n, why in kept.items()]
+    print_table("Stored models", ["model", "", "because"], rows)
+
+
+def evaluate_shadow(
+    data: Data,
+    model: Model,
+    kind: Annotated[str, typer.Option(help="fraud or approval.")] = "fraud",
+    as_json: Json = False,
+) -> None:
+    """What a model would have changed in all that the journal's champions decided: nothing has to run for it."""
+    from greenlane.jobs.shadowing import shadow_over
+    from greenlane.wiring import open_reader
+
+    with progress("scoring") as tell:
+        reports = shadow_over(open_reader(data), model, kind=kind, progress=tell)
+    show_shadows(reports, as_json=as_json)

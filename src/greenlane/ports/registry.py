@@ -1,0 +1,98 @@
+"""Where models and their moves are looked up: an index over the journal's control entries, which can be made again."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+
+class Registered(Struct, frozen=True, kw_only=True):
+    """One model of the index."""
+
+    id: str
+    kind: str
+    """What is predicted: fraud, approval, ..."""
+    family: str
+    registered_us: int
+    who: str
+    parent: str
+    """The champion of its kind when it was registered, or ""."""
+    card: dict[str, Any]
+    """Lineage, size, latency, evaluation: see `learning.registry.Card`."""
+
+
+class Move(Struct, frozen=True, kw_only=True):
+    """An alias that began to name another model, or a judgement of the gates: one line of the audit."""
+
+    seq: int
+    """Of its control entry."""
+    at_us: int
+    subject: str
+    """"model" for a move, "gates" for a judgement."""
+    alias: str
+    model: str
+    """"" where the alias names nothing any more."""
+    before: str
+    who: str
+    why: str
+    verdicts: tuple[dict[str, Any], ...] = ()
+
+
+class Registry(Protocol):
+    """An index up to one control entry of the journal. It says nothing that the journal and the files do not."""
+
+    def upto_seq(self) -> int:
+        """The last control entry that was taken in; 0 of an empty index."""
+        ...
+
+    def take(self, models: Sequence[Registered], moves: Sequence[Move], *, upto_seq: int) -> None:
+        """Put in, all or nothing. What has the same id, or seq and alias, is replaced."""
+        ...
+
+    def models(self, *, kind: str = "") -> list[Registered]:
+        """In the order in which they were registered; of all kinds unless one is named."""
+        ...
+
+    def moves(self, *, model: str = "", limit: int = 1_000) -> list[Move]:
+        """The last ones, oldest first; with a model, those that put it somewhere or took it away."""
+        ...
+
+    def clear(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class MemoryRegistry:
+    """
+    >>> registry = MemoryRegistry()
+    >>> registry.take([], [], upto_seq=3)
+    >>> registry.upto_seq(), registry.models()
+    (3, [])
+    """
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self._models: dict[str, Registered] = {}
+        self._moves: dict[tuple[int, str], Move] = {}
+        self._upto_seq = 0
+
+    def upto_seq(self) -> int:
+        return self._upto_seq
+
+    def take(self, models: Sequence[Registered], moves: Sequence[Move], *, upto_seq: int) -> None:
+        self._models.update((model.id, model) for model in models)
+        self._moves.update(((move.seq, move.alias), move) for move in moves)
+        self._upto_seq = upto_seq
+
+    def models(self, *, kind: str = "") -> list[Registered]:
+        found = [model for model in self._models.values() if kind in ("", model.kind)]
+        return sorted(found, key=lambda model: (model.registered_us, model.id))
+
+    def moves(self, *, model: str = "", limit: int = 1_000) -> list[Move]:
+        found = [self._moves[at] for at in sorted(self._moves)]
+        return [move for move in found if model in ("", move.model, move.before)][-limit:]
+
+    def close(self) -> None:
+        """There is nothing to let go of."""

@@ -1,0 +1,169 @@
+"""The models' doors: list, register, promote, roll back. What is slow happens before; a swap is between two requests.
+
+Slow   load, verify, prove, warm (another thread); judge by the gates, measure (another process)
+then   one control entry and one assignment, on the hot thread: no decision sees half of a change
+"""
+
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from greenlane.decisions.control import control_of
+from greenlane.decisions.live import CHAMPION, rollback_change
+from greenlane.errors import GreenlaneError, ModelRefused
+from greenlane.jobs.promoting import check_alias, gates_change, refuse_unless_passed
+from greenlane.learning.gates import Verdict
+from greenlane.learning.registry import Card, registration_change
+from greenlane.ports.journal import Entry
+from greenlane.serving.access import Grant, StoredKey
+from greenlane.serving.bodies import idempotency_key, read
+from greenlane.serving.http import Reply, Request, Slow, json_reply
+from greenlane.serving.openapi import IDEMPOTENT, Operation, op
+from greenlane.wiring import System, model_path
+
+MOVES_MAX: Final = 100
+JUDGED_S_MAX: Final = 120
+"""So long may another process take to judge or measure a model."""
+
+
+class ModelMove(Struct, frozen=True):
+    alias: str
+    model: str
+    before: str | None
+    who: str
+    why: str
+    seq: int
+
+
+class ModelList(Struct, frozen=True):
+    aliases: dict[str, str]
+    stored: list[str]
+    moves: list[ModelMove]
+
+
+class MoveRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """`force` makes a champion past the gates; who did it, and why, is in the audit for good."""
+
+    why: str
+    alias: str = CHAMPION
+    force: bool = False
+
+
+class RegisterRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    why: str
+
+
+MOVE_DECODER: Final = msgspec.json.Decoder(MoveRequest)
+MOVE_FIELDS: Final = ("why", "alias", "force")
+REGISTER_DECODER: Final = msgspec.json.Decoder(RegisterRequest)
+ERRORS: Final = (400, 404, 409, 413, 422)
+
+
+class ModelDoors:
+    """Handlers over one system; `allow` says who may."""
+
+    def __init__(self, system: System, allow: Callable[[Request, Grant], StoredKey]):
+        self.system, self.allow = system, allow
+
+    def list_models(self, request: Request) -> Reply:
+        self.allow(request, "read")
+        live = self.system.live
+        moves = [
+            ModelMove(record.id, str(record.after), record.before, record.who, record.why, seq)
+            for seq, record in live.moves[-MOVES_MAX:]
+        ]
+        stored = sorted(path.name for path in self.system.places.models.glob("mdl_*"))
+        return json_reply(ModelList(live.aliases, stored, moves))
+
+    def measure(self, request: Request) -> Card:
+        self.allow(request, "admin")
+        read(request.body, REGISTER_DECODER, fields=("why",))
+        model_path(self.system.places, request.segments[3])
+        card: Card = self.elsewhere("card", request.segments[3], kind=Card)
+        return card
+
+    def register(self, request: Request) -> Reply:
+        key, model_id = self.allow(request, "admin"), request.segments[3]
+        event_id = idempotency_key(request.header(b"idempotency-key"), secrets.token_hex(8))
+        entry = self.system.journal.stored(key.id, event_id)
+        if entry is None or control_of(entry).id != model_id:
+            why = read(request.body, REGISTER_DECODER).why
+            change = registration_change(request.prepared, who=key.id, why=why)
+            entry = self.system.control(change, event_id=event_id, who=key.id)
+        return json_reply(control_of(entry).after, durable_seq=entry.seq)
+
+    def prepare(self, request: Request) -> tuple[Verdict, ...]:
+        """Load, verify and warm; judge, unless it is forced or takes no traffic."""
+        self.allow(request, "admin")
+        move, model_id = read(request.body, MOVE_DECODER, fields=MOVE_FIELDS), request.segments[3]
+        kind = check_alias(move.alias)
+        self.system.ready(move.alias, model_id)
+        if move.force or move.alias != f"{kind}/champion" or self.system.live.aliases.get(move.alias) == model_id:
+            return ()
+        verdicts: tuple[Verdict, ...] = self.elsewhere(
+            "gates", model_id, "--alias", move.alias, kind=tuple[Verdict, ...]
+        )
+        refuse_unless_passed(verdicts, model_id)
+        return verdicts
+
+    def promote(self, request: Request) -> Reply:
+        key = self.allow(request, "admin")
+        move, model_id = read(request.body, MOVE_DECODER, fields=MOVE_FIELDS), request.segments[3]
+        event_id = idempotency_key(request.header(b"idempotency-key"), secrets.token_hex(8))
+        before = self.system.live.aliases.get(move.alias, "")
+        verdicts: tuple[Verdict, ...] = request.prepared
+        if (verdicts or move.force) and self.system.journal.stored(key.id, event_id) is None:
+            change = gates_change(
+                verdicts, model_id=model_id, alias=move.alias, champion=before, who=key.id, why=move.why,
+                forced=move.force,
+            )  # fmt: skip
+            self.system.control(change, event_id=f"gates/{event_id}", who=key.id)
+        entry = self.system.promote(model_id, event_id=event_id, who=key.id, why=move.why, alias=move.alias)
+        return json_reply(moved(entry), durable_seq=entry.seq)
+
+    def rollback(self, request: Request) -> Reply:
+        key = self.allow(request, "admin")
+        move = read(request.body, MOVE_DECODER, fields=MOVE_FIELDS)
+        event_id = idempotency_key(request.header(b"idempotency-key"), secrets.token_hex(8))
+        stored = self.system.journal.stored(key.id, event_id)
+        if stored is not None and (control_of(stored).id, control_of(stored).why) == (move.alias, move.why):
+            return json_reply(moved(stored), durable_seq=stored.seq)
+        change = rollback_change(self.system.live, move.alias, who=key.id, why=move.why)
+        entry = self.system.promote(str(change.after), event_id=event_id, who=key.id, why=move.why, alias=move.alias)
+        return json_reply(moved(entry), durable_seq=entry.seq)
+
+    def elsewhere(self, verb: str, *words: str, kind: Any) -> Any:
+        """What `greenlane models VERB --json` says: in a process of its own, so that no decision waits for it."""
+        command = [sys.executable, "-m", "greenlane", "models", verb, *words]
+        command += ["--data", str(self.system.places.root), "--json"]
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=JUDGED_S_MAX)  # noqa: S603 - our own verb
+            found = msgspec.json.decode(done.stdout, type=dict[str, Any])
+            return msgspec.convert(found[verb], kind)
+        except subprocess.TimeoutExpired as error:
+            raise GreenlaneError(f"models {verb} took too long", code="timed_out") from error
+        except (msgspec.MsgspecError, KeyError) as error:
+            said = done.stderr.decode(errors="replace").strip()[-300:]
+            raise ModelRefused(f"models {verb} failed: {said}", code="model_refused", param="model_id") from error
+
+    def table(self) -> list[tuple[Operation, Callable[[Request], Reply] | Slow]]:
+        return [
+            (op("GET", "/v1/models", "Models, aliases and their moves", "read", ModelList), self.list_models),
+            (op("POST", "/v1/models/{id}/register", "Measure a stored model, and write its card down", "admin", Card,
+                body=RegisterRequest, headers=IDEMPOTENT, errors=ERRORS), Slow(self.measure, then=self.register)),
+            (op("POST", "/v1/models/{id}/promote", "Let an alias name a model; a champion has to pass the gates",
+                "admin", ModelMove, body=MoveRequest, headers=IDEMPOTENT, errors=ERRORS),
+             Slow(self.prepare, then=self.promote)),
+            (op("POST", "/v1/models/rollback", "Back to the model before the last move", "admin", ModelMove,
+                body=MoveRequest, headers=IDEMPOTENT, errors=ERRORS), self.rollback),
+        ]  # fmt: skip
+
+
+def moved(entry: Entry) -> ModelMove:
+    record = control_of(entry)
+    return ModelMove(record.id, str(record.after), record.before, record.who, record.why, entry.seq)
