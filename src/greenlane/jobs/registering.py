@@ -16,6 +16,7 @@ from greenlane.learning.registry import Card, Cost, bring_up_to_date, card_of, r
 from greenlane.models.approval_model import load_approval
 from greenlane.models.approval_rows import MODES
 from greenlane.models.artefact import Manifest, id_of, place, read_manifest, verified
+from greenlane.policy.running import Running
 from greenlane.ports.registry import Registry
 from greenlane.wiring import (
     Places,
@@ -156,7 +157,17 @@ def prune(directory: Path, *, keep: int) -> tuple[list[str], dict[str, str]]:
 
 def needed(reader: Reader) -> dict[str, str]:
     """Models that must stay, and why."""
-    why = {model: f"it is {alias}" for alias, model in reader.live.aliases.items() if model}
+    running = Running()
+    for entry in reader.store.controls():
+        running.apply(entry)
+    why = {
+        model: f"experiment {name} has it"
+        for name, experiment in running.known.items()
+        for arm in experiment.arms
+        for model in (arm.otherwise.fraud_model, arm.otherwise.approval_model)
+        if model is not None
+    }
+    why |= {model: f"it is {alias}" for alias, model in reader.live.aliases.items() if model}
     for versions in reader.releases.known.values():
         why.update({model: "decisions name it" for model in versions.models.values() if model not in why})
     return why
