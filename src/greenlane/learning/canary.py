@@ -2,21 +2,21 @@
 
 from msgspec import Struct
 
-from greenlane.experiments.guardrails import Watch
-
 
 class StageReadout(Struct, frozen=True, kw_only=True):
-    """One stage: the units of both arms, and what each guardrail sees in them."""
+    """One stage: one experiment of the champion's policy against the same with this model."""
 
     experiment: str
     share_ppm: int
+    """Of all traffic, with the model."""
+    state: str
     control: int
+    """Payments in the arm of the champion."""
     treatment: int
-    rails: dict[str, Watch]
-
-    @property
-    def breached(self) -> list[str]:
-        return [name for name, watch in self.rails.items() if watch.pause]
+    breached: tuple[str, ...] = ()
+    """Guardrails that paused the model's arm."""
+    harms: dict[str, float] = {}
+    """By guardrail: how much worse than the control, in the metric's units; negative is better."""
 
 
 class CanaryReadout(Struct, frozen=True, kw_only=True):
@@ -26,8 +26,8 @@ class CanaryReadout(Struct, frozen=True, kw_only=True):
     stages: tuple[StageReadout, ...] = ()
 
     @property
-    def units(self) -> int:
-        """With the model, in all stages: a count, no estimate is pooled."""
+    def payments(self) -> int:
+        """With the model, in all stages: a count; no estimate is pooled."""
         return sum(stage.treatment for stage in self.stages)
 
     @property

@@ -26,6 +26,8 @@ class Bounds(Struct, frozen=True, kw_only=True):
     error_rate_max: float = 0.001
     decisions_min: int = 1_000
     """Scored by the shadow."""
+    canary_min: int = 200
+    """Payments of a canary, where there was one: a guardrail sees nothing in fewer."""
     worse_share_max: float = 0.01
     """So much less, as a share of what the champion's decisions are worth, still counts as not worse."""
     flipped_share_max: float = 0.10
@@ -187,9 +189,10 @@ def canary(evidence: Evidence) -> Verdict:
             return not_asked("canary", "it had no traffic of its own")
         hint = f"no label prices it without traffic: greenlane models challenge {evidence.candidate.id}"
         return said("canary", False, figure="", limit="a canary", reason=hint)
-    figure = f"{found.units} units in {len(found.stages)} stages"
+    least = evidence.bounds.canary_min
+    figure, limit = f"{found.payments} payments in {len(found.stages)} stages", f"no breach, {least} payments"
     reason = found.breach or "no guardrail was breached in any stage"
-    return said("canary", not found.breach and found.units > 0, figure=figure, limit="no breach", reason=reason)
+    return said("canary", not found.breach and found.payments >= least, figure=figure, limit=limit, reason=reason)
 
 
 GATES: Final[tuple[Gate, ...]] = (
