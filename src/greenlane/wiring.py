@@ -308,7 +308,9 @@ def open_system(directory: Path, *, clock: Clock | None = None, features: Featur
     experiments = Running(subjects.secret("experiments").hex())
     late = Late()
     folds: Sequence[Fold] = (late, book, live, releases, experiments)
-    journal = Sequencer(store, clock, folds, simulated=simulated, before_commit=subjects.flush)
+    journal = Sequencer(
+        store, clock, folds, simulated=simulated, before_commit=subjects.flush, before_sync=subjects.sync
+    )
     for entry in store.controls():
         for fold in (book, live, releases, experiments):
             fold.apply(entry)
@@ -592,7 +594,10 @@ class Importer:
         self.live = Live()
         store = SqliteJournal(self.places.journal)
         clock = FakeClock() if simulated else SystemClock()
-        self.journal = BulkSequencer(store, clock, [], simulated=simulated, before_commit=self.subjects.flush)
+        subjects = self.subjects
+        self.journal = BulkSequencer(
+            store, clock, [], simulated=simulated, before_commit=subjects.flush, before_sync=subjects.sync
+        )
         for entry in store.controls():
             self.live.apply(entry)
         self.reporting = reporting_of(self.settings)

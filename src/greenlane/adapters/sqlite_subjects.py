@@ -13,7 +13,16 @@ from typing import Final, TypeVar
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from greenlane.adapters.sqlite import RANDOM_PAGE_BYTES, Checkpoints, connect, create, fold, insert, transaction
+from greenlane.adapters.sqlite import (
+    RANDOM_PAGE_BYTES,
+    Checkpoints,
+    connect,
+    create,
+    fold,
+    insert,
+    sync_wal,
+    transaction,
+)
 from greenlane.errors import SettingsError
 from greenlane.journal.fingerprints import FingerprintSet
 from greenlane.ports.subjects import SubjectMap
@@ -33,6 +42,7 @@ class SqliteSubjects(SubjectMap):
     """New pseudonyms wait in memory until `flush`. Opened by the process that holds the journal's lock."""
 
     def __init__(self, path: Path):
+        self._path = path
         key = self._key = _key(path.with_suffix(".key"), new=not path.exists())
         self._row_key, self._digest_key, self._body_key = (
             blake2b(key, person=use).digest() for use in (b"row", b"digest", b"body")
@@ -40,7 +50,7 @@ class SqliteSubjects(SubjectMap):
         self._cipher = AESGCM(blake2b(key, person=b"seal", digest_size=32).digest())
         if not path.exists():
             create(path, SCHEMA, page_bytes=RANDOM_PAGE_BYTES)
-        self._reader, self._writer = connect(path, read_only=True), connect(path, read_only=False)
+        self._reader, self._writer = connect(path, read_only=True), connect(path, read_only=False, synchronous="NORMAL")
         self._writer.execute("PRAGMA secure_delete = ON")
         self._checkpoints = Checkpoints(path)
         self._lock = threading.Lock()
@@ -99,6 +109,9 @@ class SqliteSubjects(SubjectMap):
                 insert(self._writer, "subjects", values, columns=2)
             for row, _ in pending:
                 del self._pending[row]
+
+    def sync(self) -> None:
+        sync_wal(self._path)
 
     def close(self) -> None:
         self.flush()

@@ -32,9 +32,18 @@ class BulkSequencer(Sequencer):
         folds: Sequence[Fold],
         *,
         simulated: bool = False,
-        before_commit: Callable[[], None] | None = None,
+        before_commit: Callable[[], None] = lambda: None,
+        before_sync: Callable[[], None] = lambda: None,
     ):
-        super().__init__(store, clock, folds, importing=True, simulated=simulated, before_commit=before_commit)
+        super().__init__(
+            store,
+            clock,
+            folds,
+            importing=True,
+            simulated=simulated,
+            before_commit=before_commit,
+            before_sync=before_sync,
+        )
 
     def append_all(self, drafts: Sequence[Draft]) -> list[Entry | Conflict]:
         """What `append` gives for each draft, or why its key was refused. Other errors leave all before in place."""

@@ -66,9 +66,10 @@ class Sequencer:
         *,
         importing: bool = False,
         simulated: bool = False,
-        before_commit: Callable[[], None] | None = None,
+        before_commit: Callable[[], None] = lambda: None,
+        before_sync: Callable[[], None] = lambda: None,
     ):
-        """`before_commit` runs in the writer thread: what entries name must be durable before they are."""
+        """What entries name: `before_commit` writes it, `before_sync` makes it durable; both as `Writer` has them."""
         self._store, self._clock, self._folds = store, clock, tuple(folds)
         self._importing = importing
         self._generation, self._seq, self._ingest_us = store.open(simulated=simulated)
@@ -77,7 +78,9 @@ class Sequencer:
         self._names = Names(store)
         self._poison: JournalError | None = None
         self._held: list[Row] | None = None
-        self.writer = Writer(store, durable_seq=self._seq, importing=importing, before_commit=before_commit)
+        self.writer = Writer(
+            store, durable_seq=self._seq, importing=importing, before_commit=before_commit, before_sync=before_sync
+        )
 
     @property
     def position(self) -> Position:

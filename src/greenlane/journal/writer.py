@@ -1,10 +1,13 @@
-"""The one thread that makes entries durable: a batch per tick, in order, all or nothing."""
+"""Two threads make entries durable, in order: one hands a batch per tick to the operating system, the other waits for
+the disk. So a slow disk never holds up what a crash of this process would lose.
+"""
 
 import asyncio
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from queue import SimpleQueue
 from typing import Final
 
 from msgspec import Struct
@@ -29,6 +32,15 @@ LIVE: Final = Pace(512, 20_000, False)
 IMPORT: Final = Pace(65_536, 131_072, True)
 
 
+class Written(Struct, frozen=True, gc=False):
+    """A batch that survives this process, but perhaps no power cut yet."""
+
+    seq: int
+    rows: int
+    accepted_ns: int
+    """Of its oldest entry."""
+
+
 class _Waiter(Struct, gc=False):
     seq: int
     loop: asyncio.AbstractEventLoop
@@ -48,22 +60,28 @@ class Writer:
         *,
         durable_seq: int = 0,
         importing: bool = False,
-        before_commit: Callable[[], None] | None = None,
+        before_commit: Callable[[], None] = lambda: None,
+        before_sync: Callable[[], None] = lambda: None,
     ):
+        """`before_commit` writes what entries name, `before_sync` makes it durable."""
         self.durable_seq = durable_seq
-        self._store, self._pace, self._before_commit = store, IMPORT if importing else LIVE, before_commit
+        self._store, self._pace = store, IMPORT if importing else LIVE
+        self._before_commit, self._before_sync = before_commit, before_sync
         self._queue: deque[tuple[int, Sequence[Row]]] = deque()
+        self._written: SimpleQueue[Written | None] = SimpleQueue()
         self._accepted = self._taken = 0
         self.last_wait_us = 0
-        """How long the oldest entry of the latest commit waited to be durable."""
-        self._oldest_ns = 0
+        """How long the oldest entry of the latest batch waited to be written."""
+        self._committing_ns = self._syncing_ns = 0
         self._failure: JournalError | None = None
         self._closing = self._asleep = False
         self._work = threading.Event()
         self._progress = threading.Condition()
         self._waiters: list[_Waiter] = []
-        self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
-        self._thread.start()
+        self._syncs = threading.Thread(target=self._make_durable, name="journal-sync", daemon=True)
+        self._commits = threading.Thread(target=self._write, name="journal-writer", daemon=True)
+        self._syncs.start()
+        self._commits.start()
 
     def check(self) -> None:
         """Raise when a commit failed, or after close."""
@@ -96,14 +114,19 @@ class Writer:
             self._work.set()
 
     def lag_us(self) -> int:
-        """Age of the oldest entry that is accepted but not durable; 0 when there is none."""
-        oldest_ns = self._oldest_ns
+        """Age of the oldest entry that is not written yet, which a crash of this process would lose; 0: none."""
+        oldest_ns = self._committing_ns
         if not oldest_ns:
             try:
                 oldest_ns = self._queue[0][0]
             except IndexError:
                 return 0
         return (time.monotonic_ns() - oldest_ns) // 1000
+
+    def unsynced_us(self) -> int:
+        """Age of the oldest entry that the disk was asked for but has not taken yet: a power cut may lose it."""
+        oldest_ns = self._syncing_ns
+        return (time.monotonic_ns() - oldest_ns) // 1000 if oldest_ns else 0
 
     def wait(self, seq: int, *, timeout_s: float | None = None) -> None:
         """Block this thread until the entry is durable; JournalError when it will not be, or not in time."""
@@ -132,17 +155,28 @@ class Writer:
         """Everything accepted is durable when this returns; JournalError when it could not be."""
         self._closing = True
         self._work.set()
-        self._thread.join()
+        self._commits.join()
+        self._syncs.join()
         if self._failure is not None:
             raise self._failure
 
-    def _run(self) -> None:
+    def _write(self) -> None:
+        try:
+            self._write_until_closed()
+        except Exception as error:  # noqa: BLE001 - fail-stop: whatever it was, what the disk holds is unknown
+            self._written.put(None)
+            self._syncs.join()  # what was written before is still good
+            self._fail(error)
+        else:
+            self._written.put(None)
+
+    def _write_until_closed(self) -> None:
         idle_ticks = 0
-        while True:
+        while self._failure is None:
             started_s = time.monotonic()
             batch = self._batch()
-            if batch and not self._commit(batch):
-                return
+            if batch:
+                self._commit(batch)
             if self._closing and not self._queue:
                 return
             idle_ticks = 0 if batch else idle_ticks + 1
@@ -165,36 +199,61 @@ class Writer:
         while self._queue and len(batch) < self._pace.batch_rows_max:
             accepted_ns, rows = self._queue.popleft()
             if not batch:
-                self._oldest_ns = accepted_ns
+                self._committing_ns = accepted_ns
             batch.extend(rows)
         return batch
 
-    def _commit(self, batch: list[Row]) -> bool:
-        try:
-            if self._before_commit is not None:
-                self._before_commit()
-            self._store.commit(batch)
-        except Exception as error:  # noqa: BLE001 - fail-stop: whatever it was, what the disk holds is unknown
-            failure = JournalError(f"a commit failed: {error}", hint="free or repair the disk, then restart")
-            failure.__cause__ = error
-            self._announce(self.durable_seq, len(batch), failure)
-            return False
-        self._announce(batch[-1].entry.seq, len(batch), None)
-        return True
+    def _commit(self, batch: list[Row]) -> None:
+        self._before_commit()
+        self._store.commit(batch)
+        written = Written(batch[-1].entry.seq, len(batch), self._committing_ns)
+        self.last_wait_us = (time.monotonic_ns() - written.accepted_ns) // 1000
+        self._committing_ns = 0
+        self._written.put(written)
 
-    def _announce(self, durable_seq: int, count: int, failure: JournalError | None) -> None:
+    def _make_durable(self) -> None:
+        """Whatever was written while the disk was busy becomes durable together."""
+        while (written := self._written.get()) is not None:
+            self._syncing_ns, rows, closing = written.accepted_ns, written.rows, False
+            while not self._written.empty():
+                more = self._written.get()
+                if more is None:
+                    closing = True
+                    break
+                written, rows = more, rows + more.rows
+            try:
+                self._before_sync()
+                self._store.sync()
+            except Exception as error:  # noqa: BLE001 - fail-stop, as above
+                self._fail(error)
+                return
+            self._announce(written.seq, rows)
+            if closing:
+                return
+
+    def _fail(self, error: Exception) -> None:
+        failure = JournalError(f"a commit failed: {error}", hint="free or repair the disk, then restart")
+        failure.__cause__ = error
         with self._progress:
-            self.durable_seq, self._failure = durable_seq, failure
-            self._taken += count
-            self.last_wait_us = (time.monotonic_ns() - self._oldest_ns) // 1000
-            self._oldest_ns = 0
-            ready = [w for w in self._waiters if failure or w.seq <= durable_seq]
-            self._waiters = [w for w in self._waiters if not failure and w.seq > durable_seq]
+            self._failure, ready, self._waiters = failure, self._waiters, []
             self._progress.notify_all()
+        self._tell(ready)
+
+    def _announce(self, durable_seq: int, rows: int) -> None:
+        with self._progress:
+            self.durable_seq = durable_seq
+            self._taken += rows
+            self._syncing_ns = 0
+            ready = [w for w in self._waiters if w.seq <= durable_seq]
+            self._waiters = [w for w in self._waiters if w.seq > durable_seq]
+            self._progress.notify_all()
+        self._tell(ready)
+
+    def _tell(self, ready: Sequence[_Waiter]) -> None:
         for loop in {id(w.loop): w.loop for w in ready}.values():
             mine = [w for w in ready if w.loop is loop]
             if not loop.is_closed():
-                loop.call_soon_threadsafe(_settle, mine, durable_seq, failure)
+                loop.call_soon_threadsafe(_settle, mine, self.durable_seq, self._failure)
 
 
 def _settle(waiters: Sequence[_Waiter], durable_seq: int, failure: JournalError | None) -> None:

@@ -76,7 +76,8 @@ def name_of(space: str, *parts: str) -> bytes:
 class JournalStore(Protocol):
     """Keeps rows durably, in order. Commits are all or nothing; the store always holds a prefix of the sequence.
 
-    One thread commits, one other thread does all else. A name outlives its entry: it stays until it is forgotten.
+    One thread commits, one waits for the disk (`sync`), one other does all else. A name outlives its entry: it stays
+    until it is forgotten.
     """
 
     def open(self, *, simulated: bool = False) -> tuple[int, int, int]:
@@ -87,8 +88,15 @@ class JournalStore(Protocol):
         ...
 
     def commit(self, batch: Sequence[Row]) -> None:
-        """Durable when this returns. JournalError, and nothing kept, when it cannot be."""
+        """Written when this returns: no crash of this process loses it. JournalError, and nothing kept, when it fails.
+
+        What a store that is open for reading only gives out is durable."""
         ...
+
+    def sync(self) -> None:
+        """Everything committed before is durable when this returns; by a third thread. For stores that commit so anyway
+        there is nothing to do.
+        """
 
     def span(self) -> tuple[int, int]:
         """The first and the last seq that `read` can give; (last + 1, last) when there is none."""

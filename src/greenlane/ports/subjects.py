@@ -33,8 +33,11 @@ class SubjectMap(Protocol):
         ...
 
     def flush(self) -> None:
-        """Make every pseudonym handed out so far durable: called before the entries that carry them are."""
+        """Write every pseudonym handed out so far: called before the entries that carry them are written."""
         ...
+
+    def sync(self) -> None:
+        """What was flushed is durable when this returns: called before the entries that carry it are told to be."""
 
     def close(self) -> None: ...
 

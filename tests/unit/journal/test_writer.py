@@ -90,7 +90,47 @@ def test_an_import_waits_for_room(gate: Gate, monkeypatch: pytest.MonkeyPatch) -
     writer.close()
 
 
-def test_lag_is_the_age_of_the_oldest_entry_not_durable(gate: Gate) -> None:
+class SlowDisk(MemoryJournal):
+    """Takes what was written when it is let to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go, self.syncs = threading.Event(), 0
+
+    def sync(self) -> None:
+        assert self.go.wait(5)
+        self.syncs += 1
+
+
+def test_a_slow_disk_holds_up_no_commit_and_takes_all_that_came_meanwhile_at_once() -> None:
+    disk, order = SlowDisk(), list[str]()
+    writer = Writer(disk, before_sync=lambda: order.append("pseudonyms"))
+    for seq in range(1, 6):
+        writer.submit([row(seq)])
+        while disk.span()[1] < seq:
+            threading.Event().wait(0.001)
+    assert (writer.lag_us(), writer.durable_seq) == (0, 0)
+    assert writer.unsynced_us() > 0
+    disk.go.set()
+    writer.wait(5, timeout_s=5)
+    writer.close()
+    assert disk.syncs == len(order) == 2 and writer.unsynced_us() == 0
+
+
+def test_a_failed_sync_is_fail_stop() -> None:
+    class Broken(MemoryJournal):
+        def sync(self) -> None:
+            raise OSError("I/O error")
+
+    writer = Writer(Broken())
+    writer.submit([row(1)])
+    with pytest.raises(JournalError, match="I/O error"):
+        writer.wait(1, timeout_s=5)
+    with pytest.raises(JournalError, match="I/O error"):
+        writer.check()
+
+
+def test_lag_is_the_age_of_the_oldest_entry_not_written(gate: Gate) -> None:
     writer = Writer(gate)
     assert writer.lag_us() == 0
     writer.submit([row(1)])
