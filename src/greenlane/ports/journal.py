@@ -97,6 +97,7 @@ class JournalStore(Protocol):
         """Everything committed before is durable when this returns; by a third thread. For stores that commit so anyway
         there is nothing to do.
         """
+        return
 
     def span(self) -> tuple[int, int]:
         """The first and the last seq that `read` can give; (last + 1, last) when there is none."""

@@ -38,6 +38,7 @@ class SubjectMap(Protocol):
 
     def sync(self) -> None:
         """What was flushed is durable when this returns: called before the entries that carry it are told to be."""
+        return
 
     def close(self) -> None: ...
 
