@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from greenlane.cli.shown import Json, print_table, progress, show_json
+from greenlane.cli.shown import Json, Report, err, out, print_table, progress, show_json
 
 experiments_app = typer.Typer(
     help="What a change is worth: plan an experiment, and prove the intervals.", no_args_is_help=True
@@ -97,3 +97,70 @@ def experiments_validate(
     print_table(f"{replications:,} replications each", ["case", "coverage %", "target", "width", ""], rows)
     if not all(study.passes(case) for study, case in found):
         raise typer.Exit(1)
+
+
+@experiments_app.command("truth")
+def experiments_truth(
+    world: Annotated[
+        list[str] | None, typer.Option(help="May be given again; default: europe, us, subscriptions, calm.")
+    ] = None,
+    payments: Annotated[int, typer.Option(min=1_000, help="Decided live in each world.")] = 12_000,
+    stretch: Annotated[int, typer.Option(min=500, help="Decisions valued at a time.")] = 4_000,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write every trial to this file, as JSON.")] = None,
+) -> None:
+    """Prove off-policy evaluation: worlds decided live, valued from their journals, and held against the truth.
+
+    Exit status 1 where accepted intervals miss the truth, signs are wrong, or what nobody can know is not refused.
+    """
+    from greenlane.jobs.valuing.truth import WORLDS, truth
+
+    worlds = world or list(WORLDS)
+    with progress("deciding and valuing") as tell:
+        found = truth(worlds, payments=payments, stretch=stretch, progress=tell)
+    summaries = {name: found.summary(name) for name in worlds} | {"all": found.summary()}
+    if json_file:
+        said = {"summary": summaries, "breaches": found.breaches, "trials": found.trials, "built": found.built}
+        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(said)) + b"\n")
+    columns = ["world", "trials", "accepted", "covered", "clear", "signs agree", "wrong claims", "refused as built"]
+    rows = [
+        (
+            name,
+            f"{one['trials']}",
+            f"{one['accepted']}",
+            f"{one['coverage']:.1%}",
+            f"{one['clear']}",
+            f"{one['sign_agreement']:.1%}",
+            f"{one['wrong_sign_claims']:.1%}",
+            f"{one['refused_as_built']:.1%}",
+        )
+        for name, one in summaries.items()
+    ]
+    print_table(f"{payments:,} payments in each world, {stretch:,} valued at a time", columns, rows)
+    for breach in found.breaches:
+        err.print(f"breach: {breach}", markup=False)
+    if found.breaches:
+        raise typer.Exit(1)
+
+
+@experiments_app.command("impact")
+def experiments_impact(
+    file: Annotated[Path, typer.Argument(help="JSON of `evaluations run`, `evaluate policies`, or of an A/B readout.")],
+    policy: Annotated[str, typer.Option(help="Of `evaluate policies`: which one is new.")] = "joint",
+    baseline: Annotated[str | None, typer.Option(help="Which one is old; default: the best baseline.")] = None,
+    report: Report = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the bridge to this file, as JSON.")] = None,
+) -> None:
+    """The bridge from approval to net money, for people: from an off-policy result, a simulation or an experiment."""
+    from greenlane.jobs.valuing.impacts import impacts_in
+    from greenlane.jobs.valuing.page import bridge_table, page
+
+    found = impacts_in(file, policy=policy, baseline=baseline)
+    if json_file:
+        json_file.write_bytes(msgspec.json.format(msgspec.json.encode({"impacts": found})) + b"\n")
+    if report:
+        report.write_text(page(found, title=f"Impact: {file.stem}"), encoding="utf-8")
+    for one in found:
+        header, *rows = bridge_table(one.bridge)
+        print_table(f"{one.title} ({one.source}, {one.currency})", header, [tuple(row) for row in rows])
+        for note in one.notes:
+            out.print(f"  {note}", markup=False)

@@ -115,6 +115,8 @@ def bridge_of_arms(control: Arm, treatment: Arm, *, alpha: float = 0.05) -> Brid
     payments = [(a.payment_approved, None) for pair in both for a in pair]
 
     def step(name: str, sides: Sequence[tuple[Floats, Floats | None]]) -> Step:
+        if not any(y.any() for y, _ in sides):
+            return Step(name, 0.0, 0.0, 0.0, 0.0)
         arms = zip((control, treatment), sides, strict=True)
         before, after = (Moments.clustered(y, a.unit, denominator=d) for a, (y, d) in arms)
         found = compare(before, after, alpha=alpha)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from html import escape
+from math import isfinite
 from typing import Any
 
 from greenlane.adapters.plots import BLUE, GREY, RED, drawn
@@ -54,7 +55,7 @@ def bridge_picture(axes: Any, bridge: Bridge) -> None:
     """From gross to net, with intervals; grey steps have bounds only, which are not drawn to their ends."""
     steps = [*bridge.steps, bridge.net]
     seen = [s for s in steps if s.value is not None]
-    reach = 1.5 * max([abs(x) for s in seen for x in (s.low, s.high) if x == x] or [1.0]) / 100
+    reach = 1.5 * max([abs(x) for s in seen for x in (s.low, s.high) if isfinite(x)] or [1.0]) / 100
     for at, step in enumerate(steps):
         bar(axes, at, step, reach)
     axes.axhline(0.0, color=GREY, linewidth=0.8)
