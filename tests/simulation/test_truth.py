@@ -48,7 +48,7 @@ def test_sound_trials_breach_nothing():
     [
         ({"truth": -4.0}, "wrong sign"),
         ({"low": 4.5}, "missed the truth"),
-        ({"value": -1.0, "low": -3.0}, "given the wrong sign"),
+        ({"value": -0.1, "low": -1.5, "high": 1.3, "truth_se": 0.1}, "given the wrong sign"),
     ],
 )
 def test_what_is_wrong_is_a_breach(changes, told):

@@ -28,7 +28,8 @@ class ArmRows(Struct, frozen=True):
 
     def rows(self, which: Any = slice(None)) -> Arm:
         columns = [self.money.get(step, [0.0] * len(self.unit)) for step in STEPS]
-        sizes = set(map(len, (self.unit, self.attempts, self.attempts_approved, self.approved, *columns)))
+        sizes = {len(self.unit), len(self.attempts), len(self.attempts_approved), len(self.approved)}
+        sizes |= {len(column) for column in columns}
         if len(sizes) != 1 or len(self.unit) > ARM_ROWS_MAX:
             hint = "an entry per payment in each column"
             raise InputError("the columns of an arm differ in length", code="invalid_arm", param="$.arms", hint=hint)

@@ -68,6 +68,13 @@ class Trial(Struct, frozen=True, kw_only=True):
 
     @property
     def clear(self) -> bool:
+        """So large a difference that this stretch should show its sign: beyond the error of truth and estimate."""
+        se = (self.high - self.low) / 2.0 / 1.96
+        return abs(self.truth) > ERRORS_CLEAR * (self.truth_se**2 + se**2) ** 0.5
+
+    @property
+    def known(self) -> bool:
+        """The truth itself is surely not zero."""
         return abs(self.truth) > ERRORS_CLEAR * self.truth_se
 
     @property
@@ -80,8 +87,8 @@ class Trial(Struct, frozen=True, kw_only=True):
 
     @property
     def wrong(self) -> bool:
-        """An interval beyond zero on the other side than a clear truth."""
-        return self.clear and ((self.low > 0.0 and self.truth < 0.0) or (self.high < 0.0 and self.truth > 0.0))
+        """An interval beyond zero on the other side than the truth."""
+        return self.known and ((self.low > 0.0 and self.truth < 0.0) or (self.high < 0.0 and self.truth > 0.0))
 
 
 class Built(Struct, frozen=True, kw_only=True):
