@@ -70,7 +70,7 @@ class Trial(Struct, frozen=True, kw_only=True):
     def clear(self) -> bool:
         """So large a difference that this stretch should show its sign: beyond the error of truth and estimate."""
         se = (self.high - self.low) / 2.0 / 1.96
-        return abs(self.truth) > ERRORS_CLEAR * (self.truth_se**2 + se**2) ** 0.5
+        return bool(abs(self.truth) > ERRORS_CLEAR * (self.truth_se**2 + se**2) ** 0.5)
 
     @property
     def known(self) -> bool:
