@@ -24,6 +24,7 @@ class Metrics:
         self.decisions = Counter(
             "greenlane_decisions", "Decisions by intervention", ["intervention"], registry=self.registry
         )
+        self._by_intervention: dict[str, Counter] = {}
         self.next_actions = Counter("greenlane_next_actions", "Next actions by step", ["next"], registry=self.registry)
         self.latency = Histogram(
             "greenlane_decision_seconds", "Time to decide, inside", buckets=LATENCY_BUCKETS_S, registry=self.registry
@@ -48,7 +49,10 @@ class Metrics:
         )
 
     def decided(self, intervention: str, latency_us: int, *, degraded: bool) -> None:
-        self.decisions.labels(intervention).inc()
+        counter = self._by_intervention.get(intervention)
+        if counter is None:
+            counter = self._by_intervention[intervention] = self.decisions.labels(intervention)
+        counter.inc()
         self.latency.observe(latency_us / 1e6)
         if degraded:
             self.degraded.inc()

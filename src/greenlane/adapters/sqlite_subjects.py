@@ -62,17 +62,19 @@ class SqliteSubjects(SubjectMap):
         self._seen.add_packed(b"".join(row for (row,) in self._reader.execute("SELECT row FROM subjects")))
 
     def pseudonym(self, kind: str, identifier: str) -> int:
-        name = f"{kind}\0{identifier}"
-        known = self._cache.get(name)
-        if known is None:
-            row = self._row(name)
-            known = self._pending.get(row) or self._stored(row) or self._new(row)
-            _remember(self._cache, name, known)
-        return known
+        return self.pseudonyms([(kind, identifier)])[0]
 
     def pseudonyms(self, named: Sequence[tuple[str, str]]) -> list[int]:
-        self._recall([name for kind, identifier in named if (name := f"{kind}\0{identifier}") not in self._cache])
-        return [self.pseudonym(kind, identifier) for kind, identifier in named]
+        names = [f"{kind}\0{identifier}" for kind, identifier in named]
+        known = {name: number for name in names if (number := self._cache.get(name))}
+        if len(known) < len(names):
+            unknown = {self._row(name): name for name in names if name not in known}
+            held = {row: number for row in unknown if (number := self._pending.get(row))}
+            held |= self._recall([row for row in unknown if row not in held and row in self._seen])
+            for row, name in unknown.items():
+                known[name] = held.get(row) or self._new(row)
+                _remember(self._cache, name, known[name])
+        return [known[name] for name in names]
 
     def digest(self, kind: str, value: str) -> str:
         name = f"{kind}\0{value}"
@@ -119,14 +121,12 @@ class SqliteSubjects(SubjectMap):
         self._reader.close()
         self._writer.close()
 
-    def _recall(self, names: list[str]) -> None:
-        """Bring those that are stored into memory, with one question to the file."""
-        rows = {row: name for name in names if (row := self._row(name)) in self._seen and row not in self._pending}
+    def _recall(self, rows: list[bytes]) -> dict[bytes, int]:
+        """Those that are stored, with one question to the file."""
         if not rows:
-            return
+            return {}
         asked = f"SELECT row, sealed FROM subjects WHERE row IN ({', '.join('?' * len(rows))})"
-        for row, sealed in self._reader.execute(asked, list(rows)):
-            _remember(self._cache, rows[row], self._opened(row, sealed))
+        return {row: self._opened(row, sealed) for row, sealed in self._reader.execute(asked, rows)}
 
     def _row(self, name: str) -> bytes:
         return blake2b(name.encode(), digest_size=16, key=self._row_key).digest()
@@ -139,12 +139,6 @@ class SqliteSubjects(SubjectMap):
         self._seen.add(row)
         self._pending[row] = pseudonym
         return pseudonym
-
-    def _stored(self, row: bytes) -> int | None:
-        if row not in self._seen:
-            return None
-        held = self._reader.execute("SELECT sealed FROM subjects WHERE row = ?", (row,)).fetchone()
-        return None if held is None else self._opened(row, held[0])
 
     def _sealed(self, row: bytes, pseudonym: int) -> bytes:
         nonce = os.urandom(NONCE_BYTES)

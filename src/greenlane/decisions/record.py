@@ -269,7 +269,7 @@ def _fallbacks(chosen: Chosen) -> tuple[str, ...]:
 
 def _action(action: actions.Action, fallbacks: tuple[str, ...] = ()) -> Action:
     return Action(
-        intervention=msgspec.convert(action.intervention, type=Action.__annotations__["intervention"]),
+        intervention=action.intervention,  # type: ignore[arg-type] # an Action's is one of these
         exemption=action.exemption or None,
         route=action.route or None,
         credential=action.credential or None,

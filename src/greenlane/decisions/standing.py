@@ -12,7 +12,7 @@ from greenlane.decisions.explored import explored_of
 from greenlane.decisions.record import record_of
 from greenlane.payments.facts import Facts
 from greenlane.policy.actions import Way
-from greenlane.policy.breaker import KILLED, SCHEDULED, WHOLE_PPM
+from greenlane.policy.breaker import CLOSED, KILLED, SCHEDULED, WHOLE_PPM
 from greenlane.policy.budgets import Ledger
 from greenlane.policy.distribution import TOTAL
 from greenlane.policy.explore import Draw, Exploring
@@ -26,6 +26,7 @@ from greenlane.policy.online import Expected, Online
 from greenlane.policy.priors import Approval
 from greenlane.ports.journal import Entry
 
+AUTHENTICATED: Final = PASSED | SHIFTED
 PROBE: Final = "probe"
 """The purpose of the draw that lets a payment through a gate."""
 MODE: Final = {"allow": "good_e9", "review": "good_e9", "exempt": "good_exempt_e9", "challenge": "good_3ds_e9"}
@@ -80,6 +81,8 @@ class Gates:
     def barred(self, facts: Facts, ways: Sequence[Way], *, at_us: int) -> tuple[Barred, ...]:
         self._online.advance(at_us)
         gates = self._online.breaker.gates(issuer_of(facts), [way.route for way in ways], at_us)
+        if all(gate is CLOSED for gate in gates):
+            return ()
         ordered, broken = list[Barred](), list[Barred]()
         for way, gate in zip(ways, gates, strict=True):
             if gate in (KILLED, SCHEDULED):
@@ -111,7 +114,7 @@ def expected_of(entry: Entry) -> Expected | None:
     if seen is None or record.attempt.stage == "post_authorization":
         return None
     way, mode = chosen.may.ways.index(chosen.action.way), MODE[chosen.action.intervention]
-    if record.given.history is not None and record.given.history.status in PASSED | SHIFTED:
+    if record.given.history is not None and record.given.history.status in AUTHENTICATED:
         mode = MODE["challenge"]
     approval: Approval | None = None if record.given.approvals is None else record.given.approvals[way]
     if record.further is not None:

@@ -1,6 +1,7 @@
 """Whether a name was ever seen, answered from memory: "no" is certain, "yes" is confirmed elsewhere."""
 
 from collections.abc import Sequence
+from struct import Struct
 from typing import Final
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 SHARDS: Final = 256
 FIRST_SLOTS: Final = 16
+first_word: Final = Struct("<q").unpack_from
 
 
 @njit(cache=True)
@@ -26,7 +28,8 @@ def _add(table: NDArray[np.int64], keys: NDArray[np.int64]) -> int:
 class FingerprintSet:
     """The first 8 bytes of 16-byte names, in open-addressed tables of at most 3/4 load: 11 to 22 bytes a name.
 
-    256 tables grow one at a time, so that no single append pays for the growth of the whole.
+    256 tables grow one at a time, so that no single append pays for the growth of the whole. Single names are looked
+    for in Python: one probe costs less than a call into compiled code.
 
     >>> seen = FingerprintSet()
     >>> seen.add(b"0123456789abcdef")
@@ -43,19 +46,29 @@ class FingerprintSet:
         return sum(self._counts)
 
     def __contains__(self, name: bytes) -> bool:
-        key = int.from_bytes(name[:8], "little", signed=True) or 1
+        key = first_word(name)[0] or 1
         slots = self._slots[key & 255]
-        return slots[_slot(slots, key)] != 0
+        mask = len(slots) - 1
+        at = (key >> 8) & mask
+        while held := slots[at]:
+            if held == key:
+                return True
+            at = (at + 1) & mask
+        return False
 
     def add(self, name: bytes) -> None:
-        key = int.from_bytes(name[:8], "little", signed=True) or 1
+        key = first_word(name)[0] or 1
         shard = key & 255
         if 4 * self._counts[shard] + 4 > 3 * len(self._slots[shard]):
             self._grow(shard, self._counts[shard] + 1)
         slots = self._slots[shard]
-        at = _slot(slots, key)
-        self._counts[shard] += slots[at] == 0
-        slots[at] = key
+        mask = len(slots) - 1
+        at = (key >> 8) & mask
+        while (held := slots[at]) and held != key:
+            at = (at + 1) & mask
+        if not held:
+            self._counts[shard] += 1
+            slots[at] = key
 
     def update(self, names: Sequence[bytes]) -> None:
         if len(names) > SHARDS:
@@ -85,12 +98,3 @@ class FingerprintSet:
         table = np.zeros(1 << (4 * needed // 3).bit_length(), np.int64)
         _add(table, old[old != 0])
         self._tables[shard], self._slots[shard] = table, table.data
-
-
-def _slot(slots: memoryview, key: int) -> int:
-    """Where the key is, or would be. In Python: one probe costs less than a call into compiled code."""
-    mask = len(slots) - 1
-    at = (key >> 8) & mask
-    while (held := slots[at]) and held != key:
-        at = (at + 1) & mask
-    return at

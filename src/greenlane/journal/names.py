@@ -26,10 +26,13 @@ class Names:
         self._tail: dict[bytes, tuple[Row, ...]] = {}
         self._unsettled: deque[Row] = deque()
         self._asked: dict[tuple[str, ...], tuple[bytes, Sequence[Row]]] = {}
+        self._key_of: dict[bytes, tuple[str, ...]] = {}
+        """Of the names in `_asked`."""
 
     def rows(self, *key: str) -> Sequence[Row]:
         """All rows under a name, in order. What was asked lately is at hand, and kept up to date."""
-        return self.ask(*key)[1]
+        asked = self._asked.get(key)
+        return self.ask(*key)[1] if asked is None else asked[1]
 
     def ask(self, *key: str) -> tuple[bytes, Sequence[Row]]:
         """The name of a key, such as ("payment", "pay_1"), and its rows."""
@@ -37,9 +40,11 @@ class Names:
         if asked is None:
             if len(self._asked) >= ASKED_MAX:
                 self._asked.clear()
+                self._key_of.clear()
             name = name_of(*key)
             known = name in self._tail or name in self._durable
             asked = self._asked[key] = name, self._look(name) if known else ()
+            self._key_of[name] = key
         return asked
 
     def add(self, row: Row) -> None:
@@ -47,9 +52,9 @@ class Names:
         self._unsettled.append(row)
         for name in row.names:
             self._tail[name] = (*self._tail.get(name, ()), row)
-        for key, (name, rows) in self._asked.items():
-            if name in row.names:
-                self._asked[key] = name, (*rows, row)
+            key = self._key_of.get(name)
+            if key is not None:
+                self._asked[key] = name, (*self._asked[key][1], row)
 
     def settle(self, durable_seq: int) -> None:
         """Rows up to this one are in the store: let go of them."""
