@@ -24,6 +24,7 @@ from table import Bar, bar, report
 from greenlane.adapters.lightgbm_trainer import flat_trees_from
 from greenlane.models.calibration import Beta, Isotonic, Platt
 from greenlane.models.fraud_model import FraudModel
+from greenlane.models.reasons import ReasonTable
 
 FEATURES, ROUTES, GROUPS, ROUTE_FEATURES = 100, 8, 10, 20
 
@@ -85,14 +86,15 @@ def measure(turns: int) -> list[Bar]:
     calibrator = Platt(slope=1.0, intercept=0.0)
     model = FraudModel.of("mdl_bench", names, trees, calibrator=calibrator, groups=groups)
     assert np.array_equal(trees.margins(rows), booster.predict(rows, raw_score=True)), "margins differ from LightGBM"
-    exits = [trees.exits(row, model.slots)[1] for row in rows[:500]]
+    exits = [trees.sums(row, model.slots)[1] for row in rows[:500]]
+    table = ReasonTable(trees.nodes, trees.roots, groups)
     payments = [routes_of(rows, turn) for turn in range(500)]
     knots = tuple(np.linspace(-8.0, 2.0, 200).tolist())
     isotonic, beta = Isotonic(margins=knots, log_odds=knots), Beta(a=1.0, b=1.0, c=0.0)
     margins = np.linspace(-7.0, 1.0, 100).tolist()
     sides: dict[str, Callable[[int], object]] = {
         "library 1 row": lambda i: booster.predict(rows[i % 500 : i % 500 + 1], raw_score=True, num_threads=1),
-        "1 row": lambda i: trees.exits(rows[i % 500], model.slots),
+        "1 row": lambda i: trees.sums(rows[i % 500], model.slots),
         "library 8 rows": lambda i: booster.predict(rows[i % 500 : i % 500 + ROUTES], raw_score=True, num_threads=1),
         "8 routes": lambda i: trees.margins(payments[i % 500], model.slots),
         "8 unrelated rows": lambda i: trees.margins(rows[i % 500 : i % 500 + ROUTES], model.slots),
@@ -103,8 +105,8 @@ def measure(turns: int) -> list[Bar]:
     us = alternate(sides, turns=turns)
     decision = alternate(  # reasons follow the model call, as they do in a decision
         {
-            "1 row": lambda i: trees.exits(rows[i % 500], model.slots),
-            "reasons": lambda i: model.reason_table.explain(exits[i % 500]),
+            "1 row": lambda i: trees.sums(rows[i % 500], model.slots),
+            "reasons": lambda i: table.explain(exits[i % 500]),
         },
         turns=turns,
     )

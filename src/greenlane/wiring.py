@@ -27,6 +27,7 @@ import msgspec
 from msgspec import Struct
 
 import greenlane
+from greenlane.adapters.onnx_net import open_net
 from greenlane.adapters.prometheus_metrics import Metrics
 from greenlane.adapters.sqlite import lock
 from greenlane.adapters.sqlite_journal import SqliteJournal
@@ -185,7 +186,7 @@ class System:
         if not alias.startswith(APPROVAL):
             self.bound(model_id)
         elif model_id not in self.approval_models:
-            self.approval_models[model_id] = load_approval(model_path(self.places, model_id))
+            self.approval_models[model_id] = load_approval(model_path(self.places, model_id), open_net=open_net)
 
     def believe(self) -> None:
         """The lane's models are those that the aliases name."""
@@ -537,7 +538,7 @@ def save_snapshot(
 
 
 def load_model(places: Places, model_id: str) -> FraudModel:
-    return artefact.load(model_path(places, model_id))
+    return artefact.load(model_path(places, model_id), open_net=open_net)
 
 
 def model_path(places: Places, model_id: str) -> Path:

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from greenlane.learning.calibrate import fit_isotonic
 from greenlane.models.flat_trees import FlatTrees
-from greenlane.models.reasons import ReasonTable
 from greenlane.models.tree import Leaf, Split, Tree
 
 FEATURES = 3
@@ -65,10 +64,10 @@ def test_rows_in_groups_have_the_margins_they_have_alone(ensemble, outer, inner,
 @given(st.lists(trees, min_size=1, max_size=4), rows)
 def test_reasons_add_up_to_the_margin(ensemble, found):
     flat = FlatTrees.of(ensemble, features=FEATURES)
-    table = ReasonTable(flat, ["a", "b", "a"])
+    explain, slots = flat.explainer(["a", "b", "a"]), flat.slots(np.arange(FEATURES))
     for row in np.array(found, np.float32):
-        margin, exits = flat.exits(row, flat.slots(np.arange(FEATURES)))
-        reasons = table.explain(exits)
+        margin, reasons = explain(row, slots)
+        assert margin == flat.margin(row, slots)
         assert abs(reasons.base + reasons.contributions.sum() - margin) < 1e-9
 
 

@@ -45,6 +45,8 @@ class LightGbm:
         "min_gain_to_split": Range(0.0, 1.0),
     }
 
+    takes_negative_weights = True
+
     def __init__(self, *, threads: int = 1):
         import lightgbm  # noqa: F401 - a missing [train] extra is told before the work, not after
 
@@ -62,13 +64,14 @@ class LightGbm:
         parameters: Mapping[str, float],
         *,
         seed: int,
+        signs: Mapping[str, int] | None = None,
         on_round: Callable[[int, int], None] | None = None,
     ) -> "LightGbmFitted":
         """Deterministic for equal examples, parameters, seed and LightGBM version, whatever the number of threads."""
         import lightgbm
 
         rounds = int(parameters["rounds"])
-        settings = {
+        settings: dict[str, Any] = {
             "objective": "binary",
             "verbose": -1,
             "seed": seed,
@@ -77,6 +80,8 @@ class LightGbm:
             "num_threads": self.threads,
             **{name: value for name, value in parameters.items() if name != "rounds"},
         }
+        if signs:
+            settings["monotone_constraints"] = [signs.get(name, 0) for name in examples.names]
         data = lightgbm.Dataset(examples.X, examples.y.astype(np.float32), weight=examples.weight, free_raw_data=True)
         callbacks = [lambda env: on_round(env.iteration + 1, rounds)] if on_round else []
         return LightGbmFitted(lightgbm.train(settings, data, rounds, callbacks=callbacks))
@@ -90,7 +95,7 @@ class LightGbmFitted:
         """The trainer's own raw margins, float64[rows]: what the flat trees must reproduce."""
         return np.asarray(self.booster.predict(X, raw_score=True, num_threads=1), np.float64)
 
-    def trees(self) -> FlatTrees:
+    def predictor(self) -> FlatTrees:
         return flat_trees_from(self.booster.model_to_string())
 
 

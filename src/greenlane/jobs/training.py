@@ -254,7 +254,7 @@ def predicted(model: FraudModel, examples: Examples) -> tuple[Any, Any]:
     """(margins, probabilities), float64[n]."""
     bound = model.bind(examples.names)
     x = np.ascontiguousarray(examples.X)
-    return bound.trees.margins(x, bound.slots), bound.predict_many(x)
+    return bound.predictor.margins(x, bound.slots), bound.predict_many(x)
 
 
 def write_report(path: Path, evaluation: Evaluation, *, facts: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from greenlane.adapters.onnx_net import open_net
 from greenlane.decisions.live import APPROVAL_CHAMPION
 from greenlane.jobs.promoting import introduce
 from greenlane.jobs.training import Plan
@@ -73,7 +74,7 @@ def train_approval(directory: Path, plan: Plan, *, promote: bool = True, progres
 def approval_champion(reader: Reader) -> ApprovalModel | None:
     """The approval model in force, loaded and proven; None where none was promoted."""
     model_id = reader.live.aliases.get(APPROVAL_CHAMPION)
-    return None if model_id is None else load_approval(reader.places.models / model_id)
+    return None if model_id is None else load_approval(reader.places.models / model_id, open_net=open_net)
 
 
 def approval_figures(evaluation: ApprovalEvaluation) -> list[tuple[str, str]]:

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from greenlane.learning.approval_fit import ApprovalEvaluation, Learned
 from greenlane.learning.estimator import Estimator, Record
+from greenlane.learning.publish import verified
 from greenlane.models.approval_model import ENCODING, KIND, ApprovalModel, load_approval
 from greenlane.models.approval_rows import COLUMNS, GROUPS
-from greenlane.models.artefact import Golden, Manifest, ModelColumn, golden_rows, save
+from greenlane.models.artefact import Manifest, ModelColumn, save
+from greenlane.models.predictor import OpenNet, no_net
 
 LABEL = "approved, of a good payer: weighted by P(genuine | answer)"
 
@@ -22,11 +23,11 @@ def publish_approval(
     evaluation: ApprovalEvaluation,
     training_set: Record,
     seed: int = 0,
+    open_net: OpenNet = no_net,
 ) -> ApprovalModel:
     """Save under `directory` and load back: what comes out is what will serve, proven on the trainer's own margins."""
-    trees = learned.fit.fitted.trees()
-    rows = golden_rows(learned.encoded.examples.X, trees, seed=seed)
-    margins = np.asarray(learned.fit.fitted.margins(rows), np.float64)
+    calibrators = learned.calibrators
+    sound = verified(learned.fit.fitted, learned.encoded.examples.X, calibrators.probabilities, seed=seed)
     manifest = Manifest(
         kind=KIND,
         family=estimator.family,
@@ -35,11 +36,12 @@ def publish_approval(
         feature_set="",
         feature_versions={},
         label=LABEL,
-        calibrator=learned.calibrators.overall,
-        segments=learned.calibrators.segments,
+        calibrator=calibrators.overall,
+        segments=calibrators.segments,
+        verified=sound.record,
         training_set={**training_set, "parameters": learned.fit.parameters, "calibration": learned.losses},
         evaluation=evaluation.record(),
     )
-    golden = Golden(rows, margins, learned.calibrators.probabilities(rows, margins))
-    encoding = msgspec.json.encode(learned.encoded.encoding, order="sorted")
-    return load_approval(directory / save(directory, manifest, trees, golden=golden, beside={ENCODING: encoding}))
+    encoding = {ENCODING: msgspec.json.encode(learned.encoded.encoding, order="sorted")}
+    saved = save(directory, manifest, sound.predictor, golden=sound.golden, beside=encoding)
+    return load_approval(directory / saved, open_net=open_net)

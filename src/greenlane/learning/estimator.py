@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenlane.learning.examples import Examples
-from greenlane.models.flat_trees import FlatTrees
+from greenlane.models.predictor import Predictor
 
 
 class Range(NamedTuple):
@@ -26,11 +26,13 @@ class Fitted(Protocol):
         """The library's own log-odds, float64[rows]."""
         ...
 
-    def trees(self) -> FlatTrees: ...
+    def predictor(self) -> Predictor:
+        """The same margins without the library, within 1e-9."""
+        ...
 
 
 class Estimator(Protocol):
-    """One family: LightGBM today; whatever offers these four can be tuned, calibrated, evaluated and served alike."""
+    """One family: what offers these six can be tuned, calibrated, evaluated, compared and served like any other."""
 
     @property
     def family(self) -> str: ...
@@ -44,6 +46,11 @@ class Estimator(Protocol):
     def space(self) -> Mapping[str, Range]: ...
 
     @property
+    def takes_negative_weights(self) -> bool:
+        """Whether an event and its opposite may stand side by side with weights of opposite sign (`maturity.py`)."""
+        ...
+
+    @property
     def trainer(self) -> str:
         """Name and version of the library, for the manifest."""
         ...
@@ -54,8 +61,11 @@ class Estimator(Protocol):
         parameters: Mapping[str, float],
         *,
         seed: int,
+        signs: Mapping[str, int] | None = None,
         on_round: Callable[[int, int], None] | None = None,
-    ) -> Fitted: ...
+    ) -> Fitted:
+        """`signs` name the features along which the event may only become likelier (1) or less likely (-1)."""
+        ...
 
 
 class Search(Protocol):

@@ -1,7 +1,9 @@
 """Fit a family within a stated budget: parameters are judged on later time, then the best are fitted on all of it."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -9,8 +11,10 @@ from numpy.typing import NDArray
 
 from greenlane.errors import TrainingError
 from greenlane.learning.calibrate import log_loss
-from greenlane.learning.estimator import Estimator, Fitted, NewSearch
+from greenlane.learning.estimator import Estimator, Fitted, NewSearch, Record
 from greenlane.learning.examples import Examples
+from greenlane.learning.kept_trials import KeptTrials
+from greenlane.learning.weighing import Weighing
 from greenlane.models.calibration import Identity
 from greenlane.ports.clock import Clock, SystemClock
 
@@ -43,6 +47,29 @@ class HeldOut(NamedTuple):
     margins: NDArray[np.float64]
 
 
+class Recipe(NamedTuple):
+    """How rows are weighed and which signs are held, whatever the family and its parameters."""
+
+    weighing: Weighing = Weighing()
+    signs: Mapping[str, int] = MappingProxyType({})
+
+    def fit(self, estimator: Estimator, examples: Examples, parameters: Mapping[str, float], *, seed: int) -> Fitted:
+        weighed = self.weighing.for_fit(examples, negative=estimator.takes_negative_weights)
+        return estimator.fit(weighed, parameters, seed=seed, signs=self.signs)
+
+    def record(self) -> Record:
+        """As plain JSON: only what is out of the ordinary."""
+        found: Record = {}
+        if self.weighing != Weighing():
+            found["weighing"] = asdict(self.weighing)
+        if self.signs:
+            found["signs"] = dict(self.signs)
+        return found
+
+
+PLAIN: Final = Recipe()
+
+
 @dataclass(frozen=True, eq=False)
 class Fit:
     """The model fitted on all examples with the best parameters, and what the same parameters gave on held-out time."""
@@ -51,6 +78,7 @@ class Fit:
     parameters: dict[str, float]
     held_out: HeldOut
     trials: list[Trial]
+    recipe: Recipe = PLAIN
 
 
 def time_folds(at_us: NDArray[np.int64], *, gap_us: int, folds: int = 3, share: float = 0.4) -> Iterator[Fold]:
@@ -91,21 +119,33 @@ def fit(
     parameters: Mapping[str, float] | None = None,
     budget: Budget = DEFAULTS_ONLY,
     new_search: NewSearch | None = None,
+    recipe: Recipe = PLAIN,
+    kept: KeptTrials | None = None,
     folds: int = 3,
     seed: int = 0,
     clock: Clock | None = None,
     on_trial: Callable[[int, Trial], None] | None = None,
 ) -> Fit:
-    """Trials need a `new_search`. The first trial is `parameters`, else the family's defaults."""
+    """Trials need a `new_search`. The first trial is `parameters`, else the family's defaults.
+
+    What `kept` remembers of the same search is not fitted again, so that an interrupted search ends as it would have.
+    """
     examples.check_learnable()
     blocks = usable_folds(examples, gap_us=gap_us, folds=folds)
     trials: list[Trial] = []
-    best: tuple[Trial, HeldOut] | None = None
+    best: tuple[Trial, HeldOut | None] | None = None
+    if kept:
+        kept.open(search_record(estimator, examples, recipe, folds=folds, gap_us=gap_us, seed=seed))
     for proposed, tell in proposals(
         estimator, budget, first=parameters or estimator.default, new_search=new_search, seed=seed, clock=clock
     ):
-        held_out = held_out_margins(estimator, examples, proposed, blocks=blocks, seed=seed)
-        trials.append(Trial(proposed, held_out_loss(examples, held_out)))
+        held_out, loss = None, kept.loss_of(proposed, number=len(trials)) if kept else None
+        if loss is None:
+            held_out = held_out_margins(estimator, examples, proposed, blocks=blocks, recipe=recipe, seed=seed)
+            loss = held_out_loss(examples, held_out, recipe)
+            if kept:
+                kept.keep(proposed, loss)
+        trials.append(Trial(proposed, loss))
         if best is None or trials[-1].log_loss < best[0].log_loss:
             best = trials[-1], held_out
         tell(trials[-1].log_loss)
@@ -113,7 +153,31 @@ def fit(
             on_trial(len(trials), trials[-1])
     assert best is not None, "there is a first trial"
     (parameters, _), held_out = best
-    return Fit(estimator.fit(examples, parameters, seed=seed), parameters, held_out, trials)
+    if held_out is None:
+        held_out = held_out_margins(estimator, examples, parameters, blocks=blocks, recipe=recipe, seed=seed)
+    fitted = recipe.fit(estimator, examples, parameters, seed=seed)
+    return Fit(fitted, parameters, held_out, trials, recipe)
+
+
+def search_record(
+    estimator: Estimator, examples: Examples, recipe: Recipe, *, folds: int, gap_us: int, seed: int
+) -> Record:
+    """What a search's losses depend on."""
+    data = sha256()
+    for column in (examples.X, examples.y, examples.weight, examples.at_us):
+        data.update(np.ascontiguousarray(column).data)
+    space = {name: list(within) for name, within in estimator.space.items()}
+    return {
+        "family": estimator.family,
+        "trainer": estimator.trainer,
+        "space": space,
+        "columns": list(examples.names),
+        "examples": data.hexdigest(),
+        "folds": folds,
+        "gap_us": gap_us,
+        "seed": seed,
+        **recipe.record(),
+    }
 
 
 def proposals(
@@ -139,16 +203,23 @@ def proposals(
 
 
 def held_out_margins(
-    estimator: Estimator, examples: Examples, parameters: Mapping[str, float], *, blocks: list[Fold], seed: int
+    estimator: Estimator,
+    examples: Examples,
+    parameters: Mapping[str, float],
+    *,
+    blocks: list[Fold],
+    recipe: Recipe,
+    seed: int,
 ) -> HeldOut:
     rows, margins = [], []
     for fold in blocks:
-        fitted = estimator.fit(examples.take(fold.train), parameters, seed=seed)
+        fitted = recipe.fit(estimator, examples.take(fold.train), parameters, seed=seed)
         rows.append(np.flatnonzero(fold.valid))
         margins.append(fitted.margins(examples.X[fold.valid]))
     return HeldOut(np.concatenate(rows), np.concatenate(margins))
 
 
-def held_out_loss(examples: Examples, held_out: HeldOut) -> float:
+def held_out_loss(examples: Examples, held_out: HeldOut, recipe: Recipe = PLAIN) -> float:
     labels, weight = examples.y[held_out.rows].astype(np.float64), examples.weight[held_out.rows]
-    return log_loss(Identity().probabilities(held_out.margins), labels, weight)
+    believed = Identity(negatives_kept=recipe.weighing.negatives_kept)
+    return log_loss(believed.probabilities(held_out.margins), labels, weight)

@@ -1,19 +1,31 @@
 """The end of learning: a fitted model becomes an artefact that has been loaded once, so that it can be loaded again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from greenlane.errors import TrainingError
 from greenlane.learning.calibrate import Calibration, calibrate
-from greenlane.learning.estimator import Estimator, Record
+from greenlane.learning.estimator import Estimator, Fitted, Record
 from greenlane.learning.evaluate import Evaluation
 from greenlane.learning.examples import Examples
 from greenlane.learning.fit import Fit
-from greenlane.models.artefact import Golden, Manifest, ModelColumn, golden_rows, load, save
+from greenlane.models.artefact import (
+    GOLDEN_ROWS,
+    Golden,
+    Manifest,
+    ModelColumn,
+    agree,
+    golden_rows,
+    load,
+    save,
+)
 from greenlane.models.fraud_model import FraudModel
+from greenlane.models.predictor import OpenNet, Predictor, no_net
 
 
 @dataclass(frozen=True)
@@ -36,14 +48,43 @@ class Provenance:
 
 def calibrated(fit: Fit, examples: Examples, *, negatives_kept: float = 1.0) -> Calibration:
     """The calibrator that the fit's held-out rows ask for."""
-    rows = fit.held_out.rows
+    rows, weighing = fit.held_out.rows, fit.recipe.weighing
     return calibrate(
         fit.held_out.margins,
         examples.y[rows],
-        examples.weight[rows],
+        weighing.by_class(examples.y[rows], examples.weight[rows]),
         at_us=examples.at_us[rows],
-        negatives_kept=negatives_kept,
+        negatives_kept=negatives_kept * weighing.negatives_kept,
     )
+
+
+class Verified(NamedTuple):
+    """A predictor that says what its trainer says, some of the rows that showed it, and on how many it was shown."""
+
+    predictor: Predictor
+    golden: Golden
+    record: dict[str, float]
+
+
+def verified(
+    fitted: Fitted,
+    X: NDArray[np.float32],
+    probabilities: Callable[[NDArray[np.float32], NDArray[np.float64]], NDArray[np.float64]],
+    *,
+    seed: int,
+) -> Verified:
+    """Hold the predictor against its trainer on rows made to find a difference; ModelRefused where there is one.
+
+    `probabilities` says what rows with margins are calibrated to.
+    """
+    predictor = fitted.predictor()
+    rows = golden_rows(X, predictor, seed=seed)
+    margins = np.asarray(fitted.margins(rows), np.float64)
+    distance = agree(Path(predictor.form), "margins", predictor.margins(rows), margins)
+    kept = np.arange(len(rows) - GOLDEN_ROWS, len(rows), 2)  # planted ones, and as many real ones
+    kept = np.concatenate([kept - len(rows) // 2, kept])
+    golden = Golden(rows[kept], margins[kept], probabilities(rows[kept], margins[kept]))
+    return Verified(predictor, golden, {"rows": len(rows), "largest_difference": distance})
 
 
 def publish(
@@ -56,11 +97,11 @@ def publish(
     evaluation: Evaluation,
     provenance: Provenance,
     seed: int = 0,
+    open_net: OpenNet = no_net,
 ) -> FraudModel:
     """Save under `directory` and load back: what comes out is what will serve, proven on the trainer's own margins."""
-    trees = fit.fitted.trees()
-    rows = golden_rows(examples.X, trees, seed=seed)
-    margins = np.asarray(fit.fitted.margins(rows), np.float64)
+    calibrator = calibration.calibrator
+    sound = verified(fit.fitted, examples.X, lambda _, margins: calibrator.probabilities(margins), seed=seed)
     manifest = Manifest(
         kind="fraud",
         family=estimator.family,
@@ -69,9 +110,14 @@ def publish(
         feature_set=provenance.feature_set,
         feature_versions=dict(provenance.feature_versions),
         label=provenance.label,
-        calibrator=calibration.calibrator,
-        training_set={**provenance.training_set, "parameters": fit.parameters, "calibration": calibration.losses},
+        calibrator=calibrator,
+        verified=sound.record,
+        training_set={
+            **provenance.training_set,
+            **fit.recipe.record(),
+            "parameters": fit.parameters,
+            "calibration": calibration.losses,
+        },
         evaluation=evaluation.record(),
     )
-    golden = Golden(rows, margins, calibration.calibrator.probabilities(margins))
-    return load(directory / save(directory, manifest, trees, golden=golden))
+    return load(directory / save(directory, manifest, sound.predictor, golden=sound.golden), open_net=open_net)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -18,9 +18,17 @@ from greenlane.models.approval_rows import (
     segment_of,
     way_values,
 )
-from greenlane.models.artefact import ARRAYS, Golden, agree, read_manifest, refused, verified, verified_bytes
+from greenlane.models.artefact import (
+    agree,
+    golden_in,
+    predictor_in,
+    prove_margins,
+    read_manifest,
+    refused,
+    verified_bytes,
+)
 from greenlane.models.calibration import AnyCalibrator
-from greenlane.models.flat_trees import FlatTrees
+from greenlane.models.predictor import OpenNet, Predictor, no_net
 from greenlane.payments.facts import Facts
 
 KIND: Final = "approval"
@@ -51,14 +59,14 @@ class Calibrators(NamedTuple):
 
 
 class ApprovalModel:
-    """Trees, calibrators and encoding; not for two threads at once, as rows are written into one buffer.
+    """A predictor, calibrators and encoding; not for two threads at once, as rows are written into one buffer.
 
     `predict` answers for every way (plain, exempt, 3ds), in the order of `approval_rows.MODES`, integers 1e-9.
     """
 
-    def __init__(self, model_id: str, trees: FlatTrees, calibrators: Calibrators, encoding: Encoding):
-        self.id, self.trees, self.calibrators, self.encoding = model_id, trees, calibrators, encoding
-        self._slots = trees.slots(np.arange(len(COLUMNS)))
+    def __init__(self, model_id: str, predictor: Predictor, calibrators: Calibrators, encoding: Encoding):
+        self.id, self.predictor, self.calibrators, self.encoding = model_id, predictor, calibrators, encoding
+        self._slots = predictor.slots(np.arange(len(COLUMNS)))
         self._rows = np.zeros((0, len(COLUMNS)), np.float32)
         self._over: dict[tuple[str, str, Ways], NDArray[np.float32]] = {}
 
@@ -81,7 +89,7 @@ class ApprovalModel:
             return []
         initiated = float(situation.facts.initiator == "mit")
         calibrator = self.calibrators.of(attempt_no=float(situation.attempt_no), merchant_initiated=initiated)
-        margins = self.trees.margins(self.rows(situation, tuple(ways)), self._slots, group=len(MODES))
+        margins = self.predictor.margins(self.rows(situation, tuple(ways)), self._slots, group=len(MODES))
         found = calibrator.probabilities_e9(margins.tolist())
         return [found[at : at + len(MODES)] for at in range(0, len(found), len(MODES))]
 
@@ -105,7 +113,7 @@ class ApprovalModel:
         return known
 
 
-def load_approval(path: Path) -> ApprovalModel:
+def load_approval(path: Path, *, open_net: OpenNet = no_net) -> ApprovalModel:
     """The approval model in this directory, verified and proven as `artefact.load` does for fraud models.
 
     Raises ModelRefused with the check that failed in `code`.
@@ -113,19 +121,11 @@ def load_approval(path: Path) -> ApprovalModel:
     manifest = read_manifest(path, kind=KIND)
     if manifest.names != COLUMNS:
         raise refused(path, "model_features_changed", "its columns are not those of this version")
-    arrays: dict[str, NDArray[Any]] = {name: verified(path / f"{name}.npy", manifest.files) for name in ARRAYS}
     encoding = msgspec.json.decode(verified_bytes(path / ENCODING, manifest.files), type=Encoding)
-    trees = FlatTrees(arrays["nodes"], arrays["roots"], features=len(COLUMNS))
-    model = ApprovalModel(path.name, trees, Calibrators(manifest.calibrator, manifest.segments), encoding)
-    prove(model, Golden(arrays["golden_rows"], arrays["golden_margins"], arrays["golden_probabilities"]))
+    calibrators = Calibrators(manifest.calibrator, manifest.segments)
+    model = ApprovalModel(path.name, predictor_in(path, manifest, open_net), calibrators, encoding)
+    golden = golden_in(path, manifest)
+    prove_margins(path, model.predictor, golden)
+    found = calibrators.probabilities(golden.rows, golden.margins)
+    agree(path, "probabilities", found, golden.probabilities)
     return model
-
-
-def prove(model: ApprovalModel, golden: Golden) -> None:
-    """Reproduce the golden vectors, which also compiles and warms the kernels."""
-    if golden.rows.dtype != np.float32 or golden.rows.shape != (len(golden.margins), len(COLUMNS)):
-        raise refused(Path(model.id), "model_malformed", f"golden rows are {golden.rows.dtype}{golden.rows.shape}")
-    margins = model.trees.margins(golden.rows)
-    agree(model.id, "margins", found=margins, expected=golden.margins)
-    found = model.calibrators.probabilities(golden.rows, margins)
-    agree(model.id, "probabilities", found=found, expected=golden.probabilities)

@@ -2,13 +2,14 @@
 
     mdl_3f2a.../
         manifest.json          what it is, how it was made, and the sha256 of each file below
-        nodes.npy roots.npy    the trees
-        golden_rows.npy        rows with missing, infinite and threshold values among them
+        nodes.npy roots.npy    the trees; or bias.npy terms.npy, a linear model; or net.onnx, a net
+        golden_rows.npy        rows with missing, infinite, unseen and threshold values among them
         golden_margins.npy     what the trainer's own library says about these rows
         golden_probabilities.npy
+        served.json            what it weighs and how fast it answered on the machine that made it; not hashed
 
 A model is loaded only if all of it is as it was when saved and it reproduces its golden vectors here and now. Nothing
-is unpickled.
+is unpickled. The golden rows are some of the VERIFIED_ROWS that it had to get right before it was saved.
 """
 
 import hashlib
@@ -28,13 +29,22 @@ from numpy.typing import NDArray
 
 from greenlane.errors import ModelRefused
 from greenlane.models.calibration import AnyCalibrator
-from greenlane.models.flat_trees import FlatTrees
+from greenlane.models.flat_trees import FlatTrees, is_trees
 from greenlane.models.fraud_model import FraudModel
+from greenlane.models.linear import FORM as LINEAR
+from greenlane.models.linear import Linear
+from greenlane.models.predictor import OpenNet, Predictor, no_net
 
 FORMAT: Final = 1
 TOLERANCE: Final = 1e-9
-ARRAYS: Final = ("nodes", "roots", "golden_rows", "golden_margins", "golden_probabilities")
-MISSING_IS_NAN: Final = "missing is NaN, never zero: it takes the side that each split learned for it"
+VERIFIED_ROWS: Final = 12_000
+GOLDEN_ROWS: Final = 2_000
+"""Of the verified ones, kept in the artefact."""
+NET: Final = "net"
+GRAPH: Final = "net.onnx"
+SERVED: Final = "served.json"
+GOLDEN: Final = ("golden_rows", "golden_margins", "golden_probabilities")
+UNREADABLE: Final = "save the model again from its trainer"
 
 
 class ModelColumn(Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,7 +70,9 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Digest of the feature set the training rows were made with."""
     feature_versions: dict[str, str]
     """Digest of each aggregation and derived feature the columns are made of."""
-    missing: str = MISSING_IS_NAN
+    form: str = "trees"
+    """How it is evaluated: what `Predictor.form` says."""
+    missing: str = FlatTrees.missing
     label: str
     """The event whose probability it is, and when it counts as known."""
     calibrator: AnyCalibrator
@@ -68,6 +80,8 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Calibrators of segments that are calibrated apart."""
     training_set: dict[str, Any]
     evaluation: dict[str, Any]
+    verified: dict[str, float] = {}
+    """On how many rows it was held against its trainer before it was saved, and the largest difference."""
     files: dict[str, str] = {}
     """sha256 of each file beside the manifest."""
 
@@ -88,42 +102,49 @@ class Golden(Struct, frozen=True, eq=False):
     probabilities: NDArray[np.float64]
 
 
-def golden_rows(x: NDArray[np.float32], trees: FlatTrees, *, seed: int, rows: int = 2000) -> NDArray[np.float32]:
+def golden_rows(
+    x: NDArray[np.float32], predictor: Predictor, *, seed: int, rows: int = VERIFIED_ROWS
+) -> NDArray[np.float32]:
     """Rows that a wrong evaluation would get wrong: real ones, and the same again with edges planted.
 
-    In the planted half every row has thresholds of the trees, their neighbours, infinities, zeros and missing values.
+    In the planted half every row has thresholds of the model, their neighbours, infinities, zeros, missing values and
+    codes that nobody has seen.
     """
     rng = np.random.default_rng(seed)
-    real = x[rng.integers(0, len(x), rows)]
-    planted = real.copy()
-    splits = trees.nodes[trees.nodes["feature"] >= 0]
-    for row in range(rows if len(splits) else 0):
-        chosen = splits[rng.integers(0, len(splits), 8)]
-        towards = rng.choice(np.array([-np.inf, np.inf], np.float32), 8)
-        on_it = rng.random(8) < 0.5
-        edge = np.where(on_it, chosen["threshold"], np.nextafter(chosen["threshold"], towards))
-        planted[row, chosen["feature"]] = edge
-        special = rng.choice(np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-38], np.float32), 2)
-        planted[row, rng.integers(0, x.shape[1], 2)] = special
+    real = x[rng.integers(0, len(x), rows // 2)]
+    planted, every = real.copy(), np.arange(len(real))[:, None]
+    features, values = predictor.edges()
+    if len(features):
+        chosen = rng.integers(0, len(features), (len(real), 8))
+        beside = np.nextafter(values[chosen], rng.choice(np.array([-np.inf, np.inf], np.float32), chosen.shape))
+        planted[every, features[chosen]] = np.where(rng.random(chosen.shape) < 0.5, values[chosen], beside)
+    unseen = np.nanmax(np.where(np.isfinite(x), x, np.nan), initial=0.0) + 1.0
+    special = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-38, unseen, -1.0, 3.4e38, -3.4e38], np.float32)
+    planted[every, rng.integers(0, x.shape[1], (len(real), 2))] = rng.choice(special, (len(real), 2))
     return np.concatenate([real, planted])
 
 
 def save(
     directory: Path,
     manifest: Manifest,
-    trees: FlatTrees,
+    predictor: Predictor,
     *,
     golden: Golden,
     beside: Mapping[str, bytes] = MappingProxyType({}),
 ) -> str:
     """Write the artefact under `directory` and answer its id; all of it is there, durably, or nothing is.
 
-    `beside` are files that this kind of model has besides the arrays.
+    `beside` are files that this kind of model has besides its predictor's and the golden ones.
     """
-    arrays: tuple[NDArray[Any], ...] = (trees.nodes, trees.roots, golden.rows, golden.margins, golden.probabilities)
-    contents = {f"{name}.npy": npy(array) for name, array in zip(ARRAYS, arrays, strict=True)}
-    contents.update(beside)
-    manifest = msgspec.structs.replace(manifest, files={name: sha256(data) for name, data in contents.items()})
+    vectors = {f"{name}.npy": getattr(golden, name.removeprefix("golden_")) for name in GOLDEN}
+    files = {**predictor.files(), **vectors, **beside}
+    contents = {name: data if isinstance(data, bytes) else npy(data) for name, data in files.items()}
+    manifest = msgspec.structs.replace(
+        manifest,
+        form=predictor.form,
+        missing=predictor.missing,
+        files={name: sha256(data) for name, data in contents.items()},
+    )
     contents["manifest.json"] = msgspec.json.encode(manifest, order="sorted")
     model_id = id_of(contents["manifest.json"])
     directory.mkdir(parents=True, exist_ok=True)
@@ -160,24 +181,55 @@ def sync_directory(directory: Path) -> None:
         os.close(handle)
 
 
-def load(path: Path) -> FraudModel:
+def load(path: Path, *, open_net: OpenNet = no_net) -> FraudModel:
     """The model in this directory: verified, proven on its golden vectors, and with its kernels compiled.
 
     Raises ModelRefused with the check that failed in `code`.
     """
     manifest = read_manifest(path)
-    arrays = {name: verified(path / f"{name}.npy", manifest.files) for name in ARRAYS}
-    trees = FlatTrees(arrays["nodes"], arrays["roots"], features=len(manifest.columns))
     model = FraudModel.of(
         path.name,
         manifest.names,
-        trees,
+        predictor_in(path, manifest, open_net),
         calibrator=manifest.calibrator,
         groups=manifest.groups,
         versions=manifest.feature_versions,
     )
-    prove(model, Golden(arrays["golden_rows"], arrays["golden_margins"], arrays["golden_probabilities"]))
+    golden = golden_in(path, manifest)
+    prove_margins(path, model.predictor, golden)
+    agree(path, "probabilities", model.calibrator.probabilities(golden.margins), golden.probabilities)
+    beliefs = [model.predict(row) for row in golden.rows[-200:]]
+    agree(path, "reasons", [b.reasons.base + b.reasons.contributions.sum() for b in beliefs], golden.margins[-200:])
     return model
+
+
+def predictor_in(path: Path, manifest: Manifest, open_net: OpenNet) -> Predictor:
+    """What the manifest's form is evaluated by, out of verified files."""
+
+    def array(name: str) -> NDArray[Any]:
+        return verified(path / f"{name}.npy", manifest.files)
+
+    if manifest.form == NET:
+        graph = verified_bytes(path / GRAPH, manifest.files)
+        try:
+            return open_net(graph, len(manifest.columns))
+        except ModelRefused as error:
+            raise refused(path, error.code, error.message, hint=error.hint) from error
+    if manifest.form == LINEAR:
+        linear = Linear(array("bias"), array("terms"))
+        if linear.features != len(manifest.columns):
+            raise refused(path, "model_malformed", f"{linear.features} terms for {len(manifest.columns)} columns")
+        return linear
+    if is_trees(manifest.form):
+        return FlatTrees(array("nodes"), array("roots"), features=len(manifest.columns), form=manifest.form)
+    raise refused(path, "model_format_unknown", f"its form {manifest.form!r} is not known here")
+
+
+def golden_in(path: Path, manifest: Manifest) -> Golden:
+    golden = Golden(*(verified(path / f"{name}.npy", manifest.files) for name in GOLDEN))
+    if golden.rows.dtype != np.float32 or golden.rows.shape != (len(golden.margins), len(manifest.columns)):
+        raise refused(path, "model_malformed", f"golden rows are {golden.rows.dtype}{golden.rows.shape}")
+    return golden
 
 
 def read_manifest(path: Path, *, kind: str = "fraud") -> Manifest:
@@ -217,29 +269,24 @@ def verified(path: Path, files: Mapping[str, str]) -> NDArray[Any]:
     return array
 
 
-def prove(model: FraudModel, golden: Golden) -> None:
-    """Reproduce the golden vectors, many at once and one by one, which also compiles and warms every kernel."""
-    if golden.rows.dtype != np.float32 or golden.rows.shape != (len(golden.margins), len(model.names)):
-        raise refused(Path(model.id), "model_malformed", f"golden rows are {golden.rows.dtype}{golden.rows.shape}")
-    margins = model.trees.margins(golden.rows, model.slots)
-    agree(model.id, "margins", found=margins, expected=golden.margins)
-    agree(model.id, "probabilities", found=model.calibrator.probabilities(margins), expected=golden.probabilities)
-    singly = [model.predict(row) for row in golden.rows[-200:]]
-    agree(model.id, "margins row by row", found=[b.margin for b in singly], expected=golden.margins[-200:])
-    whole = [b.reasons.base + b.reasons.contributions.sum() for b in singly]
-    agree(model.id, "reasons", found=whole, expected=golden.margins[-200:])
+def prove_margins(path: Path, predictor: Predictor, golden: Golden) -> None:
+    """Reproduce the golden margins, many at once and one by one, which also compiles and warms every kernel."""
+    slots = predictor.slots(np.arange(predictor.features))
+    agree(path, "margins", predictor.margins(golden.rows, slots), golden.margins)
+    singly = [predictor.margin(row, slots) for row in golden.rows[-200:]]
+    agree(path, "margins row by row", singly, golden.margins[-200:])
 
 
-def agree(model_id: str, what: str, *, found: Sequence[float] | NDArray[Any], expected: NDArray[Any]) -> None:
+def agree(path: Path, what: str, found: Sequence[float] | NDArray[Any], expected: NDArray[Any], /) -> float:
+    """The largest difference between what is served and what the trainer said, which must be none to speak of."""
     distance = float(np.max(np.abs(np.asarray(found) - expected), initial=0.0))
     if not distance <= TOLERANCE:
-        raise refused(
-            Path(model_id), "model_golden_differs", f"its {what} differ from the trainer's own by {distance:.3g}"
-        )
+        raise refused(path, "model_golden_differs", f"its {what} differ from the trainer's own by {distance:.3g}")
+    return distance
 
 
-def refused(path: Path, code: str, what: str) -> ModelRefused:
-    return ModelRefused(f"{path.name} is not loaded: {what}", code=code, hint="save the model again from its trainer")
+def refused(path: Path, code: str, what: str, *, hint: str | None = UNREADABLE) -> ModelRefused:
+    return ModelRefused(f"{path.name} is not loaded: {what}", code=code, hint=hint)
 
 
 def npy(array: NDArray[Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""Tree ensembles as flat arrays, scored without a library: the trainer's own raw margin, bit for bit.
+"""Tree ensembles as flat arrays, scored without a library: the trainer's own margin, as exactly as it adds up itself.
 
 Small trees (at most 64 leaves) are scored by QuickScorer (Lucchese et al., SIGIR 2015):
 
@@ -15,19 +15,30 @@ What step 3 does for a feature that has the same value in many rows (the routes 
 modes of one route most others) is done once for all of them. Larger trees are walked from the root.
 
 To flatten another library's model, write the function that turns its format into `Tree`s; it belongs into the
-adapter of that library, as `adapters/lightgbm_trainer.py` does.
+adapter of that library, as `adapters/lightgbm_trainer.py` does. Libraries differ in how leaves add up: see `Sums`.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from math import log
+from typing import Any, Final, Literal, TypeGuard, get_args
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from greenlane.errors import ModelRefused
-from greenlane.models.tree import Leaf, Tree, float32_at_most, preorder
+from greenlane.models.predictor import Explainer
+from greenlane.models.reasons import Reasons, ReasonTable
+from greenlane.models.tree import Leaf, Tree, float32_at_most, packed, preorder
 
+Sums = Literal["trees", "trees32", "votes"]
+"""How leaves make a margin.
+
+trees    a float64 sum of log-odds                                              LightGBM
+trees32  the same, rounded to float32 after each tree                           XGBoost
+votes    each of n trees says a share of events; of their sum s the margin is   random forest
+         log (s + 1/2) / (n - s + 1/2), as if half a tree more had voted each way: a unanimous forest is not certain
+"""
 QUICK_LEAVES_MAX: Final = 64
 NAN_LEFT: Final = 1
 ZERO_LEFT: Final = 2
@@ -81,7 +92,7 @@ def quick_exits(x, slots, starts, thresholds, trees, masks, sides, zero_apart, f
     alive = np.full(first_leaf.shape[0], ALL_ALIVE)
     for f in range(slots.shape[0]):
         strike(x[slots[f]], starts[f], starts[f + 1], thresholds, trees, masks, sides, zero_apart[f], alive)
-    margin = 0.0
+    margin = values.dtype.type(0)
     for t in range(first_leaf.shape[0]):
         leaf = first_leaf[t] + lowest_bit(alive[t])
         exits[t] = leaf
@@ -133,7 +144,7 @@ def quick_margins(x, group, slots, starts, thresholds, trees, masks, sides, zero
         for t in range(alive.shape[0]):
             alive[t] = outside[t] & inside[row % group, t]
         strike_all(x[row], BETWEEN | WITHIN, *splits, alive)
-        margin = 0.0
+        margin = values.dtype.type(0)
         for t in range(alive.shape[0]):
             margin += values[np.uint64(first_leaf[t] + lowest_bit(alive[t]))]
         margins[row] = margin
@@ -157,7 +168,7 @@ def exit_node(x, slots, root, feature, threshold, right, sides):  # type: ignore
 @njit(cache=True)
 def walked_exits(x, slots, roots, feature, threshold, right, sides, leaf_of_node, values, exits):  # type: ignore[no-untyped-def]  # a kernel
     """The same as `quick_exits` for trees of any size."""
-    margin = 0.0
+    margin = values.dtype.type(0)
     for t in range(roots.shape[0]):
         exits[t] = leaf_of_node[exit_node(x, slots, roots[t], feature, threshold, right, sides)]
         margin += values[exits[t]]
@@ -167,7 +178,7 @@ def walked_exits(x, slots, roots, feature, threshold, right, sides, leaf_of_node
 @njit(cache=True)
 def walked_margins(x, _group, slots, roots, feature, threshold, right, sides, leaf_of_node, values, margins):  # type: ignore[no-untyped-def]  # a kernel
     for row in range(x.shape[0]):
-        margin = 0.0
+        margin = values.dtype.type(0)
         for t in range(roots.shape[0]):
             margin += values[leaf_of_node[exit_node(x[row], slots, roots[t], feature, threshold, right, sides)]]
         margins[row] = margin
@@ -193,15 +204,20 @@ def left_leaf_masks(roots, feature, right, masks):  # type: ignore[no-untyped-de
                 masks[at] = ~under_left
 
 
-def packed(column: NDArray[Any], kind: type[np.generic]) -> NDArray[Any]:
-    return np.ascontiguousarray(column, dtype=kind)
+def vote(votes: float, trees: int) -> float:
+    """The margin of a forest in which `votes` of the trees are for the event.
+
+    >>> vote(50.0, 100), round(vote(0.0, 100), 2)
+    (0.0, -5.3)
+    """
+    return log((votes + 0.5) / (trees - votes + 0.5))
 
 
 class FlatTrees:
-    """An ensemble whose margin is the sum of one leaf per tree, in tree order.
+    """An ensemble whose margin is the sum of one leaf per tree, in tree order: a `Predictor`.
 
     `nodes` is NODE[n] and `roots` int32[trees]: all that has to be kept of it. `features` is the number of columns that
-    the splits index. Margins are log-odds for a model trained on log loss.
+    the splits index, `form` how leaves add up. Margins are log-odds for a model trained on log loss.
 
     >>> from greenlane.models.tree import Leaf, Split
     >>> trees = FlatTrees.of([Split(0, 0.5, True, Leaf(-1.0), Leaf(2.0))], features=1)
@@ -209,19 +225,23 @@ class FlatTrees:
     array([-1.,  2., -1.])
     """
 
-    def __init__(self, nodes: NDArray[Any], roots: NDArray[np.int32], *, features: int):
-        self.nodes, self.roots, self.features = nodes, roots, features
+    missing = "missing is NaN, never zero: it takes the side that each split learned for it"
+
+    def __init__(self, nodes: NDArray[Any], roots: NDArray[np.int32], *, features: int, form: Sums = "trees"):
+        self.nodes, self.roots, self.features, self.form = nodes, roots, features, form
         check_shape(nodes, roots, features)
+        if form == "votes" and np.any((nodes["value"] < 0.0) | (nodes["value"] > 1.0)):
+            raise ModelRefused("a vote is not a share", code="model_malformed")
         self.is_leaf = nodes["feature"] < 0
         self.leaf_nodes = np.flatnonzero(self.is_leaf)
         self.leaf_of_node = packed(np.cumsum(self.is_leaf) - 1, np.int32)
-        self.leaf_values = packed(nodes["value"][self.leaf_nodes], np.float64)
+        self.leaf_values = packed(nodes["value"][self.leaf_nodes], np.float32 if form == "trees32" else np.float64)
         per_tree = np.add.reduceat(self.is_leaf.astype(np.int64), roots)
         self.is_quick = bool(per_tree.max() <= QUICK_LEAVES_MAX and len(roots) <= np.iinfo(np.uint16).max)
         self.tables = self.quick_tables(per_tree) if self.is_quick else self.walk_tables()
 
     @classmethod
-    def of(cls, trees: Sequence[Tree], *, features: int) -> "FlatTrees":
+    def of(cls, trees: Sequence[Tree], *, features: int, form: Sums = "trees") -> "FlatTrees":
         rows: list[tuple[int, float, int, int, float, float]] = []
         roots = []
         for tree in trees:
@@ -235,7 +255,18 @@ class FlatTrees:
                         sides += ZERO_APART + ZERO_LEFT * node.zero_left
                     threshold = float(float32_at_most(node.threshold))
                     rows.append((node.feature, threshold, right, sides, 0.0, 0.0))
-        return cls(np.array(rows, NODE), np.array(roots, np.int32), features=features)
+        return cls(np.array(rows, NODE), np.array(roots, np.int32), features=features, form=form)
+
+    def files(self) -> dict[str, NDArray[Any] | bytes]:
+        return {"nodes.npy": self.nodes, "roots.npy": self.roots}
+
+    def edges(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        splits = self.nodes[~self.is_leaf]
+        return packed(splits["feature"], np.int64), packed(splits["threshold"], np.float32)
+
+    @property
+    def memory_bytes(self) -> int:
+        return sum(array.nbytes for array in (self.nodes, self.roots, self.leaf_of_node, *self.tables))
 
     def quick_tables(self, leaves_per_tree: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
         """Splits by (feature, threshold), only of the features that any tree splits on."""
@@ -268,11 +299,15 @@ class FlatTrees:
         """Where the kernels find each feature they read, when feature f stands at places[f] of a longer vector."""
         return packed(places[self.used], np.int64)
 
-    def exits(self, x: NDArray[np.float32], slots: NDArray[np.int64]) -> tuple[float, NDArray[np.int32]]:
-        """Margin of one row and, per tree, the leaf it ends in. `x` is float32[n], contiguous."""
+    def sums(self, x: NDArray[np.float32], slots: NDArray[np.int64]) -> tuple[float, NDArray[np.int32]]:
+        """What the leaves of one row add up to and, per tree, the leaf it ends in. `x` is float32[n], contiguous."""
         exits = np.empty(len(self.roots), np.int32)
         kernel: Any = quick_exits if self.is_quick else walked_exits
         return kernel(x, slots, *self.tables, exits), exits
+
+    def margin(self, x: NDArray[np.float32], slots: NDArray[np.int64]) -> float:
+        found, _ = self.sums(x, slots)
+        return vote(found, len(self.roots)) if self.form == "votes" else found
 
     def margins(
         self, x: NDArray[np.float32], slots: NDArray[np.int64] | None = None, *, group: int = 1
@@ -286,7 +321,34 @@ class FlatTrees:
             kernel: Any = quick_margins if self.is_quick else walked_margins
             slots = self.slots(np.arange(self.features)) if slots is None else slots
             kernel(x, group, slots, *self.tables, margins)
+        if self.form == "votes":
+            return np.array([vote(each, len(self.roots)) for each in margins.tolist()], np.float64)
         return margins
+
+    def explainer(self, groups: Sequence[str]) -> Explainer:
+        """Path contributions by group; see `reasons.py`."""
+        table, trees = ReasonTable(self.nodes, self.roots, groups), len(self.roots)
+
+        def explain(x: NDArray[np.float32], slots: NDArray[np.int64]) -> tuple[float, Reasons]:
+            margin, exits = self.sums(x, slots)
+            said = table.explain(exits)
+            if self.form == "trees32":  # what was rounded off after each tree counts to the base
+                said = Reasons(margin - float(said.contributions.sum()), said.groups, said.contributions)
+            return margin, said
+
+        def explain_votes(x: NDArray[np.float32], slots: NDArray[np.int64]) -> tuple[float, Reasons]:
+            """Contributions to the sum of votes, brought to log-odds in proportion."""
+            votes, exits = self.sums(x, slots)
+            margin, base, said = vote(votes, trees), vote(table.base, trees), table.explain(exits)
+            moved = votes - table.base
+            slope = (margin - base) / moved if abs(moved) > 1e-6 else 1 / (votes + 0.5) + 1 / (trees - votes + 0.5)
+            return margin, Reasons(base, said.groups, said.contributions * slope)
+
+        return explain_votes if self.form == "votes" else explain
+
+
+def is_trees(form: str) -> TypeGuard[Sums]:
+    return form in get_args(Sums)
 
 
 def check_shape(nodes: NDArray[Any], roots: NDArray[np.int32], features: int) -> None:

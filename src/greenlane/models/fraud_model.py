@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from greenlane.errors import ModelRefused
 from greenlane.models.calibration import AnyCalibrator
-from greenlane.models.flat_trees import FlatTrees
-from greenlane.models.reasons import Reasons, ReasonTable
+from greenlane.models.predictor import Explainer, Predictor
+from greenlane.models.reasons import Reasons
 
 
 class FraudBelief(Struct, frozen=True, eq=False, gc=False):
@@ -26,11 +26,12 @@ class FraudBelief(Struct, frozen=True, eq=False, gc=False):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class FraudModel:
-    """Trees, their calibrator and their reasons, reading `names` from a feature vector.
+    """A predictor, its calibrator and its reasons, reading `names` from a feature vector.
 
-    `slots` says where in the vector each feature that the trees read stands; `bind` computes it once.
+    `slots` says where in the vector each feature that the predictor reads stands; `bind` computes it once.
 
     >>> from greenlane.models.calibration import Identity
+    >>> from greenlane.models.flat_trees import FlatTrees
     >>> from greenlane.models.tree import Leaf, Split
     >>> trees = FlatTrees.of([Split(0, 0.5, True, Leaf(-1.0), Leaf(0.0))], features=1)
     >>> model = FraudModel.of("mdl_1", ["amount"], trees, calibrator=Identity(), groups=["amount"])
@@ -40,9 +41,9 @@ class FraudModel:
 
     id: str
     names: tuple[str, ...]
-    trees: FlatTrees
+    predictor: Predictor
     calibrator: AnyCalibrator
-    reason_table: ReasonTable
+    explain: Explainer
     slots: NDArray[np.int64]
     width: int
     """How many features the vector has that `slots` point into."""
@@ -55,14 +56,14 @@ class FraudModel:
         cls,
         model_id: str,
         names: Sequence[str],
-        trees: FlatTrees,
+        predictor: Predictor,
         *,
         calibrator: AnyCalibrator,
         groups: Sequence[str],
         versions: Mapping[str, str] = MappingProxyType({}),
     ) -> "FraudModel":
-        slots = trees.slots(np.arange(len(names)))
-        return cls(model_id, tuple(names), trees, calibrator, ReasonTable(trees, groups), slots, len(names), versions)
+        slots, explain = predictor.slots(np.arange(len(names))), predictor.explainer(groups)
+        return cls(model_id, tuple(names), predictor, calibrator, explain, slots, len(names), versions)
 
     def bind(self, names: Sequence[str], *, versions: Mapping[str, str] | None = None) -> "FraudModel":
         """The same model reading its features out of a vector with these names.
@@ -81,15 +82,15 @@ class FraudModel:
                 hint="serve the feature set that the model was trained on",
             )
         places = np.array([place[name] for name in self.names], np.int64)
-        return replace(self, slots=self.trees.slots(places), width=len(names))
+        return replace(self, slots=self.predictor.slots(places), width=len(names))
 
     def predict(self, x: NDArray[np.float32]) -> FraudBelief:
         """The belief about one row, float32[width], contiguous; NaN where a feature is missing."""
         assert x.shape == (self.width,) and x.dtype == np.float32
-        margin, exits = self.trees.exits(x, self.slots)
-        return FraudBelief(self.calibrator.probability_e9(margin), margin, self.reason_table.explain(exits))
+        margin, reasons = self.explain(x, self.slots)
+        return FraudBelief(self.calibrator.probability_e9(margin), margin, reasons)
 
     def predict_many(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
         """Fraud probabilities float64[rows] of float32[rows, width], C-contiguous."""
         assert x.shape[1] == self.width and x.dtype == np.float32
-        return self.calibrator.probabilities(self.trees.margins(x, self.slots))
+        return self.calibrator.probabilities(self.predictor.margins(x, self.slots))

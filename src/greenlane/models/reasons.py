@@ -17,7 +17,7 @@ from msgspec import Struct
 from numba import njit
 from numpy.typing import NDArray
 
-from greenlane.models.flat_trees import FlatTrees, packed
+from greenlane.models.tree import packed
 
 
 @njit(cache=True)
@@ -76,28 +76,29 @@ class Reasons(Struct, frozen=True, eq=False, gc=False):
 class ReasonTable:
     """One line per leaf of the ensemble, one column per group; a row's reasons are the sum of the lines it ends in.
 
-    `group_of_feature` names the group of each feature, in the model's order.
+    `nodes` and `roots` are those of `FlatTrees`; `group_of_feature` names the group of each feature, in its order.
 
+    >>> from greenlane.models.flat_trees import FlatTrees
     >>> from greenlane.models.tree import Leaf, Split
     >>> trees = FlatTrees.of([Split(0, 0.5, True, Leaf(-1.0, 3.0), Leaf(3.0, 1.0))], features=1)
-    >>> reasons = ReasonTable(trees, ["amount"]).explain(np.array([1], np.int32))
+    >>> reasons = ReasonTable(trees.nodes, trees.roots, ["amount"]).explain(np.array([1], np.int32))
     >>> reasons.base, reasons.top(1)
     (0.0, [('amount', 3.0)])
     """
 
-    def __init__(self, trees: FlatTrees, group_of_feature: Sequence[str]):
+    def __init__(self, nodes: NDArray[Any], roots: NDArray[np.int32], group_of_feature: Sequence[str]):
         self.groups = tuple(dict.fromkeys(group_of_feature))
         number = np.array([self.groups.index(g) for g in group_of_feature], np.int64)
-        feature, right = (packed(trees.nodes[c], np.int32) for c in ("feature", "right"))
-        value, rows = (packed(trees.nodes[c].copy(), np.float64) for c in ("value", "rows"))
-        expect(trees.roots, feature, right, value, rows)
+        feature, right = (packed(nodes[c], np.int32) for c in ("feature", "right"))
+        value, rows = (packed(nodes[c].copy(), np.float64) for c in ("value", "rows"))
+        expect(roots, feature, right, value, rows)
         paths = np.zeros((len(feature), len(self.groups)))
-        credit(trees.roots, feature, right, value, number, paths)
-        self.base = float(value[trees.roots].sum())
-        self.table: NDArray[Any] = packed(paths[trees.leaf_nodes], np.float64)
+        credit(roots, feature, right, value, number, paths)
+        self.base = float(value[roots].sum())
+        self.table: NDArray[Any] = packed(paths[feature < 0], np.float64)
 
     def explain(self, exits: NDArray[np.int32]) -> Reasons:
-        """`exits` as `FlatTrees.exits` gives them: the leaf each tree ends in."""
+        """`exits` as `FlatTrees.sums` gives them: the leaf each tree ends in."""
         contributions = np.zeros(len(self.groups))
         gather(self.table, exits, contributions)
         return Reasons(self.base, self.groups, contributions)

@@ -1,9 +1,10 @@
 """A decision tree in no library's words: what every trainer's format is translated into before it is flattened."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class Leaf(NamedTuple):
@@ -39,6 +40,11 @@ def float32_at_most(threshold: float) -> np.float32:
     with np.errstate(over="ignore"):
         near = np.float32(threshold)
     return near if float(near) <= threshold else np.nextafter(near, np.float32(-np.inf))
+
+
+def packed(column: NDArray[Any], kind: type[np.generic]) -> NDArray[Any]:
+    """As kernels read it."""
+    return np.ascontiguousarray(column, dtype=kind)
 
 
 def preorder(tree: Tree) -> Iterator[tuple[Tree, int]]:

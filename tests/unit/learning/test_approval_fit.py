@@ -135,7 +135,7 @@ def publish_directory(model: ApprovalModel, tmp_path: Path) -> Path:
         tmp_path, learned, estimator=LightGbm(), evaluation=judge(learned, samples, from_us=cut_us),
         training_set=samples.manifest(),
     )  # fmt: skip
-    assert published.trees.features == model.trees.features == len(COLUMNS)
+    assert published.predictor.features == model.predictor.features == len(COLUMNS)
     return tmp_path / published.id
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from greenlane.errors import ModelRefused
-from greenlane.models.artefact import ARRAYS, Golden, Manifest, ModelColumn, golden_rows, id_of, load, npy, save, sha256
+from greenlane.models.artefact import GOLDEN, Golden, Manifest, ModelColumn, golden_rows, id_of, load, npy, save, sha256
 from greenlane.models.calibration import Platt
 from greenlane.models.flat_trees import FlatTrees
 from greenlane.models.tree import Leaf, Split
@@ -33,6 +33,9 @@ def manifest(**changes) -> Manifest:
         evaluation={"auc": 0.9},
         **changes,
     )
+
+
+ARRAYS = ("nodes", "roots", *GOLDEN)
 
 
 def golden() -> Golden:

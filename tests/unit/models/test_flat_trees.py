@@ -62,7 +62,7 @@ def test_margins_equal_lightgbms_bit_for_bit(trained):
 def test_one_row_and_many_rows_agree_bit_for_bit(trained):
     _, trees, rows = trained
     slots = trees.slots(np.arange(FEATURES))
-    assert [trees.exits(row, slots)[0] for row in rows[:500]] == trees.margins(rows[:500]).tolist()
+    assert [trees.margin(row, slots) for row in rows[:500]] == trees.margins(rows[:500]).tolist()
 
 
 def test_routes_that_share_most_features_are_scored_as_if_alone(trained):
@@ -75,7 +75,7 @@ def test_routes_that_share_most_features_are_scored_as_if_alone(trained):
 
 def test_exits_are_the_leaves_whose_values_make_the_margin(trained):
     _, trees, rows = trained
-    margin, exits = trees.exits(rows[0], trees.slots(np.arange(FEATURES)))
+    margin, exits = trees.sums(rows[0], trees.slots(np.arange(FEATURES)))
     assert sum(trees.leaf_values[exits].tolist()) == margin
 
 

@@ -1,7 +1,6 @@
 import numpy as np
 
 from greenlane.models.flat_trees import FlatTrees
-from greenlane.models.reasons import ReasonTable
 from greenlane.models.tree import Leaf, Split
 
 TREES = FlatTrees.of(
@@ -14,8 +13,7 @@ TREES = FlatTrees.of(
 
 
 def explained(row: list[float]):
-    margin, exits = TREES.exits(np.array(row, np.float32), TREES.slots(np.arange(2)))
-    return margin, ReasonTable(TREES, ["amount", "velocity"]).explain(exits)
+    return TREES.explainer(["amount", "velocity"])(np.array(row, np.float32), TREES.slots(np.arange(2)))
 
 
 def test_the_base_is_what_the_trees_expect_before_anything_is_asked():

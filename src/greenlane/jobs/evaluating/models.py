@@ -27,7 +27,7 @@ from greenlane.learning.approval_fit import learn
 from greenlane.learning.approval_set import Sample, Samples
 from greenlane.learning.calibrate import calibrate
 from greenlane.learning.examples import Examples
-from greenlane.learning.fit import fit
+from greenlane.learning.fit import Fit, fit
 from greenlane.models.approval_model import ApprovalModel, Calibrators
 from greenlane.models.approval_rows import AUTHENTICATED, COLUMNS, EXEMPT, PLAIN, Encoding
 from greenlane.models.calibration import E9, AnyCalibrator
@@ -303,7 +303,7 @@ def samples_of(rows: Sequence[Row], world: World) -> Samples:
 
 def approval_of(samples: Samples) -> ApprovalTrees:
     learned = learn(samples, LightGbm(threads=1))
-    trees = learned.fit.fitted.trees()
+    trees = trees_in(learned.fit)
     return ApprovalTrees(trees.nodes.tobytes(), trees.roots.tobytes(), learned.calibrators, learned.encoded.encoding)
 
 
@@ -321,8 +321,14 @@ def fitted(seen: NDArray[np.float32], reported: NDArray[np.bool_], facts: Sequen
     found = fit(LightGbm(threads=1), examples)
     rows = found.held_out.rows
     calibration = calibrate(found.held_out.margins, examples.y[rows], examples.weight[rows], at_us=examples.at_us[rows])
-    trees = found.fitted.trees()
+    trees = trees_in(found)
     return FraudTrees(trees.nodes.tobytes(), trees.roots.tobytes(), calibration.calibrator, shift)
+
+
+def trees_in(found: Fit) -> FlatTrees:
+    trees = found.fitted.predictor()
+    assert isinstance(trees, FlatTrees), "LightGBM's are trees"
+    return trees
 
 
 def uncensored(parameters: Parameters, digest: str, vocabulary: Vocabulary, payments: int) -> FraudTrees:
