@@ -83,7 +83,7 @@ def prediction(reader: Reader, path: Path, manifest: Manifest) -> Callable[[Any,
         model = load_model(reader.places, path.name)
         return lambda rows, at: model.predict(rows[at])
     approval, height = load_approval(path), WAYS * len(MODES)
-    return lambda rows, at: approval.trees.margins(rows[at : at + height])
+    return lambda rows, at: approval.predictor.margins(rows[at : at + height])
 
 
 def timed(predict: Callable[[Any, int], object], rows: Any) -> Any:
