@@ -33,11 +33,11 @@ at events, so every change is a pair of signed points, and their sum before q.se
 
 # ruff: noqa: S608 - every name put into a text is a checked name of a definition, every literal our own integer
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from msgspec import Struct
-from sqlglot import exp
+from sqlglot import exp, maybe_parse
 
 from greenlane.features.definition import (
     ABSENT,
@@ -57,25 +57,34 @@ from greenlane.ports.journal import SOURCE_BIT
 SPLIT_OPS: Final = ("count", "sum", "min", "max", "first", "distinct")
 """Measures that need the left edge found, and late events merged in."""
 LEVELS: Final = 40
-"""Blocks of up to 2^39 late points of one key."""
+"""Blocks of up to 2^39 points of one key."""
+ALL_LEVELS: Final = f"(VALUES {', '.join(f'({level})' for level in range(LEVELS))}) AS levels(level)"
 
 
-def features_sql(feature_set: FeatureSet, first_complete_us: int, *, dialect: str = "duckdb") -> str:
-    """The query text. `first_complete_us`: since when the journal is complete; windows reaching further back warm up.
+def features_sql(feature_set: FeatureSet, first_complete_us: int, *, portable: bool = False) -> str:
+    """The query text for DuckDB. `first_complete_us`: since when the journal is complete; before it windows warm up.
 
     >>> from greenlane.features.definition import Count, Entity
     >>> velocity = Aggregation("velocity", Entity("card", "card"), "attempts", (Count(),), ("1h/2m",))
     >>> features_sql(FeatureSet((velocity,)), 0)
     'WITH arrivals_0 AS (SELECT ...) SELECT q.seq, COALESCE(...) AS "velocity.count.1h" FROM queries AS q LEFT JOIN ...'
     """
-    folds = [Fold(a, number, first_complete_us) for number, a in enumerate(feature_set.aggregations)]
+    *steps, (_, query) = relations(feature_set, first_complete_us, portable=portable)
+    for name, step in steps:
+        query = query.with_(name, as_=step, copy=False)
+    return query.sql(dialect="duckdb")
+
+
+def relations(feature_set: FeatureSet, first_complete_us: int, *, portable: bool) -> Iterator[tuple[str, exp.Select]]:
+    """Every step by its name, in an order in which each reads only earlier ones; the last is the answer, `answer`."""
     query = exp.select("q.seq", dialect="duckdb").from_("queries AS q").order_by("q.seq")
-    for fold in folds:
+    for number, aggregation in enumerate(feature_set.aggregations):
+        fold = Fold(aggregation, number, first_complete_us, portable)
         for step in fold.steps:
-            query = query.with_(fold.table(step), as_=step(fold), dialect="duckdb", copy=False)
+            yield fold.table(step), maybe_parse(step(fold), into=exp.Select, dialect="duckdb")
         query = query.select(*(output(fold, column) for column in fold.of.columns), dialect="duckdb", copy=False)
-        query = query.join(f"{fold.table(vectors)} AS v{fold.number}", using="seq", join_type="left", copy=False)
-    return query.sql(dialect=dialect)
+        query = query.join(f"{fold.table(vectors)} AS v{number}", using="seq", join_type="left", copy=False)
+    yield "answer", query
 
 
 def output(fold: "Fold", column: Column) -> str:
@@ -88,6 +97,7 @@ class Fold(Struct, frozen=True):
     of: Aggregation
     number: int
     first_complete_us: int
+    portable: bool
 
     def table(self, step: "Step") -> str:
         return f"{step.__name__}_{self.number}"
@@ -123,11 +133,33 @@ class Fold(Struct, frozen=True):
     def same_key(self, left: str, right: str) -> str:
         return " AND ".join(f"{left}.{key} = {right}.{key}" for key in self.keys)
 
-    def latest(self, step: "Step | str", alias: str, condition: str) -> str:
-        """Joins to each row of the left table the last row of its key that meets the condition, or NULLs."""
-        table = step if isinstance(step, str) else self.table(step)
-        left = condition.partition(".")[0]
-        return f"ASOF LEFT JOIN {table} AS {alias} ON {self.same_key(left, alias)} AND {condition}"
+    def as_of(
+        self, left: str, right: str, *, at: str, by: str, kept: Sequence[str], took: dict[str, str], within: str = ""
+    ) -> str:
+        """Each row of `left` beside the last row of `right` of its key with `by` strictly before its `at`, or NULLs.
+
+        Of `left` the key and the columns `kept` come out, of `right` those named in `took`. `within` names further
+        columns that must be equal. Rows of `right` with equal (key, by) must be alike in what is taken, and what is
+        NULL in one of them must be NULL in all before it, as in every running total: so the portable form, a union
+        put in order, may take the last that is not NULL.
+        """
+        keys = listed(self.key_list, within)
+        out = list(dict.fromkeys([*keys.split(", "), *kept]))
+        if not self.portable:
+            same = " AND ".join(f"l.{key} = r.{key}" for key in keys.split(", "))
+            names = [f"l.{name}" for name in out] + [f"r.{name} AS {alias}" for alias, name in took.items()]
+            return (
+                f"(SELECT {listed(*names)} FROM {left} AS l ASOF LEFT JOIN {right} AS r ON {same} AND l.{at} > r.{by})"
+            )
+        asks = [f"{at} AS as_of", "1 AS asks", *(f"NULL AS {alias}" for alias in took)]
+        tells = [key if key in keys.split(", ") else f"NULL AS {key}" for key in out]
+        tells += [f"{by} AS as_of", "0 AS asks", *(f"{name} AS {alias}" for alias, name in took.items())]
+        last = [f"LAST_VALUE({alias} IGNORE NULLS) OVER so_far AS {alias}" for alias in took]
+        return f"""(SELECT {listed(*out, *took)} FROM (
+            SELECT {listed(*out, "asks", *last)} FROM (
+                SELECT {listed(*out, *asks)} FROM {left} UNION ALL SELECT {listed(*tells)} FROM {right}
+            ) WINDOW so_far AS (PARTITION BY {keys} ORDER BY as_of, asks DESC ROWS UNBOUNDED PRECEDING)
+        ) WHERE asks = 1)"""
 
     def has(self, *ops: str) -> bool:
         return any(m.op in ops for m in self.of.measures)
@@ -138,7 +170,8 @@ class Fold(Struct, frozen=True):
 
     @property
     def spanned(self) -> bool:
-        return self.has("min", "max", "distinct")
+        """Whether a ROWS frame as wide as each row says is asked for; the portable form makes points of all events."""
+        return self.has("min", "max", "distinct") and not self.portable
 
     @property
     def split(self) -> bool:
@@ -191,12 +224,15 @@ def arrivals(fold: Fold) -> str:
 
 def timeline(fold: Fold) -> str:
     """previous_t: the latest t but one. Each event beats either the latest before it or leaves itself as runner-up."""
-    sums = [f"SUM(CASE WHEN on_time THEN {field} END) OVER so_far AS sum_{field}" for field in fold.fields("sum")]
+    sums = [
+        f"SUM(CASE WHEN on_time THEN CAST({field} AS DECIMAL(38, 0)) END) OVER so_far AS sum_{field}"
+        for field in fold.fields("sum")
+    ]
     return f"""
         SELECT *, GREATEST(t, earlier_t) AS latest_t,
             {listed("COUNT(CASE WHEN on_time THEN 1 END) OVER so_far AS rank", *sums)},
             MAX(CASE WHEN t < earlier_t THEN t ELSE earlier_t END) OVER so_far AS previous_t,
-            LEAD(GREATEST(t, earlier_t)) OVER so_far AS next_latest_t
+            LEAD(GREATEST(t, earlier_t)) OVER (PARTITION BY {fold.key_list} ORDER BY seq) AS next_latest_t
         FROM {fold.table(arrivals)} WHERE sign > 0
         WINDOW so_far AS (PARTITION BY {fold.key_list} ORDER BY seq ROWS UNBOUNDED PRECEDING)"""
 
@@ -210,13 +246,22 @@ def asked(fold: Fold) -> str:
 
 
 def cuts(fold: Fold) -> str:
-    sums = [f"COALESCE(o.sum_{field}, 0) AS sum_{field}" for field in fold.fields("sum")]
-    lasts = [f"o.{field} AS last_{field}" for field in fold.fields("last")]
-    gap = fold.latest(timeline, "late", "a.seq > late.seq") if fold.has("previous_gap") else ""
+    took = {"last_rank": "rank", "latest_t": "latest_t"}
+    took |= {f"last_sum_{field}": f"sum_{field}" for field in fold.fields("sum")}
+    took |= {f"last_{field}": field for field in fold.fields("last")}
+    found = fold.as_of(fold.table(asked), "on_time", at="seq", by="seq", kept=["seq", "ingest_us"], took=took)
+    previous = fold.has("previous_gap")
+    if previous:
+        kept = ["seq", "ingest_us", *took]
+        found = fold.as_of(
+            found, fold.table(timeline), at="seq", by="seq", kept=kept, took={"previous_t": "previous_t"}
+        )
+    sums = [f"COALESCE(last_sum_{field}, 0) AS sum_{field}" for field in fold.fields("sum")]
+    lasts = [f"last_{field}" for field in fold.fields("last")]
+    told = listed("COALESCE(last_rank, 0) AS rank", "latest_t", "previous_t" if previous else "", *sums, *lasts)
     return f"""
         WITH on_time AS (SELECT * FROM {fold.table(timeline)} WHERE on_time)
-        SELECT a.*, {listed("COALESCE(o.rank, 0) AS rank", "o.latest_t", gap and "late.previous_t", *sums, *lasts)}
-        FROM {fold.table(asked)} AS a {fold.latest("on_time", "o", "a.seq > o.seq")} {gap}"""
+        SELECT seq, ingest_us, {fold.key_list}, {told} FROM {found} AS found"""
 
 
 def edges(fold: Fold) -> str:
@@ -231,20 +276,20 @@ def edges(fold: Fold) -> str:
 
 def reads(fold: Fold) -> str:
     """Per edge the rows just before the window; where it is delayed, also the last ones in it."""
-    before = [f"COALESCE(before.sum_{field}, 0) AS from_sum_{field}" for field in fold.fields("sum")]
-    last = (
-        [f"COALESCE(last.sum_{field}, 0) AS right_sum_{field}" for field in fold.fields("sum")] if fold.delayed else []
-    )
-    right = "COALESCE(last.rank, 0)" if fold.delayed else "e.rank"
+    sums = [f"sum_{field}" for field in fold.fields("sum")]
+    kept, took = ["seq", "w", "rank", "left_us", "right_us"], {"from_rank": "rank"} | {f"from_{s}": s for s in sums}
+    found = fold.as_of(fold.table(edges), "instants", at="left_us", by="latest_t", kept=kept, took=took)
+    if fold.delayed:
+        kept, took = [*kept, *took], {"right_rank": "rank"} | {f"right_{s}": s for s in sums}
+        found = fold.as_of(found, "instants", at="right_us", by="latest_t", kept=kept, took=took)
+    summed = [f"COALESCE({side}_{s}, 0) AS {side}_{s}" for side in ("from", "right")[: 1 + fold.delayed] for s in sums]
+    right = "LEAST(rank, COALESCE(right_rank, 0))" if fold.delayed else "rank"
     return f"""
         WITH instants AS (
             SELECT * FROM {fold.table(timeline)} WHERE next_latest_t IS NULL OR next_latest_t > latest_t
         )
-        SELECT e.seq, e.w, {fold.key_list.replace("key_", "e.key_")},
-            {listed("COALESCE(before.rank, 0) AS from_rank", f"LEAST(e.rank, {right}) AS to_rank", *before, *last)}
-        FROM {fold.table(edges)} AS e
-        {fold.latest("instants", "before", "e.left_us > before.latest_t")}
-        {fold.latest("instants", "last", "e.right_us > last.latest_t") if fold.delayed else ""}"""
+        SELECT seq, w, {fold.key_list}, {listed("COALESCE(from_rank, 0) AS from_rank", f"{right} AS to_rank", *summed)}
+        FROM {found} AS found"""
 
 
 def spans(fold: Fold) -> str:
@@ -274,24 +319,36 @@ def spans(fold: Fold) -> str:
 
 def points(fold: Fold) -> str:
     """r: the place in (t, seq) among the points of the key, from 1."""
-    sums = [f"sign * {field} AS sum_{field}" for field in fold.fields("sum")]
-    values = [f"CASE WHEN sign > 0 THEN {field} END AS {field}" for field in fold.fields("min", "max", "first")]
-    late = f"""
-        SELECT {fold.key_list}, seq, t, {listed("sign AS n", *sums, *values)}
-        FROM {fold.table(arrivals)} WHERE NOT on_time"""
-    parts = [late, *(distinct_points(fold, field) for field in fold.fields("distinct"))]
+    told = {"n": "CASE WHEN on_time THEN 0 ELSE sign END"}
+    told |= {f"sum_{field}": f"CASE WHEN on_time THEN 0 ELSE sign * {field} END" for field in fold.fields("sum")}
+    told |= {field: f"CASE WHEN sign > 0 THEN {field} END" for field in fold.fields("min", "max", "first")}
+    wanted = "TRUE" if fold.portable and fold.has("min", "max") else "NOT on_time"
+    values = [f"{value} AS {name}" for name, value in told.items()]
+    distincts = fold.fields("distinct")
+    values += [f"NULL AS distinct_{field}" for field in distincts]
+    parts = [f"SELECT {fold.key_list}, seq, t, {listed(*values)} FROM {fold.table(arrivals)} WHERE {wanted}"]
+    for field in distincts:
+        names = [f"NULL AS {name}" for name in told]
+        names += [f"distinct_{f}" if f == field else f"NULL AS distinct_{f}" for f in distincts]
+        parts.append(f"SELECT {fold.key_list}, seq, t, {listed(*names)} FROM ({distinct_points(fold, field)})")
     return f"""
         SELECT *, ROW_NUMBER() OVER (PARTITION BY {fold.key_list} ORDER BY t, seq) AS r
-        FROM ({" UNION ALL BY NAME ".join(parts)})"""
+        FROM ({" UNION ALL ".join(parts)})"""
 
 
 def distinct_points(fold: Fold, field: str) -> str:
-    """Where a value's latest t over all events (M) and over on-time ones (N) part: +1 at M, -1 at N, and back."""
+    """Where a value's latest t over all events (M) and over on-time ones (N) part: +1 at M, -1 at N, and back.
+
+    Without a span for on-time events there is no N: every change of M is a pair of points.
+    """
+    moved = {0: ("GREATEST(m, t)", 1), 1: ("m", -1)}
+    if fold.spanned:
+        moved |= {2: ("CASE WHEN on_time THEN t ELSE n END", -1), 3: ("n", 1)}
+    places = " ".join(f"WHEN {i} THEN {place}" for i, (place, _) in moved.items())
+    changes = ", ".join(f"({i}, {change})" for i, (_, change) in moved.items())
     return f"""
-        SELECT {fold.key_list}, seq, t, distinct_{field} FROM (
-            SELECT {fold.key_list}, seq,
-                UNNEST([GREATEST(m, t), CASE WHEN on_time THEN t ELSE n END, m, n]) AS t,
-                UNNEST([1, -1, -1, 1]) AS distinct_{field}
+        SELECT {fold.key_list}, seq, moved_t AS t, distinct_{field} FROM (
+            SELECT {fold.key_list}, seq, CASE part {places} END AS moved_t, change AS distinct_{field}
             FROM (
                 SELECT {fold.key_list}, seq, t, on_time,
                     MAX(t) OVER earlier AS m, MAX(CASE WHEN on_time THEN t END) OVER earlier AS n
@@ -300,21 +357,22 @@ def distinct_points(fold: Fold, field: str) -> str:
                     PARTITION BY {fold.key_list}, {field} ORDER BY seq
                     ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
                 )
-            ) WHERE NOT on_time OR m IS DISTINCT FROM n
-        ) WHERE NOT t IS NULL"""
+            ) CROSS JOIN (VALUES {changes}) AS changes(part, change)
+            WHERE {"NOT on_time OR m IS DISTINCT FROM n" if fold.spanned else "m IS NULL OR t > m"}
+        ) WHERE NOT moved_t IS NULL"""
 
 
 def blocks(fold: Fold) -> str:
     """A point lies, at each level, in the block r >> level; only odd ones are ever asked. RANGE frames keep peers."""
     merged = ["SUM(n) OVER so_far AS n"]
-    merged += [f"SUM({name}) OVER so_far AS {name}" for name in summed(fold)]
+    merged += [f"SUM(CAST({name} AS DECIMAL(38, 0))) OVER so_far AS {name}" for name in summed(fold)]
     merged += [f"MIN({field}) OVER so_far AS min_{field}" for field in fold.fields("min")]
     merged += [f"MAX({field}) OVER so_far AS max_{field}" for field in fold.fields("max")]
     if fold.has("first"):
         merged.append("MIN(CASE WHEN n > 0 THEN r END) OVER so_far AS first_r")
     return f"""
         SELECT {fold.key_list}, level, r >> level AS block, seq, {listed(*merged)}
-        FROM {fold.table(points)} JOIN RANGE(0, {LEVELS}) AS levels(level) ON ((r >> level) & 1) = 1
+        FROM {fold.table(points)} JOIN {ALL_LEVELS} ON ((r >> level) & 1) = 1
         WINDOW so_far AS (PARTITION BY {fold.key_list}, level, r >> level ORDER BY seq)"""
 
 
@@ -327,30 +385,35 @@ def covers(fold: Fold) -> str:
     sides = [f"SELECT seq, w, {fold.key_list}, 1 AS side, left_us AS at_us FROM {fold.table(edges)}"]
     if fold.delayed:
         sides.append(f"SELECT seq, w, {fold.key_list}, -1 AS side, right_us AS at_us FROM {fold.table(edges)}")
+    kept = ["seq", "w", "side", "size"]
+    placed = fold.as_of("sides", "instants", at="at_us", by="t", kept=kept, took={"last_r": "r"})
     return f"""
         WITH sizes AS (SELECT {fold.key_list}, MAX(r) AS size FROM {fold.table(points)} GROUP BY {fold.key_list}),
         instants AS (SELECT {fold.key_list}, t, MAX(r) AS r FROM {fold.table(points)} GROUP BY {fold.key_list}, t),
         sides AS (SELECT e.*, size FROM ({" UNION ALL ".join(sides)}) AS e JOIN sizes ON {fold.same_key("e", "sizes")}),
-        placed AS (
-            SELECT sides.*, COALESCE(i.r, 0) AS below
-            FROM sides {fold.latest("instants", "i", "sides.at_us > i.t")}
-        )
+        placed AS (SELECT *, COALESCE(last_r, 0) AS below FROM {placed} AS found)
         SELECT seq, w, side, {fold.key_list}, level, (below >> level) + 1 AS block
-        FROM placed JOIN RANGE(0, {LEVELS}) AS levels(level)
+        FROM placed JOIN {ALL_LEVELS}
         ON ((below >> level) & 1) = 0 AND (((below >> level) + 1) << level) <= size"""
 
 
 def totals(fold: Fold) -> str:
-    merged = [f"CAST(SUM(side * b.{name}) AS BIGINT) AS {name}" for name in ("n", *summed(fold))]
-    merged += [f"MIN(b.min_{field}) AS min_{field}" for field in fold.fields("min")]
-    merged += [f"MAX(b.max_{field}) AS max_{field}" for field in fold.fields("max")]
-    if fold.has("first"):
-        merged.append("MIN(b.first_r) AS first_r")
-    return f"""
-        SELECT c.seq, c.w, {listed(*merged)}
-        FROM {fold.table(covers)} AS c ASOF JOIN {fold.table(blocks)} AS b
-        ON {fold.same_key("c", "b")} AND c.level = b.level AND c.block = b.block AND c.seq > b.seq
-        GROUP BY c.seq, c.w"""
+    sums, least = ["n", *summed(fold)], [f"min_{field}" for field in fold.fields("min")]
+    least += ["first_r"] if fold.has("first") else []
+    most = [f"max_{field}" for field in fold.fields("max")]
+    merged = [f"CAST(SUM(side * {name}) AS BIGINT) AS {name}" for name in sums]
+    merged += [f"MIN({name}) AS {name}" for name in least] + [f"MAX({name}) AS {name}" for name in most]
+    took = {name: name for name in (*sums, *least, *most)}
+    found = fold.as_of(
+        fold.table(covers),
+        fold.table(blocks),
+        at="seq",
+        by="seq",
+        kept=["seq", "w", "side"],
+        took=took,
+        within="level, block",
+    )
+    return f"SELECT seq, w, {listed(*merged)} FROM {found} AS found GROUP BY seq, w"
 
 
 def answers(fold: Fold) -> str:
@@ -370,6 +433,7 @@ def answers(fold: Fold) -> str:
 def answer(fold: Fold, measure: Measure) -> str:
     """A split measure in its window, NULL where it is empty. r: ranks, c: cut, s: span, late: totals, f, p: firsts."""
     field = measure.field
+    spanned = f"s.{measure.op}_{field}" if fold.spanned else "NULL"
     match measure.op:
         case "count":
             return "GREATEST(r.to_rank - r.from_rank, 0) + COALESCE(late.n, 0)"
@@ -382,11 +446,11 @@ def answer(fold: Fold, measure: Measure) -> str:
             )
             return f"{timely_sum} + COALESCE(late.sum_{field}, 0)"
         case "distinct":
-            return f"LEAST(COALESCE(s.distinct_{field}, 0) + COALESCE(late.distinct_{field}, 0), {measure.cap})"
+            return f"LEAST(COALESCE({spanned}, 0) + COALESCE(late.distinct_{field}, 0), {measure.cap})"
         case "min":
-            return f"LEAST(s.min_{field}, late.min_{field})"
+            return f"LEAST({spanned}, late.min_{field})"
         case "max":
-            return f"GREATEST(s.max_{field}, late.max_{field})"
+            return f"GREATEST({spanned}, late.max_{field})"
         case _:
             timely_first = "p.t IS NULL OR f.t < p.t OR (f.t = p.t AND f.seq < p.seq)"
             return f"CASE WHEN {timely_first} THEN f.{field} ELSE p.{field} END"
