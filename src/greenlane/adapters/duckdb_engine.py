@@ -6,6 +6,7 @@ pandas nor pyarrow is needed.
 
 import hashlib
 import os
+import resource
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -96,6 +97,16 @@ class DuckdbEngine:
             raise JournalError("a query asks at an entry that is not held", hint="load the entries first")
         return wanted, rows[places]
 
+    def write_at(self, query: str, condition: str, path: Path) -> None:
+        """Answers a feature query at the entries that meet a condition over their columns, into a Parquet file."""
+        self._con.register("queries", self._con.execute(f"SELECT seq FROM entries WHERE {condition}").fetchnumpy())
+        self._con.execute(f"COPY ({query}) TO {quoted(path)} (FORMAT parquet, COMPRESSION zstd)")
+
+    def rows_of(self, paths: Sequence[Path]) -> int:
+        """How many rows Parquet files have."""
+        ((rows,),) = self._con.execute(f"SELECT COUNT(*) FROM {parquet(paths)}").fetchall()
+        return int(rows)
+
     def write_day(self, path: Path, entries: Iterable[Entry]) -> DayFile:
         """Writes a Parquet file whole or not at all; JournalError for an empty day."""
         self._con.execute(f"CREATE OR REPLACE TEMP TABLE day ({', '.join(f'{n} {t}' for n, t in DAY_TYPES.items())})")
@@ -134,7 +145,7 @@ class DuckdbEngine:
     def _define_entries(self) -> None:
         """`recorded`: every entry; `entries`: those with facts."""
         names = ", ".join(HELD)
-        days = f"SELECT {names} FROM read_parquet([{', '.join(map(quoted, self._days))}])"
+        days = f"SELECT {names} FROM {parquet(self._days)}"
         both = f"SELECT {names} FROM held" + (f" UNION ALL {days}" if self._days else "")
         self._con.execute(f"CREATE OR REPLACE TEMP VIEW recorded AS {both}")
         self._con.execute("CREATE OR REPLACE TEMP VIEW entries AS FROM recorded WHERE payment_id IS NOT NULL")
@@ -142,6 +153,15 @@ class DuckdbEngine:
 
 def quoted(path: Path) -> str:
     return "'" + str(path).replace("'", "''") + "'"
+
+
+def parquet(paths: Sequence[Path]) -> str:
+    return f"read_parquet([{', '.join(map(quoted, paths))}])"
+
+
+def peak_mb() -> int:
+    """The most memory that this process ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def columns_of(entries: Iterable[Entry], names: Iterable[str]) -> Iterator[dict[str, Any]]:

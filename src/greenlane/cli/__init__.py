@@ -4,6 +4,7 @@ import sys
 
 from greenlane.cli.access import keys_app, subjects_app
 from greenlane.cli.evaluations import evaluations_app
+from greenlane.cli.batch import backfill_
 from greenlane.cli.experiments import experiments_app
 from greenlane.cli.learn import evaluate_app, features_app, train_app
 from greenlane.cli.models import models_app
@@ -15,6 +16,7 @@ from greenlane.errors import GreenlaneError
 
 TRAIN_EXTRA = ("lightgbm", "matplotlib", "optuna")
 
+app.command("backfill")(backfill_)
 app.add_typer(features_app, name="features")
 app.add_typer(simulate_app, name="simulate")
 app.add_typer(train_app, name="train")

@@ -22,13 +22,16 @@ each aggregation, with the rows after each step:
     vectors    one per asked                   one column per measure and window, marks put in
 
 Along the timeline neither seq nor latest_t ever falls, so both orders are one. Count and Sum of an interval of it are
-differences of running sums (exact in 128 bits). Last, TimeSince, PreviousGap and Seen ask for no left edge: the cut
+differences of running sums (exact in 38 digits). Last, TimeSince, PreviousGap and Seen ask for no left edge: the cut
 answers them. Late points are few in most sources; where most are late
 (labels at the time of their payment) they cost log(n), never n.
 
 Distinct over both parts: a value counts while its latest t is at or after left. With M its latest t over all events and
 N over on-time ones, the span counts [N >= left], so the late part owes [M >= left] - [N >= left]. M and N change only
 at events, so every change is a pair of signed points, and their sum before q.seq needs no set of values.
+
+The portable form, which Spark understands too, has no ASOF join (`Fold.as_of`) and no `spans`: where a measure would
+need one, its on-time events become points as well, at n log(n) instead of n.
 """
 
 # ruff: noqa: S608 - every name put into a text is a checked name of a definition, every literal our own integer
@@ -318,7 +321,7 @@ def spans(fold: Fold) -> str:
 
 
 def points(fold: Fold) -> str:
-    """r: the place in (t, seq) among the points of the key, from 1."""
+    """r: the place in (t, seq) among the points of the key, from 1; of 64 bits, or shifts by 32 and more would wrap."""
     told = {"n": "CASE WHEN on_time THEN 0 ELSE sign END"}
     told |= {f"sum_{field}": f"CASE WHEN on_time THEN 0 ELSE sign * {field} END" for field in fold.fields("sum")}
     told |= {field: f"CASE WHEN sign > 0 THEN {field} END" for field in fold.fields("min", "max", "first")}
@@ -332,7 +335,7 @@ def points(fold: Fold) -> str:
         names += [f"distinct_{f}" if f == field else f"NULL AS distinct_{f}" for f in distincts]
         parts.append(f"SELECT {fold.key_list}, seq, t, {listed(*names)} FROM ({distinct_points(fold, field)})")
     return f"""
-        SELECT *, ROW_NUMBER() OVER (PARTITION BY {fold.key_list} ORDER BY t, seq) AS r
+        SELECT *, CAST(ROW_NUMBER() OVER (PARTITION BY {fold.key_list} ORDER BY t, seq) AS BIGINT) AS r
         FROM ({" UNION ALL ".join(parts)})"""
 
 

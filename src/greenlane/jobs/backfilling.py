@@ -1,0 +1,150 @@
+"""Feature vectors of a whole journal as Parquet files, by the SQL engine: in this process, or on Spark."""
+
+import time
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from greenlane.adapters.duckdb_engine import DuckdbEngine, peak_mb
+from greenlane.errors import InputError
+from greenlane.features.definition import FeatureSet
+from greenlane.features.sql import features_sql
+from greenlane.payments.times import day_of, format_day
+from greenlane.ports.journal import SOURCE_BIT, Entry
+from greenlane.wiring import Progress, Reader, complete_from, open_reader
+
+Engine = Literal["duckdb", "spark"]
+
+
+class Room(Struct, frozen=True):
+    """What an engine may take of this machine."""
+
+    cores: int = 2
+    memory_mb_max: int = 4096
+
+
+TWO_CORES: Final = Room()
+
+
+class Backfilled(Struct, frozen=True):
+    """What was written, and what it took. `rows` have the position `seq` and one integer per column."""
+
+    engine: Engine
+    rows: int
+    columns: int
+    entries: int
+    feature_set: str
+    seconds: float
+    """Of the engine alone: the journal lay in Parquet files by then."""
+    peak_mb: int
+    """The most memory that the engine's process held."""
+
+
+def backfill(
+    directory: Path,
+    out: Path,
+    *,
+    engine: Engine = "duckdb",
+    from_us: int | None = None,
+    to_us: int | None = None,
+    room: Room = TWO_CORES,
+    progress: Progress = lambda _done, _all: None,
+) -> Backfilled:
+    """The vectors of all attempts ingested from `from_us` until before `to_us`, in the Parquet files of `out`.
+
+    InputError where `out` is not empty. The days of the journal that are no Parquet files yet become some for the time
+    of the backfill.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} is not empty", param="--out", hint="name a directory that is not there yet")
+    reader = open_reader(directory)
+    features, since_us = reader.features, complete_from(reader.store)
+    condition = f"(emits & {SOURCE_BIT['attempts']}) <> 0 AND sign > 0"
+    condition += f" AND ingest_us >= {from_us}" if from_us is not None else ""
+    condition += f" AND ingest_us < {to_us}" if to_us is not None else ""
+    with TemporaryDirectory(prefix="greenlane-backfill-") as scratch:
+        days = list(day_files(reader, Path(scratch)))
+        write = write_by_spark if engine == "spark" else write_by_duckdb
+        return write(days, features, out, condition=condition, since_us=since_us, room=room, progress=progress)
+
+
+def day_files(reader: Reader, folder: Path) -> Iterator[Path]:
+    """The journal as day files: those that the follower wrote, and the others written into `folder`."""
+    yield from (written := sorted(reader.places.days.glob("*.parquet")))
+    table = DuckdbEngine()
+    try:
+        last = table.last_seq(written[-1]) if written else 0
+        for name, entries in by_day(reader.store.read(after_seq=last)):
+            yield table.write_day(folder / f"{name}.parquet", entries).path
+    finally:
+        table.close()
+
+
+def by_day(entries: Iterator[Entry]) -> Iterator[tuple[str, Iterator[Entry]]]:
+    for number, found in groupby(entries, key=lambda entry: day_of(entry.ingest_us)):
+        yield format_day(number), found
+
+
+def write_by_duckdb(
+    days: Sequence[Path],
+    features: FeatureSet,
+    out: Path,
+    *,
+    condition: str,
+    since_us: int | None,
+    room: Room,
+    progress: Progress = lambda _done, _all: None,
+) -> Backfilled:
+    """The vectors at the entries of day files that meet an SQL condition; `since_us` None: complete from the first."""
+    out.mkdir(parents=True, exist_ok=True)
+    table = DuckdbEngine(threads=room.cores, memory_mb_max=room.memory_mb_max)
+    try:
+        table.load_days(days)
+        since_us = table.first_ingest_us() if since_us is None else since_us
+        begun = time.perf_counter()
+        table.write_at(features_sql(features, since_us), condition, out / "vectors.parquet")
+        progress(1, 1)
+        return backfilled("duckdb", days, features, out, seconds=time.perf_counter() - begun, peak=peak_mb())
+    finally:
+        table.close()
+
+
+def write_by_spark(
+    days: Sequence[Path],
+    features: FeatureSet,
+    out: Path,
+    *,
+    condition: str,
+    since_us: int | None,
+    room: Room,
+    progress: Progress = lambda _done, _all: None,
+) -> Backfilled:
+    """The same on Spark. The time is without the session's start."""
+    from greenlane.adapters.spark_engine import SparkEngine, session_peak_mb, spark_session
+
+    with (
+        TemporaryDirectory(prefix="greenlane-spark-") as scratch,
+        spark_session(cores=room.cores, memory_mb_max=room.memory_mb_max, scratch=Path(scratch)) as session,
+    ):
+        engine = SparkEngine(session, Path(scratch) / "steps")
+        engine.load_days(days)
+        since_us = engine.first_ingest_us() if since_us is None else since_us
+        begun = time.perf_counter()
+        engine.write_at(features, since_us, condition=condition, out=out, progress=progress)
+        seconds = time.perf_counter() - begun
+        return backfilled("spark", days, features, out, seconds=seconds, peak=session_peak_mb(session))
+
+
+def backfilled(
+    engine: Engine, days: Sequence[Path], features: FeatureSet, out: Path, *, seconds: float, peak: int
+) -> Backfilled:
+    table = DuckdbEngine()
+    try:
+        rows, entries = table.rows_of(sorted(out.glob("*.parquet"))), table.rows_of(days)
+    finally:
+        table.close()
+    return Backfilled(engine, rows, len(features.columns), entries, features.digest, round(seconds, 1), peak)

@@ -1,0 +1,80 @@
+"""naive = stream = DuckDB = Spark, on every value, with zero tolerance; one session of real Spark for all."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from parity.journals import EVERYTHING, HOUR, MINUTE, ONE_BY_ONE, STARTS, journals, seeded_journal
+from parity.three_ways import agree, agreed_rows, defined_rows
+
+from greenlane.adapters.duckdb_engine import DuckdbEngine
+from greenlane.features.definition import FeatureSet
+from greenlane.features.parity import compare
+from greenlane.features.sql import features_sql
+from greenlane.ports.journal import Entry
+
+HURT = {"gap": (0, 0, 1, 1_000_000, MINUTE, HOUR), "card": (7, 7, 8, 0), "merchant_id": ("1", "12", "")}
+HARDEST = FeatureSet(tuple(a for a in EVERYTHING.aggregations if a.name in ("shop_some", "labels")))
+"""Every measure over a where and a ttl; labels at the time of their payment in delayed windows."""
+
+
+@settings(max_examples=3, deadline=None)
+@given(journals)
+def test_the_portable_form_says_what_the_definition_says(entries: list[Entry]) -> None:
+    first = entries[0].ingest_us + 45 * MINUTE
+    portable_rows(entries, EVERYTHING, first)
+
+
+def test_the_portable_form_of_each_measure_alone() -> None:
+    portable_rows(seeded_journal(150, seed=4, **HURT), ONE_BY_ONE, STARTS[0])
+
+
+def portable_rows(entries: list[Entry], features: FeatureSet, first: int) -> None:
+    engine = DuckdbEngine()
+    engine.load(entries)
+    defined = defined_rows(entries, features, first_complete_us=first)
+    agree(
+        compare(features, defined, engine.read_at(features_sql(features, first, portable=True), defined[0])), "portable"
+    )
+
+
+@pytest.fixture(scope="module")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    pytest.importorskip("pyspark", reason="pyspark comes with the spark extra")
+    if not shutil.which("java") and "JAVA_HOME" not in os.environ:
+        pytest.skip("Spark needs Java, and there is none on this machine")
+    from greenlane.adapters.spark_engine import spark_session
+
+    with spark_session(memory_mb_max=1024, partitions=1, scratch=tmp_path_factory.mktemp("spark")) as session:
+        session.conf.set("spark.sql.codegen.wholeStage", "false")  # two hundred rows are not worth compiling for
+        yield session
+
+
+@pytest.mark.parametrize(
+    "start_us", [STARTS[1], pytest.param(STARTS[0], marks=pytest.mark.prove)], ids=["across the epoch", "in 2026"]
+)
+def test_spark_agrees_with_all_three_to_the_bit(spark: Any, tmp_path: Path, start_us: int) -> None:
+    from greenlane.adapters.spark_engine import SparkEngine
+
+    entries = seeded_journal(200, seed=6, start_us=start_us, **HURT)
+    first = start_us + 10 * MINUTE
+    agreed = agreed_rows(entries, HARDEST, first_complete_us=first)
+    DuckdbEngine().write_day(tmp_path / "day.parquet", entries)
+    engine = SparkEngine(spark, tmp_path / "steps")
+    engine.load_days([tmp_path / "day.parquet"])
+    assert engine.first_ingest_us() == entries[0].ingest_us
+    engine.write_at(HARDEST, first, condition="TRUE", out=tmp_path / "out")
+    agree(compare(HARDEST, agreed, written(tmp_path / "out")), "spark")
+    assert not list((tmp_path / "steps").iterdir()), "steps are cleared away"
+
+
+def written(out: Path) -> tuple[np.ndarray, np.ndarray]:
+    seq, *columns = duckdb.sql(f"FROM '{out}/*.parquet' ORDER BY seq").fetchnumpy().values()
+    assert {column.dtype for column in columns} == {np.dtype("int64")}
+    return seq, np.stack(columns, axis=1)
