@@ -3,8 +3,8 @@
 import sys
 
 from greenlane.cli.access import keys_app, subjects_app
-from greenlane.cli.evaluations import evaluations_app
 from greenlane.cli.batch import backfill_
+from greenlane.cli.evaluations import evaluations_app
 from greenlane.cli.experiments import experiments_app
 from greenlane.cli.learn import evaluate_app, features_app, train_app
 from greenlane.cli.models import models_app
