@@ -23,13 +23,14 @@ def backfill_(
 
     Both engines run the same definitions and give the same bits. Spark needs the [spark] extra and Java 17.
     """
-    from greenlane.jobs.backfilling import Room, backfill
+    from greenlane.jobs.backfilling import Engine, Room, backfill
 
     if engine not in ("duckdb", "spark"):
         raise InputError(f"there is no engine {engine!r}", param="--engine", hint="duckdb or spark")
+    by: Engine = "spark" if engine == "spark" else "duckdb"
     with progress("backfilling") as tell:
         done = backfill(
-            data, out, engine=engine, from_us=day(first), to_us=day(to), room=Room(cores, memory_mb), progress=tell
+            data, out, engine=by, from_us=day(first), to_us=day(to), room=Room(cores, memory_mb), progress=tell
         )  # fmt: skip
     if as_json:
         show_json(done)
