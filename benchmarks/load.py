@@ -8,7 +8,7 @@ import random
 import select
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 
 def request(path: str, body: bytes, *, key: str) -> bytes:
@@ -53,8 +53,19 @@ class Connection:
         return whole[whole.find(b"\r\n\r\n") + 4 :]
 
 
-def open_loop(port: int, messages: Iterator[bytes], *, rate: float, seconds: float, seed: int) -> list[float]:
-    """Microseconds from due to answered, in order of answering. An infinite rate keeps all connections busy."""
+def open_loop(
+    port: int,
+    messages: Iterator[bytes],
+    *,
+    rate: float,
+    seconds: float,
+    seed: int,
+    heard: Callable[[bytes], object] = len,
+) -> list[float]:
+    """Microseconds from due to answered, in order of answering. An infinite rate keeps all connections busy.
+
+    `heard` is given each answer's body; ValueError where one is no 200.
+    """
     chance, saturate = random.Random(seed), rate == float("inf")
     idle = collections.deque(Connection(port) for _ in range(16 if saturate else 64))
     of_fd, poll = {c.socket.fileno(): c for c in idle}, select.epoll()
@@ -78,7 +89,7 @@ def open_loop(port: int, messages: Iterator[bytes], *, rate: float, seconds: flo
         for fd, _ in poll.poll(0):
             connection = of_fd[fd]
             if connection.take():
-                connection.answer()
+                heard(connection.answer())
                 taken.append((time.perf_counter() - connection.due) * 1e6)
                 idle.append(connection)
     for connection in idle:

@@ -6,7 +6,8 @@ from typing import Any
 from e2e.server import Server, champion
 from small_shop import attempt_body, save_model
 
-from greenlane.wiring import Places
+from greenlane.jobs.canary import canary_readout
+from greenlane.wiring import Places, open_reader
 
 
 class Traffic:
@@ -132,3 +133,40 @@ def test_a_model_is_registered_over_the_wire_with_its_card(server: Server) -> No
     told = server.ask("POST", f"/v1/models/{other}/register", {"why": "to look at"})
     assert told.status == 200 and told.json["id"] == other and told.json["cost"]["predictions"] > 0
     assert server.ask("POST", "/v1/models/mdl_1/register", {"why": "x"}).status == 404
+
+
+def test_a_canary_decides_a_stable_share_stage_by_stage_and_ends_at_once(server: Server) -> None:
+    champion = server.ask("GET", "/readyz", key="").json["model"]
+    other = save_model(Places(server.data).models, lean=0.79)
+    challenge = f"/v1/models/{other}/challenge"
+
+    def decided(first: int) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for number in range(first, first + 60):
+            answer = server.decide(attempt_body(number)).json
+            arms, model = answer.get("experiments") or {}, answer["versions"]["models"]["fraud"]
+            assert model == (other if "model" in arms.values() else champion)
+            for stage, arm in arms.items():
+                found.setdefault(stage, []).append(arm)
+        return found
+
+    one = server.ask("POST", challenge, {"why": "try it", "share_ppm": 250_000}).json
+    assert one["stage"].endswith(".1") and one["ended"] == []
+    first = decided(300_000)
+    assert list(first) == [one["stage"]] and set(first[one["stage"]]) == {"champion", "model"}
+    assert len(first[one["stage"]]) < 55, "half of all takes part"
+    two = server.ask("POST", challenge, {"why": "go on", "share_ppm": 500_000}).json
+    assert (two["stage"], two["ended"]) == (one["stage"][:-1] + "2", [one["stage"]])
+    assert {stage: len(arms) for stage, arms in decided(301_000).items()} == {two["stage"]: 60}
+    third = save_model(Places(server.data).models, lean=0.8)
+    refused = server.ask("POST", f"/v1/models/{third}/challenge", {"why": "me too", "share_ppm": 10_000})
+    assert refused.status == 409
+    readout = canary_readout(open_reader(server.data), other)
+    assert readout is not None and [stage.state for stage in readout.stages] == ["stopped", "running"]
+    assert readout.stages[0].treatment == first[one["stage"]].count("model")
+    assert readout.stages[1].treatment + readout.stages[1].control == 60
+    ended = server.ask("POST", challenge, {"why": "enough", "share_ppm": 0}).json
+    assert ended["stage"] == "" and ended["ended"] == [two["stage"]]
+    assert decided(302_000) == {}
+    wrong = server.ask("POST", challenge, {"why": "x", "share_ppm": 600_000})
+    assert (wrong.status, wrong.json["param"]) == (422, "$.share_ppm")

@@ -170,6 +170,51 @@ def shadow_figures(one: dict[str, object]) -> list[tuple[str, str]]:
     ]
 
 
+@models_app.command("challenge")
+def models_challenge(
+    data: Data,
+    model: Model,
+    share: Annotated[
+        float, typer.Option(min=0.0, max=50.0, help="Percent of all payments: 1, 5, 25, 50; 0 ends the canary.")
+    ] = 1.0,
+    kind: Annotated[str, typer.Option(help="fraud or approval.")] = "fraud",
+    unit: Annotated[str, typer.Option(help="What a stable hash splits: card, customer, merchant, payment.")] = "card",
+    why: Why = "a canary",
+    as_json: Json = False,
+) -> None:
+    """Let a model decide a share of the payments, with a control of the same size: its canary's next stage.
+
+    A guardrail that breaks sends its payments back to the champion at once. Needs a server that runs.
+    """
+    from greenlane.jobs.promoting import challenge
+
+    told = challenge(data, model, kind=kind, share_ppm=round(share * 10_000), unit=unit, why=why)
+    if as_json:
+        show_json(told)
+    else:
+        out.print(f"runs: {told['stage'] or 'none'}; ended: {', '.join(told['ended']) or 'none'}", markup=False)
+
+
+@models_app.command("canary")
+def models_canary(data: Data, model: Model, as_json: Json = False) -> None:
+    """A model's canary by stage, never pooled: its payments, the control's, and what a guardrail found."""
+    from greenlane.errors import NotFound
+    from greenlane.jobs.canary import canary_readout
+    from greenlane.wiring import open_reader
+
+    found = canary_readout(open_reader(data), model)
+    if found is None:
+        raise NotFound(f"{model} had no canary", param="MODEL", hint=f"greenlane models challenge {model} --share 1")
+    if as_json:
+        show_json(found)
+        return
+    rows = [
+        (s.experiment, f"{s.share_ppm / 1e4:g} %", s.state, str(s.treatment), str(s.control), "; ".join(s.breached))
+        for s in found.stages
+    ]
+    print_table(model, ["stage", "share", "state", "payments", "control", "guardrail"], rows)
+
+
 @models_app.command("gates")
 def models_gates(data: Data, model: Model, alias: Alias = "fraud/champion", as_json: Json = False) -> None:
     """Judge whether a model may become champion: each gate with its figure, its limit and the reason.

@@ -7,8 +7,9 @@ import msgspec
 
 from greenlane.decisions.control import ControlRecord
 from greenlane.decisions.live import GATES, rollback_change
-from greenlane.errors import InputError, ModelRefused
+from greenlane.errors import Conflict, InputError, ModelRefused
 from greenlane.jobs.asking import server_client
+from greenlane.jobs.canary import canary_readout
 from greenlane.jobs.registering import measured, registered_card, unserved
 from greenlane.jobs.shadowing import shadow_reports
 from greenlane.learning.gates import Evidence, Verdict, failed, judge
@@ -57,6 +58,7 @@ def evidence_of(reader: Reader, model_id: str, *, kind: str) -> Evidence:
         unserved=unserved(reader, card),
         champion=card_or_none(reader, champion),
         shadow=shadow_of(reader, model_id, champion),
+        canary=canary_readout(reader, model_id),
     )
 
 
@@ -137,6 +139,14 @@ def introduce(directory: Path, model_id: str, *, kind: str, why: str) -> str:
     alias = alias_of(kind, "champion" if first else "shadow")
     promote(directory, model_id, alias=alias, why=why, force=first)
     return alias
+
+
+def challenge(directory: Path, model_id: str, *, kind: str, share_ppm: int, unit: str, why: str) -> dict[str, Any]:
+    """The next stage of the model's canary, on the server that runs; a share of 0 ends it."""
+    if not is_running(Places(directory)):
+        raise Conflict(f"no server runs on {directory}", hint="a canary needs traffic: greenlane serve")
+    body = {"why": why, "share_ppm": share_ppm, "kind": kind, "unit": unit}
+    return ask(directory, f"/v1/models/{model_id}/challenge", body)
 
 
 def rollback(directory: Path, *, alias: str, why: str) -> str:

@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -16,6 +16,7 @@ from msgspec import Struct
 from greenlane.decisions.control import control_of
 from greenlane.decisions.live import CHAMPION, rollback_change
 from greenlane.errors import GreenlaneError, ModelRefused
+from greenlane.jobs.canary import end, next_stage
 from greenlane.jobs.promoting import check_alias, gates_change, refuse_unless_passed
 from greenlane.learning.gates import Verdict
 from greenlane.learning.registry import Card, registration_change
@@ -58,6 +59,25 @@ class RegisterRequest(Struct, frozen=True, forbid_unknown_fields=True):
     why: str
 
 
+class ChallengeRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The next stage of a model's canary; `share_ppm` 0 ends it."""
+
+    why: str
+    share_ppm: int
+    kind: str = "fraud"
+    unit: Literal["card", "customer", "merchant", "payment"] = "card"
+
+
+class Challenged(Struct, frozen=True):
+    """The stage that runs now, "" where none does, and those that ended."""
+
+    stage: str
+    ended: list[str]
+    seq: int
+
+
+CHALLENGE_DECODER: Final = msgspec.json.Decoder(ChallengeRequest)
+CHALLENGE_FIELDS: Final = ChallengeRequest.__struct_fields__
 MOVE_DECODER: Final = msgspec.json.Decoder(MoveRequest)
 MOVE_FIELDS: Final = ("why", "alias", "force")
 REGISTER_DECODER: Final = msgspec.json.Decoder(RegisterRequest)
@@ -124,6 +144,8 @@ class ModelDoors:
             )  # fmt: skip
             self.system.control(change, event_id=f"gates/{event_id}", who=key.id)
         entry = self.system.promote(model_id, event_id=event_id, who=key.id, why=move.why, alias=move.alias)
+        if move.alias.endswith("/champion"):
+            end(self.system, check_alias(move.alias), why="a champion was made", who=key.id, event_id=event_id)
         return json_reply(moved(entry), durable_seq=entry.seq)
 
     def rollback(self, request: Request) -> Reply:
@@ -136,6 +158,29 @@ class ModelDoors:
         change = rollback_change(self.system.live, move.alias, who=key.id, why=move.why)
         entry = self.system.promote(str(change.after), event_id=event_id, who=key.id, why=move.why, alias=move.alias)
         return json_reply(moved(entry), durable_seq=entry.seq)
+
+    def prepare_challenge(self, request: Request) -> None:
+        self.allow(request, "admin")
+        asked = read(request.body, CHALLENGE_DECODER, fields=CHALLENGE_FIELDS)
+        check_alias(f"{asked.kind}/challenger")
+        self.system.ready(f"{asked.kind}/challenger", request.segments[3])
+
+    def challenge(self, request: Request) -> Reply:
+        """Another stage begins in the moment in which the one before ends."""
+        key, model_id = self.allow(request, "admin"), request.segments[3]
+        asked, system = read(request.body, CHALLENGE_DECODER), self.system
+        event_id = idempotency_key(request.header(b"idempotency-key"), secrets.token_hex(8))
+        stage = None
+        if asked.share_ppm:
+            stage = next_stage(system, model_id, kind=asked.kind, share_ppm=asked.share_ppm, unit=asked.unit)
+        ended = end(system, asked.kind, why=asked.why, who=key.id, event_id=event_id)
+        if stage is not None:
+            alias = f"{asked.kind}/challenger"
+            if system.live.aliases.get(alias) != model_id:
+                system.promote(model_id, event_id=f"{event_id}/alias", who=key.id, why=asked.why, alias=alias)
+            system.change_experiment(stage, why=asked.why, who=key.id, event_id=event_id)
+        seq = system.journal.position.seq
+        return json_reply(Challenged("" if stage is None else stage.id, ended, seq), durable_seq=seq)
 
     def elsewhere(self, verb: str, *words: str, kind: Any) -> Any:
         """What `greenlane models VERB --json` says: in a process of its own, so that no decision waits for it."""
@@ -159,6 +204,9 @@ class ModelDoors:
             (op("POST", "/v1/models/{id}/promote", "Let an alias name a model; a champion has to pass the gates",
                 "admin", ModelMove, body=MoveRequest, headers=IDEMPOTENT, errors=ERRORS),
              Slow(self.prepare, then=self.promote)),
+            (op("POST", "/v1/models/{id}/challenge", "Let a model decide a share of all: its canary's next stage",
+                "admin", Challenged, body=ChallengeRequest, headers=IDEMPOTENT, errors=ERRORS),
+             Slow(self.prepare_challenge, then=self.challenge)),
             (op("POST", "/v1/models/rollback", "Back to the model before the last move", "admin", ModelMove,
                 body=MoveRequest, headers=IDEMPOTENT, errors=ERRORS), self.rollback),
         ]  # fmt: skip

@@ -1,0 +1,134 @@
+"""A canary: a model decides a small, stable share of the payments, beside as many that the champion decides.
+
+Each stage is an experiment of its own (`canary.MODEL.STAGE`): another share is another stratum with a fresh split, and
+nothing is pooled over them. Guardrails that break pause the model's arm, which sends its payments back to the champion.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+from msgspec.structs import replace
+
+from greenlane.decisions.control import control_of
+from greenlane.decisions.record import record_of
+from greenlane.errors import Conflict, InputError
+from greenlane.learning.canary import CanaryReadout, StageReadout
+from greenlane.policy.arms import PPM, Arm, Experiment, Otherwise, Rail, UnitKind
+from greenlane.policy.running import EXPERIMENT, Running
+from greenlane.wiring import Reader, System
+
+MODEL_ARM: Final = "model"
+STAGES_PPM: Final = (10_000, 50_000, 250_000, 500_000)
+"""Shares of all payments that are usual: 1, 5, 25 and 50 %."""
+RAILS: Final = (
+    Rail(metric="payment_approval", tolerated=0.01),
+    Rail(metric="challenge_rate", tolerated=0.02),
+    Rail(metric="expected_loss"),
+    Rail(metric="latency_us", tolerated=500.0),
+    Rail(metric="early_reports"),
+    Rail(metric="forbidden_retries"),
+)
+"""What ends a stage by itself. The expected loss is that of the champion at its start, for both arms."""
+
+
+def stem_of(model_id: str) -> str:
+    """
+    >>> stem_of("mdl_0123456789abcdef")
+    'canary.0123456789ab.'
+    """
+    return f"canary.{model_id.removeprefix('mdl_')[:12]}."
+
+
+def stages_of(running: Running, model_id: str) -> list[Experiment]:
+    """In the order in which they were started."""
+    stem = stem_of(model_id)
+    found = [experiment for name, experiment in running.known.items() if name.startswith(stem)]
+    return sorted(found, key=lambda stage: int(stage.id.removeprefix(stem)))
+
+
+def stage(model_id: str, *, kind: str, share_ppm: int, number: int, unit: UnitKind = "card") -> Experiment:
+    """One stage: the model has this share of all units, and a control of the same size beside it.
+
+    >>> found = stage("mdl_0123456789abcdef", kind="fraud", share_ppm=10_000, number=1)
+    >>> found.id, found.slot_ppm, [arm.otherwise.fraud_model for arm in found.arms]
+    ('canary.0123456789ab.1', (0, 20000), [None, 'mdl_0123456789abcdef'])
+    """
+    if not 0 < share_ppm <= PPM // 2:
+        hint = "above 0 and up to 500,000 ppm: a control of the same size stands beside it"
+        raise InputError(f"{share_ppm} ppm is no share of a canary", param="$.share_ppm", hint=hint)
+    override = Otherwise(approval_model=model_id) if kind == "approval" else Otherwise(fraud_model=model_id)
+    return Experiment(
+        id=f"{stem_of(model_id)}{number}",
+        unit=unit,
+        arms=(Arm("champion", PPM // 2), Arm(MODEL_ARM, PPM // 2, override)),
+        layer=f"canary.{kind}",
+        slot_ppm=(0, 2 * share_ppm),
+        guardrails=RAILS,
+        state="running",
+    )
+
+
+def next_stage(system: System, model_id: str, *, kind: str, share_ppm: int, unit: UnitKind) -> Experiment:
+    """Conflict where a guardrail ended the model's canary, or another model has one."""
+    for other in system.experiments.running:
+        if other.layer == f"canary.{kind}" and not other.id.startswith(stem_of(model_id)):
+            raise Conflict(f"{other.id} runs", param="model_id", hint="end that canary first: models challenge --stop")
+    earlier = stages_of(system.experiments, model_id)
+    if any(MODEL_ARM in found.paused_arms for found in earlier):
+        raise Conflict(f"a guardrail ended {earlier[-1].id}", param="model_id", hint="make another model, or force it")
+    return stage(model_id, kind=kind, share_ppm=share_ppm, number=len(earlier) + 1, unit=unit)
+
+
+def end(system: System, kind: str, *, why: str, who: str, event_id: str) -> list[str]:
+    """Stop the canary of this kind: all its payments go back to the champion with the next decision."""
+    ended = [
+        one for one in system.experiments.known.values() if one.layer == f"canary.{kind}" and one.state == "running"
+    ]
+    for one in ended:
+        stopped = replace(one, state="stopped")
+        system.change_experiment(stopped, why=why, who=who, event_id=f"{event_id}/{one.id}")
+    return [one.id for one in ended]
+
+
+def canary_readout(reader: Reader, model_id: str) -> CanaryReadout | None:
+    """Of all stages that the model went through; None where there was none."""
+    running, since, why = Running(), 0, dict[str, str]()
+    for entry in reader.store.controls():
+        running.apply(entry)
+        record = control_of(entry)
+        if record.subject == EXPERIMENT and record.id.startswith(stem_of(model_id)):
+            since = since or entry.seq
+            why[record.id] = record.why
+    stages = stages_of(running, model_id)
+    if not stages:
+        return None
+    counts = counted(reader, {one.id for one in stages}, after_seq=since)
+    return CanaryReadout(
+        model=model_id,
+        stages=tuple(
+            StageReadout(
+                experiment=one.id,
+                share_ppm=one.slot_ppm[1] // 2,
+                state=one.state,
+                control=counts[one.id, one.arms[0].name],
+                treatment=counts[one.id, MODEL_ARM],
+                breached=(why[one.id],) if MODEL_ARM in one.paused_arms else (),
+            )
+            for one in stages
+        ),
+    )
+
+
+def counted(reader: Reader, names: Iterable[str], *, after_seq: int) -> Counter[tuple[str, str]]:
+    """Payments of each (stage, arm)."""
+    wanted, seen = set(names), set[tuple[str, str]]()
+    counts = Counter[tuple[str, str]]()
+    for entry in reader.entries(after_seq=after_seq):
+        if entry.kind != "decision" or entry.facts is None or not entry.payload:
+            continue
+        for exposure in record_of(entry).arms:
+            if exposure.experiment in wanted and (exposure.experiment, entry.facts.payment_id) not in seen:
+                seen.add((exposure.experiment, entry.facts.payment_id))
+                counts[exposure.experiment, exposure.arm] += 1
+    return counts
