@@ -18,7 +18,7 @@ sys.path.insert(0, str(HERE))  # each benchmark also runs as a script beside its
 
 from table import Bar, about, shown  # noqa: E402 - found through the line above
 
-NAMES = ("models", "features", "training_set", "journal", "monitors", "decision")
+NAMES = ("models", "features", "training_set", "journal", "monitors", "decision", "swap")
 
 
 def bars_of(name: str) -> list[Bar]:

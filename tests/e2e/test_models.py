@@ -140,10 +140,13 @@ def test_a_canary_decides_a_stable_share_stage_by_stage_and_ends_at_once(server:
     other = save_model(Places(server.data).models, lean=0.79)
     challenge = f"/v1/models/{other}/challenge"
 
+    ids: list[str] = []
+
     def decided(first: int) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
         for number in range(first, first + 60):
             answer = server.decide(attempt_body(number)).json
+            ids.append(answer["id"])
             arms, model = answer.get("experiments") or {}, answer["versions"]["models"]["fraud"]
             assert model == (other if "model" in arms.values() else champion)
             for stage, arm in arms.items():
@@ -168,5 +171,7 @@ def test_a_canary_decides_a_stable_share_stage_by_stage_and_ends_at_once(server:
     ended = server.ask("POST", challenge, {"why": "enough", "share_ppm": 0}).json
     assert ended["stage"] == "" and ended["ended"] == [two["stage"]]
     assert decided(302_000) == {}
+    replayed = server.ask("POST", "/v1/replay", {"decision_ids": ids}, key="read").json
+    assert (replayed["decisions"], replayed["different"], replayed["differences"]) == (180, 0, [])
     wrong = server.ask("POST", challenge, {"why": "x", "share_ppm": 600_000})
     assert (wrong.status, wrong.json["param"]) == (422, "$.share_ppm")
