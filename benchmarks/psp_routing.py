@@ -438,6 +438,29 @@ class Found:
     success: Mapping[str, float]
     gain_min: float
     learned: Learned
+    routers: Mapping[str, "Judged"]
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A plain router of the baseline page, against the log."""
+
+    net: Mapping[str, Difference]
+    ess: float
+    verdict: Verdict
+
+
+def routers(later: Slice, open_to: NDArray[np.bool_]) -> dict[str, Judged]:
+    """Most success, most margin less fee, least fee: each by the same model, wherever the log went at all."""
+    offers = later.offers
+    scores = {"max_success": offers.take, "max_margin_less_fee": offers.take - offers.fee, "cheapest": -offers.fee}
+    found = {}
+    for name, score in scores.items():
+        action = np.where(open_to, score, -np.inf).argmax(axis=1)
+        seen = later.seen(action)
+        verdict = judge(seen, later.terms(seen))
+        found[name] = Judged(later.value(action), effective_size(seen.weight), verdict)
+    return found
 
 
 def routing(log: Log, fees: Floats, *, margin: float) -> Found:
@@ -476,6 +499,7 @@ def routing(log: Log, fees: Floats, *, margin: float) -> Found:
         success=judged_success(log, learned),
         gain_min=gain_min,
         learned=learned,
+        routers=routers(later, open_to),
     )
 
 
@@ -515,6 +539,7 @@ def as_json(log: Log, found: Found, *, margin: float) -> dict[str, Any]:
         "success_model": found.success,
         "paired": {name: plain(one) for name, one in found.paired.items()},
         "gate": {"accepted": found.verdict.accepted, "reasons": found.verdict.reasons},
+        "routers": {name: router_json(one) for name, one in found.routers.items()},
         "independence": {name: one._asdict() for name, one in found.dependences.items()},
         "first_attempts": len(found.rows),
         "left_out": found.verdict.excluded,
@@ -523,6 +548,27 @@ def as_json(log: Log, found: Found, *, margin: float) -> dict[str, Any]:
         "parameters": dict(found.learned.parameters),
         **about(),
     }
+
+
+def router_json(one: Judged) -> dict[str, Any]:
+    total = one.verdict.total
+    return {
+        "net_per_first_attempt": {kind: plain(net) for kind, net in one.net.items()},
+        "against_the_log": {"estimate": total.value, "low": total.low, "high": total.high},
+        "ess": one.ess,
+        "gate": {
+            "accepted": one.verdict.accepted,
+            "reasons": one.verdict.reasons,
+            "checks": {c.name: {"value": c.value, "limit": c.limit, "passed": c.passed} for c in one.verdict.checks},
+        },
+    }
+
+
+def router_line(name: str, one: Judged) -> str:
+    net, total = one.net["DR"], one.verdict.total
+    answer = "accepted" if one.verdict.accepted else "refused: " + "; ".join(one.verdict.reasons)
+    gap = f"[{total.low:+.3f}, {total.high:+.3f}] against the log"
+    return f"{name}: net {net.value:.3f} [{net.low:.3f}, {net.high:.3f}], {gap}, {one.ess:,.0f} effective, {answer}"
 
 
 def sent_shares(log: Log, action: Ints) -> dict[str, float]:
@@ -567,7 +613,8 @@ def told(log: Log, verdict: Verdict, found: Found) -> str:
     head = (
         f"gate, greenlane against the log on {verdict.units:,} first attempts ({verdict.excluded} left out): {answer}"
     )
-    return "\n".join([f"greenlane sends: {sent}", head, *lines])
+    plain_ones = [router_line(name, one) for name, one in found.routers.items()]
+    return "\n".join([f"greenlane sends: {sent}", head, *lines, *plain_ones])
 
 
 def main() -> int:

@@ -128,6 +128,11 @@ def test_any_split_is_taken_with_gaps_unseen_providers_and_csv(tmp_path, monkeyp
         assert net["low"] <= net["estimate"] <= net["high"]
         assert net["ess"] > 100
     assert {"auc", "log_loss"} <= set(found["success_model"])
+    assert set(found["routers"]) == {"max_success", "max_margin_less_fee", "cheapest"}
+    for router in found["routers"].values():
+        assert router["against_the_log"]["low"] < router["against_the_log"]["high"]
+        assert router["gate"]["accepted"] or router["gate"]["reasons"]
+        assert router["ess"] > 100
     unseen = like.first & ~early & (like.columns["PSP"] == "Maple") & (like.columns["at_us"] >= day(15))
     assert found["left_out"] == pytest.approx(unseen.sum(), abs=3)
     assert "gate, greenlane against the log" in capsys.readouterr().out

@@ -23,12 +23,12 @@ def evaluations() -> None:
 @evaluations_app.command("run")
 def evaluations_run(
     data: Data,
-    question: Annotated[str, typer.Option(help="route, challenge, release or threshold.")],
+    question: Annotated[str, typer.Option(help="route, challenge, release, threshold or retry.")],
     candidate: Annotated[
         list[str],
         typer.Option(
             help="What to value; may be given again. route: cheapest, 'best approval', 'best value', a route, or an "
-            "approval model. challenge: always, never, or a share. release: SHARE@CEILING. threshold: a probability."
+            "approval model. retry: the same but no model. challenge: always, never, or a share. release: SHARE@CEILING. threshold: a probability."
         ),
     ],
     first: From = None,

@@ -141,3 +141,27 @@ def test_a_young_report_stands_for_those_still_to_come(directory):
 def test_another_json_is_no_evaluation_of_policies():
     with pytest.raises(InputError, match="no evaluation"):
         bridge_of_summary({"cases": []}, "joint", "cheapest")
+
+
+@pytest.fixture(scope="module")
+def retried(tmp_path_factory):
+    path = tmp_path_factory.mktemp("europe") / "live"
+    decide_world(World.load("europe"), 1, 500, path, kinds=("route",))
+    return path
+
+
+def test_retries_are_valued_along_their_ladder_or_refused(retried):
+    found, cheapest = run(retried, "retry", ["best value", "cheapest"])
+    assert found.valued == cheapest.valued >= 2
+    assert not found.accepted
+    assert any("too few rows" in why for why in found.reasons)
+    assert found.propensity["left_to_chance"] > 0.0
+    assert set(found.estimates) == {"DR", "IPW", "SNIPW"}
+    with pytest.raises(InputError, match="no way to try again"):
+        run(retried, "retry", ["never"])
+
+
+def test_without_next_actions_there_are_no_ladders(tmp_path):
+    decide_world(World.load("calm"), 1, 20, tmp_path / "d", tries=False)
+    with pytest.raises(InputError, match="next_action"):
+        run(tmp_path / "d", "retry", ["cheapest"])

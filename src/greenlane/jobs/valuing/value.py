@@ -33,6 +33,7 @@ from greenlane.experiments.moved_threshold import MovedThreshold, moved_threshol
 from greenlane.experiments.off_policy import Overlap, Term, differences, overlap, term
 from greenlane.experiments.planning import Metric, Reading, plan
 from greenlane.experiments.planning import Row as Design
+from greenlane.jobs.valuing.ladders import Ladders, answered, climbed
 from greenlane.jobs.valuing.questions import FACTORS, number, releaser, router, swapper
 from greenlane.jobs.valuing.traffic import Traffic, traffic_of
 from greenlane.learning.maturity import poisson_interval
@@ -406,8 +407,10 @@ def run(
     effect: float | None = None, progress: Progress = lambda _done, _of: None,
 ) -> list[Valued]:  # fmt: skip
     """Every candidate on the same window of a directory."""
+    if question == "retry":
+        return retries(open_reader(directory), candidates, from_us=from_us, to_us=to_us, effect=effect)
     if question not in FACTORS:
-        hint = f"one of {', '.join(FACTORS)}"
+        hint = f"one of {', '.join([*FACTORS, 'retry'])}"
         raise InputError(f"{question!r} is no question", code="unknown_question", param="--question", hint=hint)
     reader = open_reader(directory)
     traffic = read(reader, question, from_us=from_us, to_us=to_us, progress=progress)
@@ -426,3 +429,33 @@ def read(reader: Reader, question: str, *, from_us: int, to_us: int, progress: P
         reader.entries(), FACTORS[question], perspective=perspective, priors=Policy(perspective=perspective).priors,
         from_us=from_us, to_us=to_us, progress=lambda seq: progress(seq, last),
     )  # fmt: skip
+
+
+def retries(
+    reader: Reader, candidates: Sequence[str], *, from_us: int, to_us: int, effect: float | None
+) -> list[Valued]:
+    """Every candidate on the same ladders."""
+    fold = Ladders(reader.settings.perspective, from_us, to_us).take(reader.entries())
+    found = climbed(fold)
+    at_us = [one.at_us for one in fold.found.values()]
+    done = np.take_along_axis(found.logging, found.action[:, :, None], 2)[:, :, 0]
+    done = done[np.arange(done.shape[1]) < found.steps[:, None]]
+    about: dict[str, Any] = {
+        "question": "retry", "currency": reader.settings.reporting_currency, "from_at": format_rfc3339(min(at_us)),
+        "to_at": format_rfc3339(max(at_us)), "decisions": fold.decisions, "valued": len(at_us),
+        "left_out": fold.left_out, "maturity": float(found.maturity.min()), "groups": {},
+    }  # fmt: skip
+    results = []
+    for name in candidates:
+        said = answered(found, name, effect=None if effect is None else effect / PER)
+        verdict = said.verdict
+        worst = next((c.value for c in verdict.checks if c.name.startswith("propensities")), 0.0)
+        chance = {"least": float(done.min()), "median": float(np.median(done)),
+                  "left_to_chance": float((done < 1.0).mean()), "worst_bin": worst}  # fmt: skip
+        estimates = {n: (PER * value, PER * low, PER * high) for n, (value, low, high) in verdict.estimates.items()}
+        results.append(
+            Valued(candidate=name, accepted=verdict.accepted, reasons=verdict.reasons, claimed=said.claimed,
+                   claim=said.claim, bridge=said.bridge, estimates=estimates, checks=verdict.checks,
+                   effective_rows=verdict.effective_rows, moved=said.moved, propensity=chance, **about)
+        )  # fmt: skip
+    return results
