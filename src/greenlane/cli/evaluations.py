@@ -28,7 +28,8 @@ def evaluations_run(
         list[str],
         typer.Option(
             help="What to value; may be given again. route: cheapest, 'best approval', 'best value', a route, or an "
-            "approval model. retry: the same but no model. challenge: always, never, or a share. release: SHARE@CEILING. threshold: a probability."
+            "approval model. retry: the same but no model. challenge: always, never, or a share. "
+            "release: SHARE@CEILING. threshold: a probability."
         ),
     ],
     first: From = None,
