@@ -6,6 +6,7 @@
     alarms      what moved, grouped into incidents, to whoever the settings name
     shadows     what a model without traffic would have decided, beside the champion that did
     prices      of shared budgets, from forecasts of what reports and disputes will come to, once per policy epoch
+    merchants   that nobody configured lose the caps of new ones, once enough of their payments have matured
 
 It reads durable entries only and writes none. What it finds it tells the server over the local admin door.
 """
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import numpy as np
@@ -138,6 +140,11 @@ class Follower:
         pressures = self.headroom.pressures(self.at_us)
         for price in repriced(pressures, self.standing.prices.submitted, pricing=Pricing()):
             self.submit(price.control)
+        for merchant_id, mcc, payments in self.headroom.seasoned(self.at_us):
+            if merchant_id not in self.reader.book.merchants:
+                why = quote(f"no longer new: {payments} payments have matured")
+                body = {"mcc": mcc} if mcc else {}
+                self.submit(body, method="PUT", path=f"/v1/merchants/{quote(merchant_id, safe='')}?why={why}")
 
     def alarm(self) -> None:
         """Tell what moved by now: by the clock, or by the last entry where time is simulated."""
@@ -252,10 +259,10 @@ class Follower:
         if self.admin is not None:
             self.submit({"subject": subject, "id": name, "why": "found by the follower", "after": after})
 
-    def submit(self, body: dict[str, Any]) -> None:
+    def submit(self, body: dict[str, Any], *, method: str = "POST", path: str = "/v1/controls") -> None:
         assert self.admin is not None, "asked for only where there is a server"
         try:
-            self.admin.call("POST", "/v1/controls", body, dict[str, Any])
+            self.admin.call(method, path, body, dict[str, Any])
         except (Refused, Unreachable) as error:
             # a server that has stopped takes its file away: we are about to stop too, and need not complain
             if isinstance(error, Refused) or self.reader.places.server.exists():

@@ -42,12 +42,14 @@ class Admin:
 
     def __init__(self) -> None:
         self.told: list[dict[str, Any]] = []
+        self.asked: list[tuple[str, str]] = []
         self.refuses = False
 
     def call(self, method: str, path: str, body: Any, kind: Any) -> dict[str, Any]:
         if self.refuses:
             raise Refused("not now")
         self.told.append(body)
+        self.asked.append((method, path))
         return {}
 
 
@@ -169,3 +171,17 @@ def test_there_is_one_follower_of_a_directory(shop: System) -> None:
     reader = open_reader(shop.places.root)
     with lock_follower(reader.places), pytest.raises(JournalError, match="another follower"):
         run_follower(shop.places.root, once=True, tell=print)
+
+
+def test_a_merchant_that_nobody_configured_loses_its_caps_once_it_is_known(
+    shop: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decisions(shop, 1)
+    follower, _, admin = following(shop)
+    monkeypatch.setattr(follower.headroom, "seasoned", lambda at_us: [("shop/1", "5816", 1_200)])
+    shop.clock.advance(DAY)
+    decisions(shop, 2)
+    follower.step()
+    why = "no%20longer%20new%3A%201200%20payments%20have%20matured"
+    assert ("PUT", f"/v1/merchants/shop%2F1?why={why}") in admin.asked
+    assert {"mcc": "5816"} in admin.told

@@ -30,6 +30,10 @@ MONTH_DAYS: Final = 30
 WINDOW_DAYS: Final = 90
 COHORT_DAYS: Final = 180
 """Labels of payments this old still say how late labels come."""
+SEASONED_MIN: Final = 1_000
+"""Matured payments after which a merchant is no longer a new one: at 20 bps of fraud some two reports. Assumed."""
+SEASONED_PRESSURE_MAX: Final = 700_000
+"""Of a programme's limit, in ppm: nearer to it no cap is lifted."""
 LABELS_MIN: Final = 50
 """Below, lateness is the stated prior."""
 
@@ -66,7 +70,9 @@ class Day(Struct, array_like=True, gc=False):
 
 
 Days = dict[int, Day]
-Dump = tuple[dict[str, Days], dict[str, Days], dict[str, int], dict[Label, dict[int, dict[int, int]]], int]
+Dump = tuple[
+    dict[str, Days], dict[str, Days], dict[str, int], dict[Label, dict[int, dict[int, int]]], int, dict[str, str]
+]
 DUMP_DECODER: Final = msgspec.msgpack.Decoder(Dump)
 
 
@@ -87,6 +93,8 @@ class Headroom:
         self._late: dict[Label, dict[int, dict[int, int]]] = {label: {} for label in BITS}
         """Labels by the day of the payment and by delay in days."""
         self._today = 0
+        self._mccs: dict[str, str] = {}
+        """By merchant, the latest."""
 
     def apply(self, entry: Entry) -> None:
         """Folds in approvals, reports and disputes, and those that are taken back; passes over everything else."""
@@ -95,6 +103,7 @@ class Headroom:
             return
         self._begin(day_of(entry.ingest_us))
         day = day_of(facts.payment_us)
+        self._mccs[facts.merchant_id] = facts.mcc
         for label, bit in BITS.items():
             if entry.emits & bit:
                 late = self._late[label].setdefault(day, {})
@@ -122,14 +131,31 @@ class Headroom:
                 found.append(("programme", f"{merchant_id}/{programme}", ppm))
         return found
 
+    def seasoned(self, at_us: int) -> Iterator[tuple[str, str, int]]:
+        """(merchant, MCC, payments) of those of whose fraud enough is known, and whose programmes have headroom.
+
+        A payment counts by the share of its reports that has come.
+        """
+        today, shares = day_of(at_us), self._shares("fraud_reports", day_of(at_us))
+        matured: dict[str, float] = {}
+        for name, days in self._merchants.items():
+            merchant_id = name.rpartition(" ")[0]
+            found = sum(day.payments * shares[age] for age, day in _within(days, today, WINDOW_DAYS))
+            matured[merchant_id] = matured.get(merchant_id, 0.0) + found
+        scarce = {subject.split("/")[0] for _, subject, ppm in self.pressures(at_us) if ppm > SEASONED_PRESSURE_MAX}
+        for merchant_id, payments in matured.items():
+            if payments >= SEASONED_MIN and merchant_id not in scarce:
+                yield merchant_id, self._mccs[merchant_id], int(payments)
+
     def dump(self) -> bytes:
-        return msgspec.msgpack.encode((self._merchants, self._bands, self._reference_bps, self._late, self._today))
+        state: Dump = (self._merchants, self._bands, self._reference_bps, self._late, self._today, self._mccs)
+        return msgspec.msgpack.encode(state)
 
     @classmethod
     def load(cls, dumped: bytes, economics_of: Callable[[str], Economics]) -> "Headroom":
         found = cls(economics_of)
         state = DUMP_DECODER.decode(dumped)
-        found._merchants, found._bands, found._reference_bps, found._late, found._today = state
+        found._merchants, found._bands, found._reference_bps, found._late, found._today, found._mccs = state
         return found
 
     def _begin(self, today: int) -> None:

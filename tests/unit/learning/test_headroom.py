@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from greenlane.learning.headroom import LABELS_MIN, Headroom
+from greenlane.learning.headroom import LABELS_MIN, SEASONED_MIN, Headroom
 from greenlane.merchants.economics import Economics, RouteTerms, TraBand
 from greenlane.payments.facts import Facts
 from greenlane.payments.times import DAY_US
@@ -124,3 +124,24 @@ def test_a_price_rises_while_fraud_lasts_and_is_gone_when_it_is():
             headroom.apply(entry("approvals", at_us, at_us))
     clean = repriced(headroom.pressures(bad_us + 95 * DAY_US), prices, pricing=Pricing())
     assert [(price.id, price.micro) for price in clean] == [("band/north", 0)]
+
+
+def test_a_merchant_is_new_until_enough_payments_have_matured():
+    entries, now_us = history(days=20, per_day=100, reported=0.002, disputed=0.0, mcc="5816")
+    assert len(entries) > 2 * SEASONED_MIN - 10
+    assert not list(folded(entries).seasoned(now_us))
+    entries, now_us = history(days=40, per_day=100, reported=0.002, disputed=0.0, mcc="5816")
+    ((merchant, mcc, payments),) = folded(entries).seasoned(now_us)
+    assert (merchant, mcc) == ("shop_1", "5816") and SEASONED_MIN <= payments < 4_000
+
+
+def test_a_merchant_near_a_programmes_limit_keeps_its_caps():
+    entries, now_us = history(days=100, per_day=1_200, reported=0.02, disputed=0.02)
+    assert not list(folded(entries).seasoned(now_us))
+
+
+def test_what_was_counted_survives_a_restart():
+    entries, now_us = history(days=40, per_day=100, reported=0.002, disputed=0.0, mcc="5816")
+    headroom = folded(entries)
+    again = Headroom.load(headroom.dump(), economics_of)
+    assert list(again.seasoned(now_us)) == list(headroom.seasoned(now_us)) != []
