@@ -9,11 +9,11 @@ from properties import limit_checker
 
 from greenlane.jobs.evaluating import drill, field
 from greenlane.jobs.evaluating.contest import Case, Contest, Move, luck
-from greenlane.jobs.evaluating.evaluate import evaluate, world_of
+from greenlane.jobs.evaluating.evaluate import by_interaction, evaluate, world_of
 from greenlane.jobs.evaluating.hands import Hands, Memo, PriorBelief
 from greenlane.jobs.evaluating.models import Kept, Logger, Sizes, TreeScorer, models_of
 from greenlane.jobs.evaluating.observables import NAMES, Observer, Vocabulary
-from greenlane.jobs.evaluating.report import page
+from greenlane.jobs.evaluating.report import interaction_page, interaction_table, page
 from greenlane.jobs.evaluating.results import Course, Tally, evaluated, table
 from greenlane.payments.facts import Facts
 from greenlane.policy.actions import BLOCK, Action
@@ -153,6 +153,19 @@ def test_the_page_and_the_table_show_every_policy(found):
     rows = table(found)
     assert {row[0] for row in rows[1:]} == set(found.policies)
     assert all(name in page(found) for name in found.policies)
+
+
+def test_the_regret_ratio_is_told_by_the_strength_of_interactions(tmp_path):
+    tiny = Sizes(logged=2_500, tuned=50, uncensored=2_500)
+    (one,) = by_interaction("shop", [0.0], seeds=1, payments=60, cache=tmp_path, sizes=tiny, processes=1)
+    assert one.interaction == 0.0 and one.best_baseline != "joint"
+    assert one.regret_ratio == pytest.approx(one.joint_regret[0] / one.best_baseline_regret[0])
+    assert interaction_table([one])[1][:2] == ["0", one.best_baseline]
+    assert "<svg" in interaction_page("shop", [one])
+
+
+def test_the_oracle_explores_nothing(found):
+    assert found.policies["informed_oracle"].explored_per_1000 == 0.0
 
 
 @pytest.mark.usefixtures("found")

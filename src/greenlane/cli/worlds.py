@@ -1,5 +1,6 @@
 """Verbs for simulated worlds: write one's history, check its figures, and compare policies in it."""
 
+import re
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +26,11 @@ Cache = Annotated[Path, typer.Option(help="Where fitted models are kept, by the 
 JsonFile = Annotated[
     Path | None, typer.Option("--json", help="Write the figures to this file.", callback=in_a_directory)
 ]
+
+ReportFile = Annotated[
+    Path | None, typer.Option("--report", help="An HTML page: tables and curves.", callback=in_a_directory)
+]
+NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 @simulate_app.callback()
@@ -123,9 +129,7 @@ def evaluate_policies(
     ] = None,
     cache: Cache = CACHE,
     processes: Annotated[int | None, typer.Option(min=1, help="Default: one for each core.")] = None,
-    report: Annotated[
-        Path | None, typer.Option("--report", help="An HTML page: tables, learning curves.", callback=in_a_directory)
-    ] = None,
+    report: ReportFile = None,
     json_file: JsonFile = None,
 ) -> None:
     """Run policies through the same worlds and score each by its true expected reward, not by coins.
@@ -152,10 +156,42 @@ def evaluate_policies(
     out.print(f"best baseline: {found.best_baseline}; joint's regret is {found.regret_ratio:.2f} of its")
 
 
+@evaluate_app.command("interactions")
+def evaluate_interactions(
+    world: WorldName = "europe",
+    strengths: Annotated[str, typer.Option(help="Of interactions, with commas between; 0: none.")] = "0,0.5,1,2",
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of the world at each strength.")] = 6,
+    payments: Annotated[int, typer.Option(min=1, help="Payments in each run.")] = 8_000,
+    cache: Cache = CACHE,
+    processes: Annotated[int | None, typer.Option(min=1, help="Default: one for each core.")] = None,
+    report: ReportFile = None,
+    json_file: JsonFile = None,
+) -> None:
+    """What deciding everything at once is worth, by how strongly routes, interventions and retries interact.
+
+    At 0 nothing ties a route to an intervention, a credential or a retry; 1 is as the prior of worlds draws it. The
+    regret ratio is joint's regret to the informed oracle over the best baseline's. Models are fitted for each strength.
+    """
+    from greenlane.jobs.evaluating.evaluate import by_interaction
+    from greenlane.jobs.evaluating.report import interaction_page, interaction_table
+
+    wanted = [each.strip() for each in strengths.split(",") if each.strip()]
+    if not all(NUMBER.fullmatch(each) for each in wanted):
+        raise InputError(f"{strengths!r} are no strengths", param="--strengths", hint="such as 0,0.5,1,2")
+    numbers = [float(each) for each in wanted]
+    found = by_interaction(world, numbers, seeds=seeds, payments=payments, cache=cache, processes=processes, tell=tell)
+    write({"world": world, "seeds": seeds, "payments": payments, "by_interaction": found}, json_file)
+    if report is not None:
+        report.write_text(interaction_page(world, found), encoding="utf-8")
+    header, *rows = interaction_table(found)
+    print_table(f"{world}: {seeds} seeds of {payments:,} payments each", header, [tuple(row) for row in rows])
+
+
 @evaluate_app.command("outage")
 def evaluate_outage(
     world: WorldName = "europe",
     cache: Cache = CACHE,
+    report: ReportFile = None,
     json_file: JsonFile = None,
 ) -> None:
     """The outage drill: a policy's busiest route breaks in dense traffic; an enumeration attack must divert nothing.
@@ -164,10 +200,12 @@ def evaluate_outage(
     return, against the success-rate window.
     """
     from greenlane.jobs.evaluating.drill import drill
-    from greenlane.jobs.evaluating.report import drill_table
+    from greenlane.jobs.evaluating.report import drill_page, drill_table
 
     found = drill(world, cache=cache, tell=tell)
     write(found, json_file)
+    if report is not None:
+        report.write_text(drill_page(found), encoding="utf-8")
     header, *rows = drill_table(found)
     print_table(f"{found.world}: {found.per_second} payments a second", header, [tuple(row) for row in rows])
 

@@ -73,7 +73,7 @@ DEFAULT: Final[Mapping[str, Maker]] = MappingProxyType(
         "success_rate_best_key": window(best=True),
         "cheapest": routed(lambda _: Cheapest()),
         "informed_oracle": lambda start: Oracle(
-            Hands(OddsBelief(start.living), online=False), start.limits, start.recovery
+            Hands(OddsBelief(start.living), online=False), start.limits, start.recovery, exploring=False
         ),
     }
 )

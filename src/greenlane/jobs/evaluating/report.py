@@ -1,4 +1,4 @@
-"""One HTML page of an evaluation, and of a drill, that needs nothing beside it: the tables and the curves."""
+"""HTML pages of an evaluation and of a drill that need nothing beside them: the tables and the curves."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -7,28 +7,39 @@ from typing import Any, Final
 
 from greenlane.adapters.plots import BLUE, GREY, RED, drawn
 from greenlane.jobs.evaluating.drill import Drill
+from greenlane.jobs.evaluating.evaluate import Strength
 from greenlane.jobs.evaluating.results import JOINT, Evaluated, money, table
 from greenlane.learning.report import STYLE
 
 COLOURS: Final = (RED, "#17803d", "#8a6100", "#6d4aa8", "#1c2430", GREY)
 
 
-def page(found: Evaluated, drill: Drill | None = None) -> str:
+def page(found: Evaluated) -> str:
     title = f"{found.world}: {found.seeds} seeds of {found.payments:,} payments"
-    parts = [
-        f"<h1>{escape(title)}</h1>",
+    return whole(
+        title,
         f"<p>Net value per 1,000 payments in {escape(found.currency)}, true expected money; 95 % intervals over seeds "
         f"and payers. World {found.world_hash[:12]}.</p>",
         grid(table(found)),
         f"<h2>Differences per 1,000 payments, paired</h2>{grid(paired_table(found))}",
         figure(learning_curve, found),
-    ]
-    if drill is not None:
-        parts += [f"<h2>Outage drill</h2>{grid(drill_table(drill))}", figure(outage_timeline, drill)]
-    body = "".join(parts)
+    )
+
+
+def drill_page(drill: Drill) -> str:
+    title = f"{drill.world}: a route breaks, {drill.per_second} payments a second"
+    return whole(title, grid(drill_table(drill)), figure(outage_timeline, drill))
+
+
+def interaction_page(world: str, found: Sequence[Strength]) -> str:
+    title = f"{world}: what deciding at once is worth"
+    return whole(title, grid(interaction_table(found)), figure(ratio_curve, found))
+
+
+def whole(title: str, *parts: str) -> str:
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{STYLE}</style>{body}</html>\n"
+        f"<style>{STYLE}</style><h1>{escape(title)}</h1>{''.join(parts)}</html>\n"
     )
 
 
@@ -75,6 +86,30 @@ def drill_table(drill: Drill) -> list[list[str]]:
         for one in drill.policies
     ]
     return [header, *rows]
+
+
+def interaction_table(found: Sequence[Strength]) -> list[list[str]]:
+    rows = [
+        [
+            f"{one.interaction:g}",
+            one.best_baseline,
+            money(one.joint_minus_best_baseline[0]),
+            f"{money(one.joint_minus_best_baseline[1])} to {money(one.joint_minus_best_baseline[2])}",
+            money(one.joint_regret[0]),
+            money(one.best_baseline_regret[0]),
+            f"{one.regret_ratio:.2f}",
+        ]
+        for one in found
+    ]
+    header = ["interaction", "best baseline", "joint less it", "95 %", "regret of joint", "of the baseline", "ratio"]
+    return [header, *rows]
+
+
+def ratio_curve(axes: Any, found: Sequence[Strength]) -> None:
+    """Joint's regret over the best baseline's, by the strength of interactions: below 1 deciding at once pays."""
+    axes.plot([one.interaction for one in found], [one.regret_ratio for one in found], color=BLUE, marker="o")
+    axes.axhline(1.0, color=GREY, linewidth=1)
+    axes.set(xlabel="strength of interactions", ylabel="regret ratio")
 
 
 def seconds(found: float | None) -> str:
