@@ -4,7 +4,7 @@
 
 The path is the served one, with nothing left out: the live catalogue of features with a month of history; a fraud model
 of 500 trees of 64 leaves over one row; an approval model of as many over 24 rows, as each of the eight routes is asked
-about plain, exempted and authenticated (that is two models, and three predictions for each route); the worth of a
+about plain, exempted and authenticated; a third of as many over the same 24 rows (`beside`); the worth of a
 decline, limits, breakers, health, prices, the exploration ledger, the policy over eight ways, and the journal. Half of
 the merchants have acquirers that ask for exemptions. Nothing is explored, as no budget is set.
 
@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from beside import third_model
 from journal import body
 from load import Connection, open_loop, request
 from naive_fold import NaiveFold
@@ -55,7 +56,7 @@ from greenlane.wiring import freeze_memory, open_reader, open_system
 NUMBERS = itertools.count(FIRST_NEW)
 GATHERING = "approvals, limits, breakers, prices, worth of a decline"
 EXEMPTED = ("without exemptions", "with exemptions: eight more actions")
-APPROVING = "  of that, approval model over 24 rows, health"
+APPROVING = "  of that, approval model and the third over 24 rows each, health"
 WARMING_NEXT = 50
 TICK_US = 2_000
 """Of the journal's writer: one commit."""
@@ -157,6 +158,7 @@ def staged(doors: Doors, asked: Request, laps: Laps) -> bytes:
 def budget(directory: Path, *, turns: int) -> list[Bar]:
     """Every stage, their sum, and the whole as it is served, turn and turn about."""
     system = open_system(directory)
+    third_model(system, directory)
     keys = KeyFile(system.places.keys)
     doors = Doors(system, keys)
     headers = {b"authorization": f"Bearer {keys.create(('decide',), created='')}".encode()}

@@ -10,6 +10,8 @@ import os
 import sys
 from pathlib import Path
 
+from beside import third_model
+
 from greenlane.serving.access import KeyFile
 from greenlane.serving.app import door
 from greenlane.serving.http import Reply, Request
@@ -18,7 +20,9 @@ from greenlane.wiring import freeze_memory, open_system, run_http
 
 def main() -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    system = open_system(Path(sys.argv[1]))
+    directory = Path(sys.argv[1])
+    system = open_system(directory)
+    third_model(system, directory)
     keys = KeyFile(system.places.keys)
     key = keys.create(("decide", "report"), created="")
     application = door(system, keys, on_failure=lambda request, error: print(request.path, repr(error), flush=True))

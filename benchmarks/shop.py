@@ -64,17 +64,19 @@ def shop(directory: Path, *, history: int = 6_000, trees: int = 500, clock: str 
 
 
 def make(directory: Path, history: int, *, trees: int, clock: str) -> None:
-    print(f"preparing a shop of {history:,} payments and three models of {trees} trees (once)", flush=True)
+    print(f"preparing a shop of {history:,} payments and four models of {trees} trees (once)", flush=True)
     write_settings(directory, msgspec.convert({"clock": clock}, Settings))
     import_history(directory, [ATTEMPT_DECODER.decode(body(n)) for n in range(history)])
     models, rows = Places(directory).models, matrix(directory)
     ids = [train_fraud(models, rows, trees=trees, seed=seed) for seed in (1, 2)]
-    approval = train_approval(models, approval_set(directory), trees=trees)
+    found = approval_set(directory)
+    approval, challenger = (train_approval(models, found, trees=trees, seed=seed) for seed in (3, 4))
     system = open_system(directory)
     for alias, model in ((CHAMPION, ids[0]), (APPROVAL_CHAMPION, approval)):
         system.promote(model, event_id=f"bench {alias}", who="bench", why="the benchmark's model", alias=alias)
     system.close()
     (directory / "bench_models.json").write_bytes(msgspec.json.encode(ids))
+    (directory / "bench_challenger.json").write_bytes(msgspec.json.encode(challenger))
 
 
 def economics(merchant: int) -> Economics:
@@ -156,8 +158,8 @@ def train_fraud(models: Path, x: np.ndarray, *, trees: int, seed: int) -> str:
     return save(models, boosted(x, trees=trees, seed=seed), x, seed=seed, columns=columns, about=about)
 
 
-def train_approval(models: Path, found: Encoded, *, trees: int) -> str:
-    x, seed = found.examples.X, 3
+def train_approval(models: Path, found: Encoded, *, trees: int, seed: int) -> str:
+    x = found.examples.X
     columns = tuple(ModelColumn(name, approval_rows.GROUPS[name]) for name in approval_rows.COLUMNS)
     about = {"kind": APPROVAL, "feature_set": "", "feature_versions": {}}
     names = {ENCODING: msgspec.json.encode(found.encoding, order="sorted")}
