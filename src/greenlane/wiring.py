@@ -129,6 +129,10 @@ class Places(Struct, frozen=True):
     def models(self) -> Path:
         return self.root / "models"
 
+    def report(self, model_id: str) -> Path:
+        """How a model was judged when it was made, for people."""
+        return self.root / "reports" / f"{model_id}.html"
+
     @property
     def snapshots(self) -> Path:
         return self.root / "snapshots"

@@ -1,4 +1,4 @@
-"""The four pictures of an evaluation, drawn by matplotlib as SVG text without a display."""
+"""The pictures of an evaluation, drawn by matplotlib as SVG text without a display."""
 
 import io
 from typing import Any
@@ -10,7 +10,11 @@ BLUE, RED, GREY = "#2563a8", "#b42318", "#8a94a1"
 
 def plots(evaluation: Evaluation) -> dict[str, str]:
     """Caption to SVG; equal evaluations give equal bytes."""
-    pictures = (precision_recall, calibration, costs, histogram)
+    pictures = [precision_recall, calibration, costs, histogram]
+    if evaluation.policy is not None:
+        pictures.append(policy_curve)
+    if evaluation.weeks:
+        pictures.append(weeks)
     return {picture.__doc__ or "": drawn(picture, evaluation) for picture in pictures}
 
 
@@ -64,3 +68,22 @@ def histogram(axes: Any, evaluation: Evaluation) -> None:
     axes.stairs(evaluation.histogram_good, edges, color=BLUE)
     axes.stairs(evaluation.histogram_fraud, edges, color=RED, fill=True, alpha=0.6)
     axes.set(xlabel="fraud probability", ylabel="payments", xscale="log", yscale="symlog")
+
+
+def policy_curve(axes: Any, evaluation: Evaluation) -> None:
+    """Value per 1,000 payments under the policy, if all log-odds were shifted; the dotted line knows each label."""
+    policy = evaluation.policy
+    assert policy is not None, "drawn only where there is one"
+    axes.plot([p.shift for p in policy.curve], [p.value_per_1000_minor for p in policy.curve], color=BLUE)
+    axes.plot([0.0], [policy.value_per_1000_minor], "o", color=RED)
+    axes.axhline(policy.clairvoyant_per_1000_minor, color=GREY, linewidth=0.8, linestyle=":")
+    axes.set(xlabel="added to the log-odds of fraud", ylabel="value, minor units")
+
+
+def weeks(axes: Any, evaluation: Evaluation) -> None:
+    """Observed over expected frauds, week by week, with 95 % intervals."""
+    found = evaluation.weeks
+    spread = [[w.ratio - w.low for w in found], [w.high - w.ratio for w in found]]
+    axes.axhspan(0.9, 1.1, color=GREY, alpha=0.2)
+    axes.errorbar(range(len(found)), [w.ratio for w in found], yerr=spread, fmt="o", color=BLUE, markersize=4)
+    axes.set(xlabel="week of the held-out time", ylabel="observed / expected", ylim=(0, None))

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from greenlane.decisions.live import CHAMPION
 from greenlane.decisions.packing import unpack
@@ -17,13 +18,15 @@ from greenlane.features.catalogue import GROUPS
 from greenlane.features.definition import FeatureSet
 from greenlane.features.finalise import Finaliser
 from greenlane.features.kernels import Ints
+from greenlane.jobs.pricing_rows import priced
 from greenlane.jobs.promoting import introduce
 from greenlane.jobs.training_sets import PROFILE, quality_of, reference_of
-from greenlane.learning.evaluate import Evaluation, evaluate
+from greenlane.learning.evaluate import Evaluation, Priced, evaluate
 from greenlane.learning.examples import Examples
 from greenlane.learning.fit import Budget, Fit, fit
 from greenlane.learning.labels import REPORTED
-from greenlane.learning.maturity import Maturity, learn_maturity, loss_rows
+from greenlane.learning.maturity import learn_pooled, loss_rows
+from greenlane.learning.policy_money import PolicyMoney
 from greenlane.learning.publish import Provenance, calibrated, publish
 from greenlane.learning.quality import Quality
 from greenlane.learning.report import html
@@ -113,31 +116,37 @@ def logged_vector(reader: Reader, entry: Entry) -> Ints | None:
 
 def matured(found: TrainingSet, plan: Plan) -> Examples:
     """The labelled rows, weighted so that the loss is the one of the final labels; too young ones are left out."""
+    return matured_rows(found, plan)[0]
+
+
+def matured_rows(found: TrainingSet, plan: Plan) -> tuple[Examples, Ints]:
+    """The same, and which row of the set each of them is."""
     examples, cut_us = found.examples(), int(found.manifest["label_cut_us"])
     if not len(examples.y):
         raise TrainingError(
             "no labelled payments in this window",
             hint="import history, or take a longer window; see `greenlane status`",
         )
-    age_us = cut_us - examples.at_us
-    known = maturity_of(found, cut_us)
-    share = (age_us >= plan.gap_us).astype(np.float64) if known is None else known.at(age_us)
+    share = share_of(found, cut_us, gap_us=plan.gap_us)
     rows = loss_rows(examples.y, share, examples.weight)
     if not len(rows.y):
         raise TrainingError(
             f"no payment is older than {plan.gap_us / DAY_US:g} days on {format_day(day_of(cut_us))}",
             hint="take a longer history, or a shorter --gap-days",
         )
-    return replace(examples.take(rows.row), y=rows.y, weight=rows.weight)
+    return replace(examples.take(rows.row), y=rows.y, weight=rows.weight), np.flatnonzero(found.labelled)[rows.row]
 
 
-def maturity_of(found: TrainingSet, cut_us: int) -> Maturity | None:
-    """F of the labels in the set; None where they are too few to learn it from: then a label is final after the gap."""
+def share_of(found: TrainingSet, cut_us: int, *, gap_us: int) -> NDArray[np.float64]:
+    """F of each labelled row, from the labels of its segment drawn towards all of them: those of authenticated payments
+    come at another pace. Where labels are too few to learn from, one is final after the gap."""
+    age_us, labelled = cut_us - found.at_us[found.labelled], found.labelled
     reported = found.state == REPORTED
     if reported.sum() < LABELS_MIN:
-        return None
+        return (age_us >= gap_us).astype(np.float64)
     at_us = found.at_us[reported]
-    return learn_maturity(found.reported_us[reported] - at_us, cut_us - at_us)
+    known = learn_pooled(found.reported_us[reported] - at_us, cut_us - at_us, found.authenticated[reported])
+    return known.at(age_us, found.authenticated[labelled])
 
 
 def split(found: TrainingSet, examples: Examples, plan: Plan) -> tuple[Examples, Examples]:
@@ -174,8 +183,9 @@ def train_fraud(
     steps = last + max(plan.trials, 1)
     found = training_set(reader, plan, progress=lambda done, _: progress(done, steps))
     quality = quality_of(found, reference=reference_of(reader)).check()
-    examples = matured(found, plan)
+    examples, rows = matured_rows(found, plan)
     earlier, later = split(found, examples, plan)
+    seqs = found.seq[rows[len(rows) - len(later) :]]
     judged = fit(
         estimator,
         earlier,
@@ -185,7 +195,8 @@ def train_fraud(
         seed=plan.seed,
         on_trial=lambda number, _: progress(last + number, steps),
     )
-    evaluation = judge(judged, earlier, later, seed=plan.seed)
+    money = priced(reader, seqs, later.y, seed=plan.seed)
+    evaluation = judge(judged, earlier, later, money=money, seed=plan.seed)
     whole = fit(estimator, examples, gap_us=plan.gap_us, parameters=judged.parameters, seed=plan.seed)
     places = reader.places
     model = publish(
@@ -198,18 +209,19 @@ def train_fraud(
         provenance=provenance(found, reader.features, quality),
         seed=plan.seed,
     )
-    if report is not None:
-        write_report(report, evaluation, facts={"model": model.id, **found.manifest, "parameters": judged.parameters})
+    facts = {"model": model.id, **found.manifest, "parameters": judged.parameters}
+    for path in {report or places.report(model.id), places.report(model.id)}:
+        write_report(path, evaluation, facts=facts, quality=quality)
     if promote:
         introduce(directory, model.id, kind="fraud", why="trained on this journal")
     return Trained(model.id, evaluation, found.manifest)
 
 
-def judge(judged: Fit, earlier: Examples, later: Examples, *, seed: int) -> Evaluation:
+def judge(judged: Fit, earlier: Examples, later: Examples, *, money: Priced | None = None, seed: int) -> Evaluation:
     """How the recipe, fitted and calibrated on the earlier time, did on the later."""
     margins = judged.fitted.margins(later.X)
     calibrator = calibrated(judged, earlier).calibrator
-    return evaluate(margins, calibrator.probabilities(margins), later, seed=seed)
+    return evaluate(margins, calibrator.probabilities(margins), later, money=money, seed=seed)
 
 
 def provenance(found: TrainingSet, features: FeatureSet, quality: Quality) -> Provenance:
@@ -237,10 +249,12 @@ def evaluate_fraud(
         raise TrainingError("there is no champion yet", hint="`greenlane train fraud`, or name one with --model")
     model = load_model(reader.places, model_id)
     found = training_set(reader, plan, progress=progress)
-    examples = matured(found, plan)
-    evaluation = evaluate(*predicted(model, examples), examples, seed=plan.seed)
+    examples, rows = matured_rows(found, plan)
+    money = priced(reader, found.seq[rows], examples.y, seed=plan.seed)
+    evaluation = evaluate(*predicted(model, examples), examples, money=money, seed=plan.seed)
     if report is not None:
-        write_report(report, evaluation, facts={"model": model_id, **found.manifest})
+        facts = {"model": model_id, **found.manifest}
+        write_report(report, evaluation, facts=facts, quality=quality_of(found, reference=reference_of(reader)))
     return model_id, evaluation
 
 
@@ -257,11 +271,11 @@ def predicted(model: FraudModel, examples: Examples) -> tuple[Any, Any]:
     return bound.predictor.margins(x, bound.slots), bound.predict_many(x)
 
 
-def write_report(path: Path, evaluation: Evaluation, *, facts: dict[str, Any]) -> None:
+def write_report(path: Path, evaluation: Evaluation, *, facts: dict[str, Any], quality: Quality) -> None:
     from greenlane.adapters.plots import plots
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(html(evaluation, title="Fraud model", facts=facts, plots=plots), encoding="utf-8")
+    path.write_text(html(evaluation, title="Fraud model", facts=facts, plots=plots, quality=quality), encoding="utf-8")
 
 
 def figures(evaluation: Evaluation) -> Sequence[tuple[str, str]]:
@@ -278,6 +292,17 @@ def figures(evaluation: Evaluation) -> Sequence[tuple[str, str]]:
         ("cost per 1,000 at break-even", f"{point.cost_per_1000_minor:,.0f} minor"),
         ("  allowing all", f"{point.allow_all_cost_per_1000_minor:,.0f} minor"),
         ("  best fixed threshold", f"{point.best_threshold_cost_per_1000_minor:,.0f} minor"),
+        *captured_figures(evaluation.policy),
+    ]
+
+
+def captured_figures(policy: PolicyMoney | None) -> list[tuple[str, str]]:
+    if policy is None:
+        return []
+    share = f"{policy.captured:.3f} ({policy.captured_low:.3f} to {policy.captured_high:.3f})"
+    return [
+        ("value per 1,000 under the policy", f"{policy.value_per_1000_minor:,.0f} minor"),
+        ("  captured, of what knowing each label would bring", share),
     ]
 
 

@@ -1,6 +1,6 @@
 """What a fraud model is worth on time it has not seen: ranking, money, and whether its probabilities hold."""
 
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -12,6 +12,7 @@ from greenlane.learning.calibrate import log_loss
 from greenlane.learning.estimator import Record
 from greenlane.learning.examples import Examples
 from greenlane.learning.money import CostPoint, Stakes, cost_curve
+from greenlane.learning.policy_money import PolicyMoney, PolicyValues, friction, policy_money
 from greenlane.learning.ranking import Ranking, card_precision
 from greenlane.learning.reliability import (
     Bin,
@@ -25,6 +26,7 @@ from greenlane.learning.reliability import (
     total_check,
     worst,
 )
+from greenlane.learning.stability import SegmentRate, Week, segment_rates, weeks
 from greenlane.models.calibration import log_odds, sigmoid
 
 Floats = NDArray[np.float64]
@@ -40,6 +42,14 @@ class Figure(Struct, frozen=True):
     value: float
     low: float
     high: float
+
+
+class Priced(NamedTuple):
+    """The test rows that the policy has valued, in order, each standing for `weight` of its kind."""
+
+    rows: NDArray[np.int64]
+    values: PolicyValues
+    weight: Floats
 
 
 class CurvePoint(Struct, frozen=True):
@@ -82,6 +92,11 @@ class Evaluation(Struct, frozen=True):
     histogram_good: list[int]
     histogram_fraud: list[int]
     seed: int
+    segments: list[SegmentRate] = []
+    """Good payers stopped, by issuer country, network, funding and MCC: by the policy where its money is known."""
+    weeks: list[Week] = []
+    policy: PolicyMoney | None = None
+    """Under the real policy on each row's economics; None where these are not known."""
 
     def record(self) -> Record:
         """As plain JSON."""
@@ -96,6 +111,7 @@ def evaluate(
     *,
     stakes: Stakes | None = None,
     card_ks: tuple[int, ...] = (100,),
+    money: Priced | None = None,
     seed: int = 0,
     replicates: int = 200,
 ) -> Evaluation:
@@ -120,6 +136,14 @@ def evaluate(
     edges, good, fraud = histogram(probabilities, test.y)
     day = test.at_us // DAY_US
     aucs, precisions = resampled(ranking, cluster, draws)
+    stopped, rows = probabilities > stakes.break_even, np.arange(len(test))
+    policy = None
+    if money is not None:
+        p, rows = probabilities[money.rows], money.rows
+        stopped = friction(money.values.interventions(p))
+        policy = policy_money(
+            money.values, p, test.y[rows], weight=weight[rows] * money.weight, cluster=cluster[rows], draws=draws
+        )
     return Evaluation(
         rows=len(test),
         events=int(test.y.sum()),
@@ -138,6 +162,9 @@ def evaluate(
         histogram_good=good,
         histogram_fraud=fraud,
         seed=seed,
+        segments=segment_rates(test.take(rows), stopped, cluster=cluster[rows], draws=draws),
+        weeks=weeks(test.at_us, probabilities, y, weight),
+        policy=policy,
     )
 
 

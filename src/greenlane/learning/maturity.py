@@ -12,6 +12,7 @@ young payments can only show early labels, so what is seen is truncated, and the
 F says nothing about labels later than the longest delay that could be seen.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any, Final, Literal, NamedTuple
@@ -23,6 +24,9 @@ from greenlane.errors import TrainingError
 
 SHARE_MIN: Final = 0.3
 """Below this share a row says too little: excluded from training, and a rate is called immature."""
+Z: Final = 1.959963984540054
+POOLED_LABELS: Final = 50
+"""A segment's own curve weighs n / (n + this) against the curve of all segments. Assumed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +70,45 @@ def learn_maturity(delay_us: NDArray[Any], age_us: NDArray[Any]) -> Maturity:
     return Maturity(delays.astype(np.int64), later, np.where(np.isfinite(error), error, 1.0), len(delay_us))
 
 
+@dataclass(frozen=True, eq=False)
+class Pooled:
+    """F by segment, each drawn towards the F of all: F_s = w own + (1 - w) all, w = n / (n + POOLED_LABELS).
+
+    The error adds to both curves' own what drawing towards all may have moved: (1 - w) |own - all|.
+    """
+
+    overall: Maturity
+    own: dict[int, Maturity]
+
+    def at(self, age_us: NDArray[np.int64], segment: NDArray[Any]) -> NDArray[np.float64]:
+        """F for each age and segment; a segment that was never seen has the F of all."""
+        found = self.overall.at(age_us)
+        for name, rows, weight in self._parts(segment):
+            found[rows] = weight * self.own[name].at(age_us[rows]) + (1.0 - weight) * found[rows]
+        return found
+
+    def error_at(self, age_us: NDArray[np.int64], segment: NDArray[Any]) -> NDArray[np.float64]:
+        found, overall = self.overall.error_at(age_us), self.overall.at(age_us)
+        for name, rows, weight in self._parts(segment):
+            own, rest = self.own[name], 1.0 - weight
+            moved = rest * (own.at(age_us[rows]) - overall[rows])
+            noise = (weight * own.error_at(age_us[rows])) ** 2 + (rest * found[rows]) ** 2
+            found[rows] = np.sqrt(noise + moved**2)
+        return found
+
+    def _parts(self, segment: NDArray[Any]) -> Iterator[tuple[int, NDArray[np.bool_], float]]:
+        for name, known in self.own.items():
+            yield name, segment == name, known.labels / (known.labels + POOLED_LABELS)
+
+
+def learn_pooled(delay_us: NDArray[Any], age_us: NDArray[Any], segment: NDArray[Any]) -> Pooled:
+    """As `learn_maturity`, with the segment of each label (small integers)."""
+    own = {
+        name: learn_maturity(delay_us[segment == name], age_us[segment == name]) for name in np.unique(segment).tolist()
+    }
+    return Pooled(learn_maturity(delay_us, age_us), own)
+
+
 class LossRows(NamedTuple):
     """Rows for a trainer: which example, its label, its weight."""
 
@@ -105,8 +148,10 @@ class MaturedRate(NamedTuple):
     state: Literal["mature", "immature"]
 
 
-def matured_rate(events: int, share: NDArray[np.float64]) -> MaturedRate:
+def matured_rate(events: int, share: NDArray[np.float64], error: NDArray[np.float64] | None = None) -> MaturedRate:
     """The rate that `events` among payments of these shares F point to; "immature" where less than 30 % has matured.
+
+    `error` is the standard error of each share; they err together, as they come from one curve.
 
     >>> matured_rate(5, np.full(1000, 0.5)).value, matured_rate(0, np.full(9, 0.1)).state
     (0.01, 'immature')
@@ -117,10 +162,14 @@ def matured_rate(events: int, share: NDArray[np.float64]) -> MaturedRate:
     state: Literal["mature", "immature"] = "mature" if mean >= SHARE_MIN else "immature"
     if matured == 0.0:
         return MaturedRate(0.0, 0.0, 1.0, 0.0, state)
-    return MaturedRate(events / matured, low / matured, min(high / matured, 1.0), mean, state)
+    off = 0.0 if error is None else Z * float(error.sum()) / matured
+    value = events / matured
+    below, above = value - low / matured, high / matured - value
+    low, high = value - sqrt(below**2 + (value * off) ** 2), value + sqrt(above**2 + (value * off) ** 2)
+    return MaturedRate(value, max(low, 0.0), min(high, 1.0), mean, state)
 
 
-def poisson_interval(events: float, *, z: float = 1.959963984540054) -> tuple[float, float]:
+def poisson_interval(events: float, *, z: float = Z) -> tuple[float, float]:
     """Byar's approximation of the exact interval for a Poisson mean (Breslow and Day 1987, p. 69).
 
     >>> [round(bound, 1) for bound in poisson_interval(50)]

@@ -8,7 +8,11 @@ from typing import Any, Final
 import msgspec
 
 from greenlane.learning.evaluate import Evaluation
+from greenlane.learning.policy_money import PolicyMoney
+from greenlane.learning.quality import Quality
+from greenlane.learning.quality import html as quality_section
 from greenlane.learning.reliability import Check
+from greenlane.learning.stability import SegmentRate, Week
 
 Plots = Callable[[Evaluation], Mapping[str, str]]
 """Draws an evaluation: caption to SVG."""
@@ -22,7 +26,9 @@ figcaption{font-size:13px;color:#5a6675;max-width:29rem}svg{width:29rem;height:a
 """
 
 
-def html(evaluation: Evaluation, *, title: str, facts: Mapping[str, Any], plots: Plots) -> str:
+def html(
+    evaluation: Evaluation, *, title: str, facts: Mapping[str, Any], plots: Plots, quality: Quality | None = None
+) -> str:
     """The whole report as one page; `facts` are shown as they are (model, training set, parameters)."""
     pictures = plots(evaluation).items()
     figures = "".join(f"<figure>{svg}<figcaption>{escape(text)}</figcaption></figure>" for text, svg in pictures)
@@ -30,8 +36,47 @@ def html(evaluation: Evaluation, *, title: str, facts: Mapping[str, Any], plots:
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
         f"<h1>{escape(title)}</h1>{table(summary(evaluation))}{figures}"
         f"<h2>Are the probabilities right? {escape(evaluation.verdict.capitalize())}.</h2>{checks(evaluation.checks)}"
+        f"{money(evaluation.policy)}{segments(evaluation.segments)}{weeks(evaluation.weeks)}"
+        f"{quality_section(quality) if quality else ''}"
         f"<h2>How it was made</h2>{table({name: str(value) for name, value in facts.items()})}</html>\n"
     )
+
+
+def money(policy: PolicyMoney | None) -> str:
+    """What the real policy makes of the probabilities."""
+    if policy is None:
+        return ""
+    lines = {
+        "rows valued": f"{policy.rows:,}",
+        "value per 1,000 payments": f"{policy.value_per_1000_minor:,.0f} minor units",
+        "- if everybody had the mean probability": f"{policy.base_rate_per_1000_minor:,.0f}",
+        "- if the labels were known": f"{policy.clairvoyant_per_1000_minor:,.0f}",
+        "captured of the way between": (
+            f"{policy.captured:.3f} ({policy.captured_low:.3f} to {policy.captured_high:.3f})"
+        ),
+        **{f"share: {name}": f"{share:.2%}" for name, share in policy.shares.items()},
+    }
+    return f"<h2>Money under the policy, at each merchant's economics</h2>{table(lines)}"
+
+
+def segments(found: list[SegmentRate]) -> str:
+    lines = "".join(
+        f"<tr><td>{escape(s.column)}</td><td>{escape(s.name)}</td><td>{s.good:,.0f}</td><td>{s.stopped_share:.2%}</td>"
+        f"<td>{s.low:.2%} to {s.high:.2%}</td></tr>"
+        for s in found
+    )
+    head = "<tr><th>by</th><th>segment</th><th>good payments</th><th>stopped</th><th>95 % interval</th></tr>"
+    return f"<h2>Good payments that are stopped</h2><table>{head}{lines}</table>" if found else ""
+
+
+def weeks(found: list[Week]) -> str:
+    lines = "".join(
+        f"<tr><td>{w.first_day}</td><td>{w.rows:,}</td><td>{w.observed:,.0f}</td><td>{w.expected:,.1f}</td>"
+        f"<td>{w.ratio:.2f}</td><td>{w.low:.2f} to {w.high:.2f}</td></tr>"
+        for w in found
+    )
+    head = "<tr><th>week from</th><th>rows</th><th>observed</th><th>expected</th><th>ratio</th><th>95 %</th></tr>"
+    return f"<h2>Does it hold over time?</h2><table>{head}{lines}</table>" if found else ""
 
 
 def summary(evaluation: Evaluation) -> dict[str, str]:

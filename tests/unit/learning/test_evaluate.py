@@ -107,7 +107,7 @@ def test_the_report_is_one_page_that_needs_nothing_beside_it(true_model, tmp_pat
 
     page, data = report.write(tmp_path, true_model, title="Fraud <1>", facts={"model": "mdl_1"}, plots=plots)
     text = page.read_text()
-    assert text.count("<svg") == 4
+    assert text.count("<svg") == 5
     assert "Fraud &lt;1&gt;" in text
     assert not re.findall(r'(?:src|href)="(?!#)', text)
     found = msgspec.json.decode(data.read_bytes())

@@ -3,7 +3,7 @@ import pytest
 
 from greenlane.errors import TrainingError
 from greenlane.learning.calibrate import logistic_fit
-from greenlane.learning.maturity import learn_maturity, loss_rows, matured_rate, poisson_interval
+from greenlane.learning.maturity import learn_maturity, learn_pooled, loss_rows, matured_rate, poisson_interval
 
 DAY = 86_400_000_000
 NOW = 90 * DAY
@@ -94,3 +94,50 @@ def test_poisson_interval_is_close_to_the_exact_one():
 
 def test_a_rate_of_nothing_matured_is_immature():
     assert matured_rate(0, np.zeros(5)).state == "immature"
+
+
+def measured(rng, n):
+    """Delays of the measured chargeback curve, in microseconds."""
+    return (
+        np.interp(rng.random(n), [0, 0.05, 0.25, 0.5, 0.75, 0.95, 1], [40, 55, 80, 96, 123, 144, 170]) * DAY
+    ).astype(np.int64)
+
+
+def test_chargebacks_on_the_measured_curve_point_to_the_true_rate_within_the_interval():
+    rng = np.random.default_rng(3)
+    n, now = 200_000, 360 * DAY
+    age, fraud, delay = rng.integers(0, now, n), rng.random(n) < 0.004, measured(rng, n)
+    seen = fraud & (delay <= age)
+    learned = learn_maturity(delay[seen], age[seen])
+    for youngest, oldest, state in ((85, 115, "mature"), (90, 200, "mature"), (0, 60, "immature")):
+        rows = (age >= youngest * DAY) & (age < oldest * DAY)
+        events, share = int(seen[rows].sum()), learned.at(age[rows])
+        rate, narrow = matured_rate(events, share, learned.error_at(age[rows])), matured_rate(events, share)
+        assert rate.state == state
+        if state == "mature":
+            assert rate.low < 0.004 < rate.high
+            assert rate.low < narrow.low and rate.high > narrow.high
+
+
+def test_labels_seven_days_late_are_a_step_and_younger_rows_teach_nothing():
+    rng = np.random.default_rng(4)
+    age = rng.integers(0, 60 * DAY, 50_000)
+    seen = (rng.random(len(age)) < 0.02) & (age >= 7 * DAY)
+    learned = learn_maturity(np.full(seen.sum(), 7 * DAY), age[seen])
+    rows = loss_rows(seen.astype(np.int8), learned.at(age))
+    assert age[rows.row].min() >= 7 * DAY
+    assert abs(rows.weight[rows.y == 1].sum() / rows.weight.sum() - 0.02) < 0.002
+
+
+def test_segments_keep_their_own_pace_where_labels_are_many_and_borrow_where_they_are_few():
+    rng = np.random.default_rng(6)
+    delay = np.concatenate([rng.integers(1, 10, 3000), rng.integers(20, 60, 3000), rng.integers(1, 10, 4)]) * DAY
+    segment = np.repeat([0, 1, 2], [3000, 3000, 4])
+    pooled = learn_pooled(delay, np.full(len(delay), 90 * DAY), segment)
+    at = np.full(4, 15 * DAY)
+    shares = pooled.at(at, np.array([0, 1, 2, 3]))
+    assert shares[0] > 0.98 and shares[1] < 0.02
+    assert 0.5 < shares[2] < 0.6  # four labels weigh little
+    assert shares[3] == pooled.overall.at(at)[0]
+    errors = pooled.error_at(at, np.array([0, 1, 2, 3]))
+    assert errors[2] > errors[0]
