@@ -15,7 +15,7 @@ N = 400
 
 @pytest.fixture
 def values() -> PolicyValues:
-    """Letting a good payer pass brings 10, a thief -100; blocking costs 2 of a good one. Every second row has no block."""
+    """Letting a good payer pass brings 10, a thief -100; blocking costs 2. Every second row has no block."""
     good, fraud = np.tile([10.0, -2.0], (N, 1)), np.tile([-100.0, 0.0], (N, 1))
     good[1::2, 1] = fraud[1::2, 1] = NOT_THERE
     return PolicyValues(good, fraud, np.tile(np.array([ALLOW, BLOCK], np.int8), (N, 1)))
