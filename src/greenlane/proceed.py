@@ -20,6 +20,7 @@ from greenlane.outcomes.happened import Happened, stage_after, verification_afte
 from greenlane.payments.attempt import Attempt
 from greenlane.payments.facts import Facts
 from greenlane.policy.actions import BLOCK, Action, Eligible, Row, Way
+from greenlane.policy.authenticating import UNLEARNED
 from greenlane.policy.believe import Probabilities, probabilities
 from greenlane.policy.believe import believe as believe_all
 from greenlane.policy.choose import UNVALUED, Chosen
@@ -75,6 +76,7 @@ def proceed(
         fraud_probability_e9=believed.fraud_probability_e9,
         ingest_us=moment.ingest_us,
         rung=rung_of(features=known.state, model=scored, remaining_us=NO_DEADLINE_US),
+        payer=(lane.folds.authentication or UNLEARNED).payer(facts.issuer_id, facts.issuer_country),
     )
     case = case_of(happened, earlier.attempt, facts, base, entries, lane=lane, attempt_no=len(attempts) + 1)
     left_minor = capturable(entries)

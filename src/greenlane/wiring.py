@@ -38,6 +38,7 @@ from greenlane.decisions.answer import Versions
 from greenlane.decisions.control import ControlRecord, control_draft, control_of, same_change
 from greenlane.decisions.live import (
     APPROVAL_CHAMPION,
+    AUTHENTICATION,
     CHAMPION,
     RECOVERY,
     Live,
@@ -96,7 +97,7 @@ SERVER_PID = "GREENLANE_SERVER_PID"
 """How a follower is told which server started it: it ends with that server, however that ends."""
 WRITER_WAITS_S = 0.0002
 """How fast a busy event loop hands the interpreter over: a commit asks for it several times within the loss bound."""
-REARRANGED = frozenset({*SUBJECTS, RECOVERY, "budget"})
+REARRANGED = frozenset({*SUBJECTS, RECOVERY, AUTHENTICATION, "budget"})
 """Subjects of control entries after which the lanes of arms are laid anew."""
 SUBJECT_KINDS = (*get_args(MethodType), "par", "customer", "email", "phone", "device", "ip", "shipping")
 """What `freeze` makes pseudonyms of: an instrument goes by its method."""
@@ -173,6 +174,7 @@ class System:
             return earlier
         entry = self.journal.append(control_draft(record, source=who, event_id=event_id))
         self.lane.folds.recovery = self.live.recovery
+        self.lane.folds.authentication = self.live.authentication
         if record.subject in REARRANGED:
             self.arrange()
         return entry
@@ -428,6 +430,7 @@ def policy_folds(standing: Standing, live: Live, approving: Approving, draw: Dra
     return Folds(
         approvals=approving,
         recovery=live.recovery,
+        authentication=live.authentication,
         limits=standing.limits,
         gates=Gates(standing.online, draw),
         prices=standing.prices,

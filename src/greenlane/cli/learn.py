@@ -152,6 +152,26 @@ def train_approval_(
         print_table(trained.model_id, ["on held-out time", ""], approval_figures(trained.evaluation))
 
 
+@train_app.command("authentication")
+def train_authentication_(
+    data: Data,
+    promote: Annotated[bool, typer.Option(help="Put it in force.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Count who passes 3-D Secure without a challenge and who passes one when asked, by issuer; put that in force.
+
+    Shares are drawn towards the country's and the stated ones; judged on the latest fifth of the answers.
+    """
+    from greenlane.jobs.training_authentication import authentication_figures, train_authentication
+
+    with progress("counting") as tell:
+        trained = train_authentication(data, promote=promote, progress=tell)
+    if as_json:
+        show_json({"table": trained.table, "evaluation": trained.judged})
+    else:
+        print_table("Authentication", ["held-out time, countries", ""], authentication_figures(trained))
+
+
 @train_app.command("recovery")
 def train_recovery_(
     data: Data,

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from greenlane.errors import InputError
 from greenlane.journal.draft import Draft
+from greenlane.policy.authenticating import AuthenticationTable
 from greenlane.policy.breaker import Window
 from greenlane.policy.budgets import check_budget
 from greenlane.policy.multipliers import check_price
@@ -48,6 +49,7 @@ WRITTEN: Final[dict[str, tuple[Any, str]]] = {
     "budget": (int | None, "integer minor units a day; null for the policy's own"),
     "holdout": (int, "ppm of all units that are in no experiment"),
     "recovery": (RecoveryTable | None, "see `greenlane train recovery`"),
+    "authentication": (AuthenticationTable | None, "see `greenlane train authentication`"),
 }
 """What may be written over the door besides merchants and models: the body, and an example."""
 

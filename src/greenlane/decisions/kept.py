@@ -41,7 +41,7 @@ from greenlane.policy.explore import Context, Explored
 from greenlane.policy.given import FREE, Barred, Given, Worth
 from greenlane.policy.history import NOTHING_YET, History
 from greenlane.policy.parameters import Multipliers, epoch_of
-from greenlane.policy.priors import Approval
+from greenlane.policy.priors import Approval, Payer
 
 NUMBER_OF_ROW: Final = {row: number for number, row in enumerate(ROWS)}
 TOKEN: Final = ("pan", "network_token")
@@ -74,7 +74,7 @@ class KeptAttempt(Struct, frozen=True, array_like=True, gc=False):
     at: str | None
 
 
-class KeptGiven(Struct, frozen=True, array_like=True, gc=False):
+class KeptGiven(Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
     fraud_probability_e9: int | None
     amount_minor: int
     ingest_us: int
@@ -90,6 +90,7 @@ class KeptGiven(Struct, frozen=True, array_like=True, gc=False):
     declined: tuple[Worth, ...] | None
     context: Context | None
     degraded: tuple[str, ...]
+    payer: Payer | None = None
 
 
 class KeptChosen(Struct, frozen=True, array_like=True, gc=False):
@@ -175,6 +176,7 @@ def keep_given(given: Given) -> KeptGiven:
         declined=given.declined,
         context=given.context,
         degraded=given.degraded,
+        payer=given.payer,
     )
 
 
@@ -193,6 +195,7 @@ def given_of(kept: KeptGiven) -> Given:
         declined=kept.declined,
         context=kept.context,
         degraded=kept.degraded,
+        payer=kept.payer,
     )
 
 

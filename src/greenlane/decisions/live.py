@@ -7,6 +7,7 @@ import msgspec
 from greenlane.decisions.control import ControlRecord, control_of
 from greenlane.errors import NotFound
 from greenlane.features.definition import FeatureSet
+from greenlane.policy.authenticating import UNLEARNED, AuthenticationTable
 from greenlane.policy.parameters import Policy
 from greenlane.policy.recovery import STATED, RecoveryTable
 from greenlane.ports.journal import Entry
@@ -15,6 +16,7 @@ FEATURES: Final = "features"
 MODEL: Final = "model"
 POLICY: Final = "policy"
 RECOVERY: Final = "recovery"
+AUTHENTICATION: Final = "authentication"
 REGISTRATION: Final = "registration"
 """A model's card, written when it was registered."""
 GATES: Final = "gates"
@@ -41,6 +43,8 @@ class Live:
         """Every policy that ever was in force, by version."""
         self.recovery = STATED
         """What a declined payment is believed to be still worth."""
+        self.authentication = UNLEARNED
+        """What is believed of good payers in 3-D Secure."""
         self.aliases: dict[str, str] = {}
         self.moves: list[tuple[int, ControlRecord]] = []
         """Every move of an alias, with the seq it happened at: the audit."""
@@ -56,6 +60,9 @@ class Live:
             self.policies[record.id] = msgspec.convert(record.after, Policy)
         elif record.subject == RECOVERY:
             self.recovery = STATED if record.after is None else msgspec.convert(record.after, RecoveryTable)
+        elif record.subject == AUTHENTICATION:
+            told = record.after
+            self.authentication = UNLEARNED if told is None else msgspec.convert(told, AuthenticationTable)
         elif record.subject == MODEL:
             self.aliases = {**self.aliases, record.id: str(record.after or "")}
             self.moves.append((entry.seq, record))

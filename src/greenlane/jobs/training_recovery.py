@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from greenlane.decisions.control import ControlRecord
 from greenlane.decisions.live import RECOVERY
@@ -20,7 +21,7 @@ def train_recovery(directory: Path, *, promote: bool = True, progress: Progress)
     _, last = reader.store.span()
     table = learned(told(reader.entries(), last, progress))
     if promote:
-        put_in_force(reader, table, why=f"learned from the journal up to entry {last}")
+        put_in_force(reader, RECOVERY, table, why=f"learned from the journal up to entry {last}")
     return table
 
 
@@ -31,17 +32,18 @@ def told(entries: Iterable[Entry], last: int, progress: Progress) -> Iterator[En
         yield entry
 
 
-def put_in_force(reader: Reader, table: RecoveryTable, *, why: str) -> None:
+def put_in_force(reader: Reader, subject: str, table: Struct, *, why: str) -> None:
+    """Through the server where one runs, else straight into the journal: a control entry, so that replay has it."""
     after, places = msgspec.to_builtins(table), reader.places
     if is_running(places):
-        body = {"subject": RECOVERY, "id": RECOVERY, "why": why, "after": after}
+        body = {"subject": subject, "id": subject, "why": why, "after": after}
         server_client(places).call("POST", "/v1/controls", body, dict[str, Any])
         return
     system = open_system(places.root)
     try:
         position = system.journal.position
-        change = ControlRecord(RECOVERY, RECOVERY, "cli", why, None, after)
-        system.control(change, event_id=f"{RECOVERY}/{position.generation}/{position.seq}", who="cli")
+        change = ControlRecord(subject, subject, "cli", why, None, after)
+        system.control(change, event_id=f"{subject}/{position.generation}/{position.seq}", who="cli")
     finally:
         system.close()
 

@@ -65,7 +65,7 @@ def believe(
     fraud_e9 = given.fraud_probability_e9
     assert fraud_e9 is not None, "nothing is believed without a probability"
     card = attempt.payment.payment_method.card
-    payer = authentication(priors, card.issuer_country if card else None)
+    payer = authentication(priors, card.issuer_country if card else None, given.payer)
     p_h = fraud_given_history_e9(fraud_e9, history, payer=payer, priors=priors)
     approvals = given.approvals
     if approvals is None:

@@ -164,7 +164,7 @@ class Case:
     @cached_property
     def payer(self) -> Authentication:
         card = self.attempt.payment.payment_method.card
-        return authentication(self.policy.priors, card.issuer_country if card else None)
+        return authentication(self.policy.priors, card.issuer_country if card else None, self.given.payer)
 
     @cached_property
     def fraud_e9(self) -> int:

@@ -15,6 +15,7 @@ from greenlane.payments.attempt import Attempt
 from greenlane.payments.facts import Facts
 from greenlane.payments.times import day_of
 from greenlane.policy.actions import Eligible, Way
+from greenlane.policy.authenticating import AuthenticationTable
 from greenlane.policy.believe import given_e9
 from greenlane.policy.eligible import eligible, eligible_ways
 from greenlane.policy.explore import Allowances, Context, Draw
@@ -74,6 +75,7 @@ class Folds:
 
     approvals: ApprovalBelief | None = None
     recovery: RecoveryTable | None = None
+    authentication: AuthenticationTable | None = None
     limits: LimitEngine | None = None
     gates: Gatekeeper | None = None
     prices: Pricing | None = None
@@ -121,6 +123,8 @@ def gather(
         multipliers = folds.prices.at(epoch_of(at_us), acquirers=acquirers, merchant_id=merchant_id, network=network)
     if barred or multipliers is not base.multipliers:
         base = replace(base, barred=barred or base.barred, multipliers=multipliers)
+    if folds.authentication is not None and base.payer is None:
+        base = replace(base, payer=folds.authentication.payer(facts.issuer_id, facts.issuer_country))
     may = eligible(attempt, base, economics=economics, history=history, fitting=ways)
     if base.fraud_probability_e9 is None or base.rung in ("static", "merchant_default") or not may.ways:
         return Gathered(base, may)
@@ -224,7 +228,7 @@ def _after_decline_e9(attempt: Attempt, base: Given, policy: Policy, history: Hi
     fraud_e9 = base.fraud_probability_e9 or 0
     if history != NOTHING_YET:
         card = attempt.payment.payment_method.card
-        payer = authentication(policy.priors, card.issuer_country if card else None)
+        payer = authentication(policy.priors, card.issuer_country if card else None, base.payer)
         fraud_e9 = fraud_given_history_e9(fraud_e9, history, payer=payer, priors=policy.priors)
     return given_e9(fraud_e9, good_e9=120_000_000, fraud_e9=10**9 - 880 * policy.priors.fraud_approval_ppm)
 

@@ -8,7 +8,7 @@ from greenlane.policy.degrade import Rung
 from greenlane.policy.explore import Context
 from greenlane.policy.history import History
 from greenlane.policy.parameters import Multipliers
-from greenlane.policy.priors import Approval
+from greenlane.policy.priors import Approval, Payer
 
 FREE: Final = Multipliers()
 
@@ -56,3 +56,5 @@ class Given(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     """What exploration looks at; None: there is none."""
     degraded: tuple[str, ...] = ()
     """Parts that failed, so that something more modest was given in their place."""
+    payer: Payer | None = None
+    """What was learned of 3-D Secure at this issuer; None: the stated priors."""

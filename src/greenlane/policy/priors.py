@@ -69,6 +69,14 @@ class GoodPayer(NamedTuple):
     success_ppm: int
 
 
+class Payer(NamedTuple):
+    """What was learned of a good payer: phi_g, s_g and u, ppm."""
+
+    frictionless_ppm: int
+    success_ppm: int
+    unavailable_ppm: int
+
+
 GOOD_PAYERS: Final[Mapping[str, GoodPayer]] = MappingProxyType(
     {
         "GB": GoodPayer(650_000, 930_000),
@@ -137,19 +145,19 @@ def fraud_approval_e9(priors: Priors, good_e9: int) -> int:
     return good_e9 * priors.fraud_approval_ppm // 1_000_000
 
 
-def authentication(priors: Priors, issuer_country: str | None) -> Authentication:
-    """How payers of an issuer's country fare in 3-D Secure.
+def authentication(priors: Priors, issuer_country: str | None, payer: Payer | None = None) -> Authentication:
+    """How payers fare in 3-D Secure: as was learned of them, else as is stated of their issuer's country.
 
     >>> authentication(Priors(), "IN").frictionless_good
     0.0
     """
-    good = GOOD_PAYERS.get(issuer_country or "", ELSEWHERE)
+    good = payer or GOOD_PAYERS.get(issuer_country or "", ELSEWHERE)
     return Authentication(
         frictionless_good=good.frictionless_ppm / 1e6,
         success_good=good.success_ppm / 1e6,
         frictionless_fraud=good.frictionless_ppm * priors.frictionless_fraud_ppm / 1e12,
         success_fraud=priors.success_fraud_ppm / 1e6,
-        unavailable=priors.unavailable_ppm / 1e6,
+        unavailable=(priors.unavailable_ppm if payer is None else payer.unavailable_ppm) / 1e6,
     )
 
 

@@ -143,7 +143,7 @@ class ControlRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """What the follower, or an operator, writes into the journal: a finding, or a change of what the policy counts.
 
     Subjects: `parity`, `note` (findings); `outage` and `kill_switch` (id: the route), `price` (id: band/ACQUIRER,
-    programme/MERCHANT/VAMP, review/hours), `budget` (id: release, challenge, route), `recovery`.
+    programme/MERCHANT/VAMP, review/hours), `budget` (id: release, challenge, route), `recovery`, `authentication`.
     """
 
     subject: str

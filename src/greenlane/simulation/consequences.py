@@ -261,6 +261,7 @@ class Story(NamedTuple):
             result=result,
             trans_status=shown.status,
             liability_shift=shown.shifted,
+            reason=shown.flow or None,
         )
 
     def _dispute(self, at_us: int, reason: str) -> tuple[int, Outcome]:
