@@ -1,6 +1,6 @@
 """Every bar, one benchmark after the other, each in a process of its own.
 
-    python -m benchmarks [--json out/bench.json] [NAME ...]
+    python -m benchmarks [--json out/bench.json] [--quick] [NAME ...]
 
 Prints one table and writes it with commit and machine; exit status 1 where a bar fails.
 """
@@ -21,11 +21,22 @@ from table import Bar, about, shown  # noqa: E402 - found through the line above
 NAMES = ("models", "features", "training_set", "journal", "monitors", "decision", "swap")
 
 
-def bars_of(name: str) -> list[Bar]:
+QUICK = {
+    "models": ("--turns", "100"),
+    "features": ("--turns", "200"),
+    "training_set": ("--rows", "10000", "--rounds", "1"),
+    "journal": ("--seconds", "1", "--import-entries", "10000"),
+    "monitors": ("--minutes", "5"),
+    "decision": ("--turns", "100", "--seconds", "1"),
+}
+"""Whether everything runs; such figures are no figures."""
+
+
+def bars_of(name: str, *, quick: bool) -> list[Bar]:
     """Run one benchmark; a crash, unlike a failed bar, ends everything."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "bars.json"
-        command = [sys.executable, str(HERE / f"{name}.py"), "--json", str(path)]
+        command = [sys.executable, str(HERE / f"{name}.py"), "--json", str(path), *(QUICK[name] if quick else ())]
         status = subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode
         if not path.exists():
             raise SystemExit(f"benchmarks/{name}.py ended with status {status} and without figures")
@@ -36,11 +47,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", default=NAMES, metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--json", type=Path, default=Path("out/bench.json"))
+    parser.add_argument("--quick", action="store_true", help="see whether everything runs; the figures mean nothing")
     given = parser.parse_args()
     result, bars = about(), list[Bar]()
     for name in given.names:
         print(f"\n{name}", flush=True)
-        found = bars_of(name)
+        found = bars_of(name, quick=given.quick)
         print(shown(found), flush=True)
         bars += found
     given.json.parent.mkdir(parents=True, exist_ok=True)
