@@ -5,6 +5,7 @@
     parity      a sample of the served vectors, computed again: by this fold at once, by SQL when the day closes
     alarms      what moved, grouped into incidents, to whoever the settings name
     shadows     what a model without traffic would have decided, beside the champion that did
+    experiments what their arms did; a guardrail that breaks pauses its arm
     prices      of shared budgets, from forecasts of what reports and disputes will come to, once per policy epoch
     merchants   that nobody configured lose the caps of new ones, once enough of their payments have matured
 
@@ -21,16 +22,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import msgspec
 import numpy as np
 
 from greenlane.client import Client, Refused, Unreachable
 from greenlane.decisions.packing import unpack
 from greenlane.decisions.record import DecisionRecord, record_of
+from greenlane.experiments.readout import fold, why_of
 from greenlane.features.inputs import INPUTS
 from greenlane.features.kernels import Ints
 from greenlane.features.parity import Mismatch, compare, is_sampled, report
 from greenlane.features.sql import features_sql
+from greenlane.jobs.experimenting import kept_tallies, save_tallies
 from greenlane.jobs.monitoring import kept_monitors, monitors_path
 from greenlane.jobs.shadowing import SAVED_S_MAX, SHARE, Shadows, TimeBudget, shadows_path
 from greenlane.journal.days import Day, closed_days
@@ -51,6 +53,7 @@ from greenlane.wiring import (
     lock_follower,
     open_reader,
     save_snapshot,
+    server_of,
     standing_at,
 )
 
@@ -97,6 +100,7 @@ class Follower:
                 break
             self.headroom.apply(entry)
             self.at_us = entry.ingest_us
+        self.tallies, _ = kept_tallies(reader, self.position)
         self.priced_epoch = epoch_of(self.at_us)
         self.monitors = kept_monitors(reader, self.position)
         self.shadows = Shadows(reader, self.standing, tell=self.tell, budget=TimeBudget(SHARE, saved_s_max=SAVED_S_MAX))
@@ -112,11 +116,14 @@ class Follower:
             self.standing.apply(entry)
             self.headroom.apply(entry)
             self.monitors.apply(entry)
+            for experiment, found in fold(self.tallies, entry):
+                self.tell(f"GUARDRAIL {experiment.id}, arm {found.arm}: {why_of(found)}")
             self.position, self.at_us = entry.position, entry.ingest_us
             folded += 1
             if entry.kind == "control":
                 self.reader.refresh()
                 self.notifier.apply(entry)
+        self.pause()
         self.reprice()
         self.alarm()
         if self.reader.features != self.engine.features:
@@ -130,6 +137,17 @@ class Follower:
         if not folded:
             self.tell_closed()
         return folded
+
+    def pause(self) -> None:
+        """Ask for each arm whose guardrail broke, until the journal says that it is paused."""
+        for tally in self.tallies.of.values() if self.admin is not None else ():
+            if tally.experiment.state != "running":
+                continue
+            for found in tally.pauses:
+                if found.arm not in tally.experiment.paused_arms:
+                    self.submit(
+                        {"why": why_of(found), "arm": found.arm}, path=f"/v1/experiments/{tally.experiment.id}/pause",
+                    )
 
     def reprice(self) -> None:
         """Submit the prices that move; a price is in force from the epoch after."""
@@ -180,6 +198,7 @@ class Follower:
                 self.position.seq,
                 standing=self.standing,
             )
+            save_tallies(self.tallies, self.reader.places, self.position)
             self.monitors.save(monitors_path(self.reader.places), self.position)
             notices_path(self.reader.places).write_bytes(self.notifier.dump())
 
@@ -295,7 +314,5 @@ def notices_path(places: Places) -> Path:
 
 def admin_of(reader: Reader) -> Client | None:
     """The server's door, where one runs."""
-    if not reader.places.server.exists():
-        return None
-    told = msgspec.json.decode(reader.places.server.read_bytes(), type=dict[str, Any])
-    return Client(str(told["url"]), key=str(told["admin_key"]), timeout_s=5)
+    told = server_of(reader.places)
+    return None if told is None else Client(str(told["url"]), key=str(told["admin_key"]), timeout_s=5)

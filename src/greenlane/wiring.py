@@ -227,6 +227,11 @@ class System:
         record = ControlRecord(EXPERIMENT, name, who, why, plain(before), plain(after))
         return self.control(record, event_id=event_id, who=who)
 
+    def experiment_changed(self, entry: Entry) -> str | None:
+        """The experiment whose change an entry is."""
+        record = control_of(entry) if entry.kind == "control" else None
+        return record.id if record is not None and record.subject == EXPERIMENT else None
+
     def arrange(self) -> None:
         """A lane for each mixture of arms that a decision may ask for, and its versions written down."""
         self.lane.mixtures = {mixture: self.mixed(mixture) for mixture in self.experiments.mixtures()}
@@ -778,3 +783,10 @@ def write_server_file(places: Places, *, url: str, admin_key: str) -> None:
     part.touch(mode=0o600)
     part.write_bytes(msgspec.json.encode({"url": url, "pid": os.getpid(), "admin_key": admin_key}))
     part.replace(places.server)
+
+
+def server_of(places: Places) -> dict[str, Any] | None:
+    """What the running server wrote there: url, pid, admin_key."""
+    if not places.server.exists():
+        return None
+    return msgspec.json.decode(places.server.read_bytes(), type=dict[str, Any])

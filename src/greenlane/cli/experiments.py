@@ -1,15 +1,15 @@
-"""Verbs for what a change is worth: plan an experiment, and prove the intervals."""
+"""Verbs for what a change is worth: plan, run and read experiments, and prove the intervals."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
 
-from greenlane.cli.shown import Json, Report, err, out, print_table, progress, show_json
+from greenlane.cli.shown import Data, Json, Report, err, out, print_table, progress, show_json
 
 experiments_app = typer.Typer(
-    help="What a change is worth: plan an experiment, and prove the intervals.", no_args_is_help=True
+    help="What a change is worth: plan, run and read experiments, and prove the intervals.", no_args_is_help=True
 )
 
 
@@ -164,3 +164,191 @@ def experiments_impact(
         print_table(f"{one.title} ({one.source}, {one.currency})", header, [tuple(row) for row in rows])
         for note in one.notes:
             out.print(f"  {note}", markup=False)
+
+
+Name = Annotated[str, typer.Argument(metavar="ID", help="The experiment.")]
+Why = Annotated[str, typer.Option(help="For the audit.")]
+
+
+@experiments_app.command("list")
+def experiments_list(data: Data, as_json: Json = False) -> None:
+    """Every experiment of a directory, as it stands."""
+    from greenlane.jobs.experimenting import known_experiments
+
+    found = known_experiments(data)
+    if as_json:
+        show_json({"data": found})
+        return
+    rows = [
+        (
+            each.id,
+            each.state,
+            each.unit,
+            ", ".join(
+                f"{arm.name} {arm.share_ppm / 10_000:g} %{' (paused)' if arm.name in each.paused_arms else ''}"
+                for arm in each.arms
+            ),
+            f"{(each.slot_ppm[1] - each.slot_ppm[0]) / 10_000:g} % of {each.layer}",
+        )
+        for each in found
+    ]
+    print_table(f"{len(rows)} experiments", ["experiment", "state", "unit", "arms", "takes part"], rows)
+
+
+@experiments_app.command("start")
+def experiments_start(
+    name: Annotated[str, typer.Argument(metavar="ID|FILE", help="A draft, or a JSON file to create and start.")],
+    data: Data,
+    why: Why = "started on the command line",
+    as_json: Json = False,
+) -> None:
+    """Start an experiment on the running server: models of its arms are loaded and verified first.
+
+    A file holds what `POST /v1/experiments` takes: id, unit, arms with their shares and what each does otherwise.
+    """
+    from greenlane.jobs.experimenting import created, moved
+
+    file = Path(name)
+    found = moved(data, created(data, file.read_bytes()) if file.suffix == ".json" else name, "start", why)
+    _tell(found, as_json=as_json)
+
+
+@experiments_app.command("pause")
+def experiments_pause(
+    name: Name,
+    data: Data,
+    arm: Annotated[str | None, typer.Option(help="Only this arm; its units do what everybody does.")] = None,
+    why: Why = "paused on the command line",
+    as_json: Json = False,
+) -> None:
+    """Pause an experiment, or one arm of it: the next decision knows."""
+    from greenlane.jobs.experimenting import moved
+
+    _tell(moved(data, name, "pause", why, arm=arm), as_json=as_json)
+
+
+@experiments_app.command("stop")
+def experiments_stop(name: Name, data: Data, why: Why = "stopped on the command line", as_json: Json = False) -> None:
+    """Stop an experiment for good; what it showed stays."""
+    from greenlane.jobs.experimenting import moved
+
+    _tell(moved(data, name, "stop", why), as_json=as_json)
+
+
+def _tell(changed: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        show_json(changed)
+        return
+    experiment = changed["experiment"]
+    out.print(f"{experiment['id']} is {experiment['state']} (entry {changed['seq']})", markup=False)
+
+
+@experiments_app.command("show")
+def experiments_show(name: Name, data: Data, report: Report = None, as_json: Json = False) -> None:
+    """What an experiment shows by now, in short; --report writes the page with its guardrails' plots."""
+    from greenlane.jobs.experimenting import page, readout_of
+
+    with progress("reading the journal") as tell:
+        found = readout_of(data, name, progress=tell)
+    if report:
+        report.write_text(page(found))
+    if as_json:
+        show_json(found)
+        return
+    arms = [
+        (
+            each.arm,
+            "paused" if each.paused else "",
+            f"{100 * each.share:.1f}",
+            f"{each.units:,}",
+            f"{each.payments:,}",
+            str(each.forbidden_retries),
+            f"{100 * each.matured_share:.0f}",
+        )
+        for each in found.arms
+    ]
+    columns = ["arm", "", "share %", "units", "payments", "forbidden retries", "labels come %"]
+    print_table(f"{name}: {found.experiment.state}", columns, arms)
+    rails = [
+        (
+            each.arm,
+            each.metric,
+            f"{each.harm:.4g}",
+            f"{each.tolerated:g}",
+            f"{each.p_value:.2g}",
+            f"paused at {each.paused.units:,} payments" if each.paused else "",
+        )
+        for each in found.guardrails
+    ]
+    print_table("guardrails", ["arm", "metric", "worse by", "tolerated", "p, any look", ""], rails)
+    ratio = f"sample ratio: p = {found.srm_p_value:.3g}, at any look {found.srm_sequential_p_value:.3g}"
+    out.print("\n".join((ratio, *found.notes)), markup=False)
+
+
+@experiments_app.command("readout")
+def experiments_readout(name: Name, data: Data, as_json: Json = False) -> None:
+    """Every metric of every arm against the control: for one look, for any look, relative, CUPED, bootstrap."""
+    from greenlane.jobs.experimenting import readout_of
+
+    with progress("reading the journal") as tell:
+        found = readout_of(data, name, progress=tell)
+    if as_json:
+        show_json(found)
+        return
+
+    def cell(interval: Any, scale: float = 1.0) -> str:
+        if interval.low is None:
+            return "not yet"
+        return f"{scale * interval.estimate:.4g} [{scale * interval.low:.4g}, {scale * interval.high:.4g}]"
+
+    rows = [
+        (
+            each.metric,
+            each.arm,
+            "" if each.control is None else f"{each.control:.4g}",
+            cell(each.sequence),
+            cell(each.absolute),
+            cell(each.cuped),
+            cell(each.relative, 100.0),
+            f"{each.adjusted_p_value:.2g}",
+        )
+        for each in found.metrics
+    ]
+    columns = ["metric", "arm", "control", "any look", "one look", "CUPED", "relative %", "p, all together"]
+    print_table(f"{name} against {found.experiment.arms[0].name}", columns, rows)
+    out.print("\n".join(found.notes), markup=False)
+
+
+@experiments_app.command("drill")
+def experiments_drill(
+    runs: Annotated[int, typer.Option(min=5, max=2_000, help="Per harm; without one, five times as many.")] = 40,
+    payments: Annotated[int, typer.Option(min=500, max=100_000, help="Of both arms together, planned.")] = 5_000,
+    seed: Annotated[int, typer.Option(help="Of the simulated payments.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """How many payments a harmful arm gets before its guardrail pauses it, and how often a harmless one is paused.
+
+    Exit status 1 where harmless arms are paused more often than their budget allows.
+    """
+    from greenlane.jobs.guardrail_drill import drill
+
+    with progress("simulating experiments") as tell:
+        found = drill(runs, payments=payments, seed=seed, progress=tell)
+    if as_json:
+        show_json({"drills": found})
+    else:
+        rows = [
+            (
+                each.harm,
+                f"{each.paused} of {each.runs}",
+                "" if each.payments_median is None else f"{each.payments_median:,}",
+                "" if each.payments_p90 is None else f"{each.payments_p90:,}",
+                ", ".join(f"{metric} {number}" for metric, number in each.by.items()),
+                each.verdict,
+            )
+            for each in found
+        ]
+        columns = ["harm", "paused", "payments until, median", "p90", "by", ""]
+        print_table(f"{payments:,} payments planned, guardrails as by default", columns, rows)
+    if any(each.verdict == "over budget" for each in found):
+        raise typer.Exit(1)

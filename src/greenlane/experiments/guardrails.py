@@ -4,15 +4,15 @@ A guardrail acts on what exists now: approval, challenge rate, latency, the expe
 model, reports at equal cohort age. Matured disputes come too late to pause anything and are read at the end.
 """
 
-from math import log
+from math import inf, log
 from typing import Literal
 
 import numpy as np
 from msgspec import Struct
 
-from greenlane.experiments.ab import lift
+from greenlane.experiments.ab import Lift, lift
 from greenlane.experiments.moments import Moments
-from greenlane.experiments.sequences import UNITS_MIN, log_evidence_above
+from greenlane.experiments.sequences import UNITS_MIN, Floats, log_evidence_above
 
 
 class Guardrail(Struct, frozen=True, kw_only=True):
@@ -34,6 +34,8 @@ class Watch(Struct, frozen=True):
     p_value: float
     """Always valid: keep looking as often as you like."""
     pause: bool
+    low: float = -inf
+    """The harm's lower end: the arm is paused when it lies above what is tolerated."""
 
 
 def watch(rail: Guardrail, control: Moments, treatment: Moments) -> Watch:
@@ -42,13 +44,25 @@ def watch(rail: Guardrail, control: Moments, treatment: Moments) -> Watch:
     >>> watch(rail, Moments.of_proportion(8_700, 10_000), Moments.of_proportion(8_300, 10_000)).pause
     True
     """
-    found = lift(control, treatment)
+    return looked(rail, lift(control, treatment))
+
+
+def looked(rail: Guardrail, found: Lift) -> Watch:
+    """The same for a lift however it was computed; its `units` are the sequence's time."""
     harm = float(found.estimate) * (1.0 if rail.harm == "rise" else -1.0)
     if float(found.units) < UNITS_MIN or not float(found.se) > 0.0:
         return Watch(harm, 1.0, False)
     z = np.asarray((harm - rail.tolerated) / found.se)
     evidence = float(log_evidence_above(z, found.units, planned=rail.planned, alpha=rail.budget))
-    return Watch(harm, float(np.exp(-max(evidence, 0.0))), evidence > -log(rail.budget))
+    low = harm - _broken_at(found.units, rail) * float(found.se)
+    return Watch(harm, float(np.exp(-max(evidence, 0.0))), evidence > -log(rail.budget), low)
+
+
+def _broken_at(units: Floats, rail: Guardrail) -> float:
+    """How many standard errors of harm beyond what is tolerated break the rail now, to a fiftieth."""
+    z = np.arange(0.0, 40.0, 0.02)
+    evidence = log_evidence_above(z, units, planned=rail.planned, alpha=rail.budget)
+    return float(z[min(int(np.searchsorted(evidence, -log(rail.budget))), len(z) - 1)])
 
 
 def forbidden(count: int) -> Watch:

@@ -53,7 +53,7 @@ class Arm(Struct, frozen=True, forbid_unknown_fields=True):
     otherwise: Otherwise = Otherwise()
 
 
-class Rail(Frozen, frozen=True):
+class Rail(Frozen, frozen=True, omit_defaults=False):
     """A guardrail that pauses the arm: `budget` is the probability that it ever does so without harm."""
 
     metric: Metric
@@ -62,7 +62,7 @@ class Rail(Frozen, frozen=True):
     budget: Annotated[float, Meta(gt=0.0, le=0.2)] = 0.01
 
 
-class Experiment(Frozen, frozen=True, kw_only=True, gc=True):
+class Experiment(Frozen, frozen=True, omit_defaults=False, gc=True):
     """A slot of a layer, split into arms; the first arm is the control.
 
     The whole of it is the body of an `experiment` control entry: every change writes it anew.

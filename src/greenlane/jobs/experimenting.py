@@ -1,0 +1,156 @@
+"""Experiments over a directory: what the arms did, from where the follower last kept it or from the beginning."""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from greenlane.client import Client
+from greenlane.decide import believed_from
+from greenlane.decisions.control import control_of
+from greenlane.decisions.live import CHAMPION
+from greenlane.decisions.packing import unpack
+from greenlane.decisions.record import DecisionRecord, record_of
+from greenlane.errors import NotFound
+from greenlane.experiments.page import page
+from greenlane.experiments.readout import Readout, fold, readout
+from greenlane.experiments.tally import Tallies
+from greenlane.features.finalise import Finaliser
+from greenlane.models.fraud_model import FraudModel
+from greenlane.policy.arms import Arm, Experiment, Otherwise, Rail
+from greenlane.policy.running import Running
+from greenlane.ports.clock import SystemClock
+from greenlane.ports.journal import Position, name_of
+from greenlane.replay import width_of
+from greenlane.wiring import Places, Progress, Reader, holds, load_model, open_reader, server_of
+
+__all__ = ["Arm", "Experiment", "Otherwise", "Rail", "Readout", "page", "readout", "readout_of"]
+
+
+class Reference:
+    """P(fraud) by the model that was champion when the experiment began: the same yardstick for every arm."""
+
+    def __init__(self, reader: Reader):
+        self.reader = reader
+        self.models: dict[str, FraudModel | None] = {}
+        self.began_with: dict[str, str] = {}
+
+    def __call__(self, experiment: str, record: DecisionRecord) -> int | None:
+        wanted = self.began_with.get(experiment) or self.champion(experiment)
+        if not wanted or record.model == wanted or not record.known:
+            return record.fraud_probability_e9
+        features = self.reader.live.known_features[self.reader.releases.versions(record.release).features]
+        if wanted not in self.models:
+            self.models[wanted] = load_model(self.reader.places, wanted).bind(Finaliser(features).names)
+        model = self.models[wanted]
+        if model is None:
+            return record.fraud_probability_e9
+        return believed_from(unpack(record.known, width_of(features)), Finaliser(features), model).fraud_probability_e9
+
+    def champion(self, experiment: str) -> str:
+        """The alias as it stood at the experiment's first start."""
+        named = ""
+        for entry in self.reader.store.controls():
+            record = control_of(entry)
+            if record.subject == "model" and record.id == CHAMPION:
+                named = str(record.after)
+            started = isinstance(record.after, dict) and record.after.get("state") == "running"
+            if record.subject == "experiment" and record.id == experiment and started:
+                break
+        self.began_with[experiment] = named
+        return named
+
+
+def tallies_of(reader: Reader) -> Tallies:
+    """An empty fold over this directory."""
+
+    def first(payment_id: str) -> DecisionRecord | None:
+        entries = (row.entry for row in reader.store.named(name_of("payment", payment_id)))
+        return next((record_of(e) for e in entries if e.kind == "decision" and e.payload), None)
+
+    return Tallies(lambda merchant_id: reader.book.economics(merchant_id), first=first, reference=Reference(reader))
+
+
+def kept_tallies(reader: Reader, upto: Position | None = None) -> tuple[Tallies, int]:
+    """As the follower kept them, or empty; and the seq they stand at. `upto`: folded up to there."""
+    tallies, after_seq = tallies_of(reader), 0
+    path = tallies_path(reader.places)
+    if path.exists():
+        generation, seq, dumped = msgspec.msgpack.decode(path.read_bytes(), type=tuple[int, int, bytes])
+        if (upto is None or seq <= upto.seq) and holds(reader.store, generation, seq):
+            try:
+                tallies.restore(dumped)
+                after_seq = seq
+            except (msgspec.MsgspecError, ValueError):
+                tallies = tallies_of(reader)  # of another build: folded again
+    if upto is not None:
+        for entry in reader.entries(after_seq=after_seq):
+            if entry.seq > upto.seq:
+                break
+            fold(tallies, entry)
+    return tallies, after_seq
+
+
+def save_tallies(tallies: Tallies, places: Places, position: Position) -> None:
+    path = tallies_path(places)
+    path.parent.mkdir(exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_bytes(msgspec.msgpack.encode((position.generation, position.seq, tallies.dump())))
+    unfinished.replace(path)
+
+
+def tallies_path(places: Places) -> Path:
+    return places.snapshots / "experiments"
+
+
+def readout_of(directory: Path, name: str, *, progress: Progress = lambda _done, _of: None) -> Readout:
+    """What the experiment shows by the last durable entry; NotFound where it never started."""
+    reader = open_reader(directory)
+    try:
+        tallies, after_seq = kept_tallies(reader)
+        _, last = reader.store.span()
+        at_us = 0
+        for entry in reader.entries(after_seq=after_seq):
+            fold(tallies, entry)
+            at_us = entry.ingest_us
+            if entry.seq % 1000 == 0:
+                progress(entry.seq, last)
+        if name not in tallies.of:
+            hint = f"known: {', '.join(tallies.of) or 'none yet'}"
+            raise NotFound(f"no experiment {name} was ever started", param="id", hint=hint)
+        simulated = reader.settings.clock == "simulated"
+        return readout(tallies.of[name], now_us=at_us if simulated else max(at_us, SystemClock().now_us()))
+    finally:
+        reader.store.close()
+
+
+def known_experiments(directory: Path) -> list[Experiment]:
+    """Of a directory, whether or not a server runs on it."""
+    reader = open_reader(directory)
+    try:
+        running = Running()
+        for entry in reader.store.controls():
+            running.apply(entry)
+        return list(running.known.values())
+    finally:
+        reader.store.close()
+
+
+def created(directory: Path, body: bytes) -> str:
+    """A draft on the running server, from what a file says; its id."""
+    told = _admin(directory).call("POST", "/v1/experiments", msgspec.Raw(body), dict[str, Any])
+    return str(told["experiment"]["id"])
+
+
+def moved(directory: Path, name: str, step: str, why: str, *, arm: str | None = None) -> dict[str, Any]:
+    """start, pause, resume or stop, on the running server. Raises Refused, Unreachable or NotFound."""
+    body = {"why": why} if arm is None else {"why": why, "arm": arm}
+    return _admin(directory).call("POST", f"/v1/experiments/{quote(name, safe='')}/{step}", body, dict[str, Any])
+
+
+def _admin(directory: Path) -> Client:
+    told = server_of(open_reader(directory).places)
+    if told is None:
+        raise NotFound(f"no server runs on {directory}", hint=f"greenlane serve --data {directory}")
+    return Client(str(told["url"]), key=str(told["admin_key"]), timeout_s=30)
