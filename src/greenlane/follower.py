@@ -32,6 +32,7 @@ from greenlane.features.inputs import INPUTS
 from greenlane.features.kernels import Ints
 from greenlane.features.parity import Mismatch, compare, is_sampled, report
 from greenlane.features.sql import features_sql
+from greenlane.jobs.asking import server_client
 from greenlane.jobs.experimenting import kept_tallies, save_tallies
 from greenlane.jobs.monitoring import kept_monitors, monitors_path
 from greenlane.jobs.shadowing import SAVED_S_MAX, SHARE, Shadows, TimeBudget, shadows_path
@@ -53,7 +54,6 @@ from greenlane.wiring import (
     lock_follower,
     open_reader,
     save_snapshot,
-    server_of,
     standing_at,
 )
 
@@ -314,5 +314,4 @@ def notices_path(places: Places) -> Path:
 
 def admin_of(reader: Reader) -> Client | None:
     """The server's door, where one runs."""
-    told = server_of(reader.places)
-    return None if told is None else Client(str(told["url"]), key=str(told["admin_key"]), timeout_s=5)
+    return server_client(reader.places, timeout_s=5.0) if reader.places.server.exists() else None

@@ -783,10 +783,3 @@ def write_server_file(places: Places, *, url: str, admin_key: str) -> None:
     part.touch(mode=0o600)
     part.write_bytes(msgspec.json.encode({"url": url, "pid": os.getpid(), "admin_key": admin_key}))
     part.replace(places.server)
-
-
-def server_of(places: Places) -> dict[str, Any] | None:
-    """What the running server wrote there: url, pid, admin_key."""
-    if not places.server.exists():
-        return None
-    return msgspec.json.decode(places.server.read_bytes(), type=dict[str, Any])

@@ -17,13 +17,14 @@ from greenlane.experiments.page import page
 from greenlane.experiments.readout import Readout, fold, readout
 from greenlane.experiments.tally import Tallies
 from greenlane.features.finalise import Finaliser
+from greenlane.jobs.asking import server_client
 from greenlane.models.fraud_model import FraudModel
 from greenlane.policy.arms import Arm, Experiment, Otherwise, Rail
 from greenlane.policy.running import Running
 from greenlane.ports.clock import SystemClock
 from greenlane.ports.journal import Position, name_of
 from greenlane.replay import width_of
-from greenlane.wiring import Places, Progress, Reader, holds, load_model, open_reader, server_of
+from greenlane.wiring import Places, Progress, Reader, holds, is_running, load_model, open_reader
 
 __all__ = ["Arm", "Experiment", "Otherwise", "Rail", "Readout", "page", "readout", "readout_of"]
 
@@ -150,7 +151,7 @@ def moved(directory: Path, name: str, step: str, why: str, *, arm: str | None = 
 
 
 def _admin(directory: Path) -> Client:
-    told = server_of(open_reader(directory).places)
-    if told is None:
+    reader = open_reader(directory)
+    if not is_running(reader.places):
         raise NotFound(f"no server runs on {directory}", hint=f"greenlane serve --data {directory}")
-    return Client(str(told["url"]), key=str(told["admin_key"]), timeout_s=30)
+    return server_client(reader.places)
