@@ -146,7 +146,8 @@ class Follower:
             for found in tally.pauses:
                 if found.arm not in tally.experiment.paused_arms:
                     self.submit(
-                        {"why": why_of(found), "arm": found.arm}, path=f"/v1/experiments/{tally.experiment.id}/pause",
+                        {"why": why_of(found), "arm": found.arm},
+                        path=f"/v1/experiments/{tally.experiment.id}/pause",
                     )
 
     def reprice(self) -> None:
