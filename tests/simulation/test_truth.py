@@ -15,7 +15,7 @@ def found():
 
 
 def test_every_candidate_has_a_truth_with_its_error(found):
-    assert len(found.trials) == 6
+    assert len(found.trials) == 8
     assert all(trial.truth_se > 0.0 for trial in found.trials)
     assert all(trial.low < trial.high for trial in found.trials)
 
@@ -31,7 +31,7 @@ def test_a_log_of_a_few_hundred_is_refused_and_that_is_a_breach(found):
     assert "nothing was accepted" in found.breaches
 
 
-TRIAL = Trial(world="w", candidate="c", stretch=0, accepted=True, value=5.0, low=1.0, high=9.0, truth=4.0, truth_se=1.0,
+TRIAL = Trial(world="w", candidate="c", stretch=0, accepted=True, value=5.0, low=3.0, high=7.0, truth=4.0, truth_se=0.5,
               here=4.0, claimed=("gross",), reasons=())  # fmt: skip
 
 
@@ -52,7 +52,8 @@ def test_sound_trials_breach_nothing():
     ],
 )
 def test_what_is_wrong_is_a_breach(changes, told):
-    assert any(told in why for why in summed(msgspec.structs.replace(TRIAL, **changes)).breaches)
+    wrong = msgspec.structs.replace(TRIAL, **changes)
+    assert any(told in why for why in summed(wrong, wrong, wrong).breaches)
 
 
 def test_a_case_that_was_not_refused_is_a_breach():

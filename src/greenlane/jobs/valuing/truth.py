@@ -9,6 +9,7 @@ be refused.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from math import comb
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -21,10 +22,10 @@ from greenlane.decisions.record import DecisionRecord
 from greenlane.experiments.clusters import Groups
 from greenlane.experiments.impact import PER, STEPS
 from greenlane.jobs.deciding import decide_world, sent_of
-from greenlane.jobs.valuing.questions import ROUTERS
+from greenlane.jobs.valuing.questions import ROUTERS, greedy
 from greenlane.jobs.valuing.traffic import Traffic
 from greenlane.jobs.valuing.value import case_of, judged, read
-from greenlane.policy.explore import Kind
+from greenlane.policy.explore import Exploring, Kind, Routing
 from greenlane.ports.journal import Entry
 from greenlane.simulation.answers import Terms
 from greenlane.simulation.living import Living
@@ -35,6 +36,10 @@ Floats = NDArray[np.float64]
 Progress = Callable[[int, int], None]
 
 WORLDS: Final = ("europe", "us", "subscriptions", "calm")
+FLAT: Final = Exploring(
+    route=Routing(epsilon_ppm=1_000_000, temperature_ppm=500_000, floor_ppm=15_000, amount_max_minor=10**9)
+)
+"""Nearly any way, so that candidates differ from the log by more than its noise."""
 STRETCH: Final = 4_000
 """Decisions valued at a time."""
 SHARES: Final = (1.0, 0.5)
@@ -44,6 +49,8 @@ EFFECT_SHARE: Final = 0.03
 ERRORS_CLEAR: Final = 2.0
 COVERAGE_MIN: Final = 0.93
 WRONG_MAX: Final = 0.025
+CHANCE: Final = 0.05
+"""A share below its limit is a breach where chance alone would seldom bring it there."""
 BUILT: Final = 400
 """Payments of a case that is built to be refused."""
 
@@ -127,14 +134,27 @@ class Truth(Struct, frozen=True, kw_only=True):
     @property
     def breaches(self) -> tuple[str, ...]:
         found = self.summary()
-        told = {
-            "nothing was accepted": not found["accepted"],
-            "an accepted interval missed the truth too often": found["coverage"] < COVERAGE_MIN,
-            "too many claims have the wrong sign": found["wrong_sign_claims"] > WRONG_MAX,
-            "a clear difference was given the wrong sign": found["sign_agreement"] < 1.0 - WRONG_MAX,
+        told = [t for t in self.trials if t.accepted]
+        clear = [t for t in told if t.clear]
+        breached = {
+            "nothing was accepted": not told,
+            "no difference was clear enough for its sign to be judged": not clear,
+            "accepted intervals missed the truth too often": too_few([t.covered for t in told], COVERAGE_MIN),
+            "too many claims have the wrong sign": too_few([not t.wrong for t in told], 1.0 - WRONG_MAX),
+            "clear differences were given the wrong sign": too_few([t.agrees for t in clear], 1.0 - WRONG_MAX),
             "a case that nobody can know was not refused": found["refused_as_built"] < 1.0,
         }
-        return tuple(why for why, breached in told.items() if breached)
+        return tuple(why for why, is_so in breached.items() if is_so)
+
+
+def too_few(flags: Sequence[bool], least: float) -> bool:
+    """Fewer than chance leaves where each is true with probability `least`: in less than one case in twenty.
+
+    >>> too_few([True] * 5 + [False], 0.93), too_few([True] * 12 + [False] * 4, 0.93)
+    (False, True)
+    """
+    n, hits = len(flags), sum(flags)
+    return n > 0 and sum(comb(n, k) * least**k * (1.0 - least) ** (n - k) for k in range(hits + 1)) < CHANCE
 
 
 def share(flags: Sequence[bool], *, nothing: float = float("nan")) -> float:
@@ -179,7 +199,17 @@ class Watcher:
 def logged(name: str, payments: int, directory: Path, *, kinds: Sequence[Kind], progress: Progress) -> tuple[Traffic, Floats]:  # fmt: skip # noqa: E501 - one line reads best
     """A world's log, and float64[n, options, STEPS] of what is true."""
     watcher = Watcher({})
-    decide_world(World.load(name), 1, payments, directory, kinds=kinds, tries=False, progress=progress, watch=watcher)
+    decide_world(
+        World.load(name),
+        1,
+        payments,
+        directory,
+        exploring=FLAT,
+        kinds=kinds,
+        tries=False,
+        progress=progress,
+        watch=watcher,
+    )
     traffic = read(open_reader(directory), "route", from_us=0, to_us=2**62, progress=lambda *_: None)
     worth = np.zeros((len(traffic), len(traffic.names), len(STEPS)))
     for i, row in enumerate(traffic.rows):
@@ -200,11 +230,13 @@ def taken(traffic: Traffic, rows: slice) -> Traffic:
 
 
 def targets(traffic: Traffic) -> Mapping[str, Floats]:
-    """Routers, wholly and for half of the payments."""
+    """Routers, and the worst one, wholly and for half of the payments."""
     found = dict[str, Floats]()
-    for name, routes in ROUTERS.items():
+    routed = {name: routes(traffic) for name, routes in ROUTERS.items()}
+    routed["worst value"] = greedy(-traffic.value, traffic.open_to)
+    for name, target in routed.items():
         for part in SHARES:
-            mixed = part * routes(traffic) + (1.0 - part) * traffic.logging
+            mixed = part * target + (1.0 - part) * traffic.logging
             found[name if part == 1.0 else f"{name}, for {part:.0%}"] = mixed
     return found
 
