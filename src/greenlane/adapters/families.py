@@ -19,6 +19,7 @@ FAMILIES: Final = {
     "xgboost": Family("xgboost_trainer", "XgBoost", "train"),
     "random_forest": Family("sklearn_trainers", "RandomForest", "train"),
     "logistic": Family("sklearn_trainers", "LogisticRegression", "train"),
+    "tabm": Family("tabm_trainer", "TabM", "deep"),
 }
 
 

@@ -35,7 +35,7 @@ class RandomForest(SciKit):
     """Many deep trees on bootstrapped rows, each split asking of few features (Breiman 2001); see `flat_trees.vote`."""
 
     family = "random_forest"
-    default: ClassVar[Mapping[str, float]] = {"trees": 200, "min_samples_leaf": 3, "max_features": 0.2}
+    default: ClassVar[Mapping[str, float]] = {"trees": 100, "min_samples_leaf": 3, "max_features": 0.2}
     space: ClassVar[Mapping[str, Range]] = {
         "trees": Range(100, 400, log=True, whole=True),
         "min_samples_leaf": Range(1, 50, log=True, whole=True),

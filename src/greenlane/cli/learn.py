@@ -8,13 +8,37 @@ import msgspec
 import typer
 
 from greenlane.cli.models import evaluate_shadow
-from greenlane.cli.shown import Cut, Data, From, Json, Report, To, day, err, out, print_table, progress, show_json
+from greenlane.cli.shown import (
+    Cut,
+    Data,
+    From,
+    Json,
+    Report,
+    To,
+    day,
+    err,
+    in_a_directory,
+    out,
+    print_table,
+    progress,
+    show_json,
+)
 
 features_app = typer.Typer(
     help="What we know: the feature definitions, and the proof that both engines agree.", no_args_is_help=True
 )
 train_app = typer.Typer(help="What we learn: models from the journal.", no_args_is_help=True)
 evaluate_app = typer.Typer(help="How good a model is, on time it has not seen.", no_args_is_help=True)
+
+
+Family = Annotated[str, typer.Option(help="lightgbm, xgboost, random_forest, logistic or tabm.")]
+ClassWeight = Annotated[
+    float, typer.Option(help="An event counts as so many while fitting; the calibration puts the prior right again.")
+]
+CostSensitive = Annotated[
+    bool, typer.Option("--cost-sensitive", help="Payments count by what a wrong choice about them loses.")
+]
+DAY_US = 86_400_000_000
 
 
 @features_app.command("list")
@@ -101,6 +125,16 @@ def train_fraud_(
     trials: Annotated[int, typer.Option(min=0, help="Search this many parameter sets; 0 takes the defaults.")] = 0,
     seconds: Annotated[float, typer.Option(help="Stop searching after this long.")] = 600.0,
     seed: Annotated[int, typer.Option(help="Of the search and the fit.")] = 0,
+    family: Family = "lightgbm",
+    class_weight: ClassWeight = 1.0,
+    cost_sensitive: CostSensitive = False,
+    monotone: Annotated[
+        bool, typer.Option("--monotone", help="Hold the signs that are known, where the family can.")
+    ] = False,
+    search: Annotated[
+        Path | None,
+        typer.Option(help="Keep trials in this file: an interrupted search goes on.", callback=in_a_directory),
+    ] = None,
     promote: Annotated[bool, typer.Option(help="Make it champion if there is none yet, else shadow.")] = True,
     report: Report = None,
     as_json: Json = False,
@@ -109,11 +143,25 @@ def train_fraud_(
 
     The first one becomes champion, a later one its shadow, until `greenlane models promote` takes it past the gates.
 
-    The judged recipe is then fitted once more on the whole window. Needs the [train] extra.
+    The judged recipe is then fitted once more on the whole window. Needs the [train] extra, tabm the [deep] one;
+    `train compare` tells which family is worth it.
     """
     from greenlane.jobs.training import Plan, figures, train_fraud
+    from greenlane.learning.weighing import Weighing
 
-    plan = Plan(day(first), day(to), day(cut), round(gap_days * 86_400_000_000), trials, seconds, seed)
+    plan = Plan(
+        day(first),
+        day(to),
+        day(cut),
+        round(gap_days * DAY_US),
+        trials,
+        seconds,
+        seed,
+        family=family,
+        weighing=Weighing(class_weight, cost_sensitive),
+        monotone=monotone,
+        search=search,
+    )
     with progress("training") as tell:
         trained = train_fraud(data, plan, report=report, promote=promote, progress=tell)
     if promote and trained.evaluation.verdict == "not calibrated":
@@ -125,6 +173,51 @@ def train_fraud_(
         print_table(trained.model_id, ["on held-out time", ""], list(figures(trained.evaluation)))
 
 
+@train_app.command("compare")
+def train_compare(
+    data: Data,
+    families: Annotated[str, typer.Option(help="Separated by commas; default: all.")] = "",
+    first: From = None,
+    to: To = None,
+    cut: Cut = None,
+    gap_days: Annotated[float, typer.Option(help="Between what is learned from and what is judged on.")] = 7.0,
+    trials: Annotated[int, typer.Option(min=0, help="Search so many parameter sets for each; 0: defaults.")] = 0,
+    seconds: Annotated[float, typer.Option(help="Stop searching a family after this long.")] = 600.0,
+    budget_us: Annotated[float, typer.Option(help="What an answer may take at p99.")] = 500.0,
+    ablation: Annotated[bool, typer.Option("--ablation", help="Also leave each group of features out.")] = False,
+    seed: Annotated[int, typer.Option(help="Of every search and fit.")] = 0,
+    report: Report = None,
+    as_json: Json = False,
+) -> None:
+    """The frontier: each family on the same set and split, by what it saves and by what its answer takes.
+
+    Every family is fitted, published, loaded and timed as it would be served; nothing is kept or promoted. Chosen is
+    the best value within the latency budget; where that is a tie, the fastest.
+    """
+    from greenlane.adapters.families import FAMILIES
+    from greenlane.jobs.comparing import ABLATION_COLUMNS, COLUMNS, ablation_lines, compare, lines, write_comparison
+    from greenlane.jobs.training import Plan
+
+    plan = Plan(day(first), day(to), day(cut), round(gap_days * DAY_US), trials, seconds, seed)
+    chosen = [name.strip() for name in families.split(",") if name.strip()] or list(FAMILIES)
+    with progress("comparing") as tell:
+        found = compare(
+            data, plan, families=chosen, budget_us=budget_us, ablation=ablation, progress=tell, tell=err.print
+        )
+    if report is not None:
+        write_comparison(report, found)
+    if as_json:
+        show_json(found)
+        return
+    print_table(f"On {found.payments:,} held-out payments", list(COLUMNS), lines(found))
+    for family, why in found.skipped.items():
+        out.print(f"skipped {family}: {why}", markup=False)
+    why = f"{found.choice.family}: {found.choice.why}" if found.choice else f"none answers within {budget_us:g} us"
+    out.print(why, markup=False, soft_wrap=True)
+    if found.ablation:
+        print_table("What a group of features is worth", list(ABLATION_COLUMNS), ablation_lines(found))
+
+
 @train_app.command("approval")
 def train_approval_(
     data: Data,
@@ -132,6 +225,9 @@ def train_approval_(
     to: To = None,
     cut: Cut = None,
     seed: Annotated[int, typer.Option(help="Of the fit.")] = 0,
+    family: Family = "lightgbm",
+    class_weight: ClassWeight = 1.0,
+    cost_sensitive: CostSensitive = False,
     promote: Annotated[bool, typer.Option(help="Make it champion if there is none yet, else shadow.")] = True,
     as_json: Json = False,
 ) -> None:
@@ -141,8 +237,10 @@ def train_approval_(
     """
     from greenlane.jobs.training import Plan
     from greenlane.jobs.training_approval import approval_figures, train_approval
+    from greenlane.learning.weighing import Weighing
 
-    plan = Plan(day(first), day(to), day(cut), seed=seed)
+    weighing = Weighing(class_weight, cost_sensitive)
+    plan = Plan(day(first), day(to), day(cut), seed=seed, family=family, weighing=weighing)
     with progress("training") as tell:
         trained = train_approval(data, plan, promote=promote, progress=tell)
     if as_json:

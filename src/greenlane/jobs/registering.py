@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
+from greenlane.adapters.onnx_net import open_net
 from greenlane.errors import Conflict, GreenlaneError, InputError, ModelRefused
 from greenlane.features.finalise import Finaliser
 from greenlane.jobs.asking import server_client
@@ -82,7 +83,7 @@ def prediction(reader: Reader, path: Path, manifest: Manifest) -> Callable[[Any,
     if manifest.kind == "fraud":
         model = load_model(reader.places, path.name)
         return lambda rows, at: model.predict(rows[at])
-    approval, height = load_approval(path), WAYS * len(MODES)
+    approval, height = load_approval(path, open_net=open_net), WAYS * len(MODES)
     return lambda rows, at: approval.predictor.margins(rows[at : at + height])
 
 

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from greenlane.adapters.onnx_net import open_net
 from greenlane.decide import believed_from
 from greenlane.decisions.control import control_of
 from greenlane.decisions.live import MODEL, Live
@@ -179,7 +180,7 @@ class Shadows:
                 self.standing.online.health,
                 priors,
                 lambda id_, mcc: self.book.economics(id_, mcc=mcc),
-                load_approval(model_path(places, shadow)),
+                load_approval(model_path(places, shadow), open_net=open_net),
             )
             return lambda entry, record: approval_as(approving, entry, record)
         features = self.live.features or self.reader.features

@@ -1,6 +1,7 @@
 """From the journal to a champion: set, fit, calibrate, evaluate, artefact, alias, each an ordinary function."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from greenlane.adapters.onnx_net import open_net
 from greenlane.decisions.live import CHAMPION
 from greenlane.decisions.packing import unpack
 from greenlane.decisions.record import record_of
@@ -23,16 +25,21 @@ from greenlane.jobs.promoting import introduce
 from greenlane.jobs.training_sets import PROFILE, quality_of, reference_of
 from greenlane.learning.evaluate import Evaluation, Priced, evaluate
 from greenlane.learning.examples import Examples
-from greenlane.learning.fit import Budget, Fit, fit
+from greenlane.learning.fit import Budget, Fit, Recipe, fit
+from greenlane.learning.kept_trials import KeptTrials
 from greenlane.learning.labels import REPORTED
 from greenlane.learning.maturity import learn_pooled, loss_rows
 from greenlane.learning.policy_money import PolicyMoney
 from greenlane.learning.publish import Provenance, calibrated, publish
 from greenlane.learning.quality import Quality
 from greenlane.learning.report import html
+from greenlane.learning.served import CALLS, Served, served, timed
+from greenlane.learning.signs import signs_of
 from greenlane.learning.training_set import TrainingSet, build
-from greenlane.models.artefact import read_manifest
+from greenlane.learning.weighing import EQUAL, Weighing
+from greenlane.models.artefact import load, read_manifest
 from greenlane.models.fraud_model import FraudModel
+from greenlane.models.predictor import Floats32
 from greenlane.payments.times import DAY_US, day_of, format_day
 from greenlane.ports.journal import Entry
 from greenlane.replay import width_of
@@ -58,8 +65,17 @@ class Plan:
     seconds: float = 600.0
     seed: int = 0
     threads: int = 1
+    family: str = "lightgbm"
+    weighing: Weighing = EQUAL
+    monotone: bool = False
+    """Hold the signs that the domain knows (`learning/signs.py`), where the family can."""
+    search: Path | None = None
+    """Where the trials of a search are kept, so that it can be interrupted."""
     label: str = "fraud_report"
     """Or "dispute": reports and disputes are labels of different models."""
+
+    def recipe(self, names: Iterable[str]) -> Recipe:
+        return Recipe(self.weighing, signs_of(names) if self.monotone else {})
 
 
 @dataclass(frozen=True)
@@ -174,10 +190,10 @@ def train_fraud(
 
     TrainingError where there is too little to learn.
     """
-    from greenlane.adapters.lightgbm_trainer import LightGbm
+    from greenlane.adapters.families import estimator_of
     from greenlane.adapters.optuna_search import TpeSearch
 
-    estimator, budget = LightGbm(threads=plan.threads), Budget(plan.trials, plan.seconds)
+    estimator, budget = estimator_of(plan.family, threads=plan.threads), Budget(plan.trials, plan.seconds)
     reader = open_reader(directory)
     _, last = reader.store.span()
     steps = last + max(plan.trials, 1)
@@ -192,12 +208,21 @@ def train_fraud(
         gap_us=plan.gap_us,
         budget=budget,
         new_search=TpeSearch,
+        recipe=plan.recipe(earlier.names),
+        kept=KeptTrials(plan.search) if plan.search else None,
         seed=plan.seed,
         on_trial=lambda number, _: progress(last + number, steps),
     )
     money = priced(reader, seqs, later.y, seed=plan.seed)
     evaluation = judge(judged, earlier, later, money=money, seed=plan.seed)
-    whole = fit(estimator, examples, gap_us=plan.gap_us, parameters=judged.parameters, seed=plan.seed)
+    whole = fit(
+        estimator,
+        examples,
+        gap_us=plan.gap_us,
+        parameters=judged.parameters,
+        recipe=judged.recipe,
+        seed=plan.seed,
+    )
     places = reader.places
     model = publish(
         places.models,
@@ -208,13 +233,24 @@ def train_fraud(
         evaluation=evaluation,
         provenance=provenance(found, reader.features, quality),
         seed=plan.seed,
+        open_net=open_net,
     )
+    measure(places.models / model.id, examples.X)
     facts = {"model": model.id, **found.manifest, "parameters": judged.parameters}
     for path in {report or places.report(model.id), places.report(model.id)}:
         write_report(path, evaluation, facts=facts, quality=quality)
     if promote:
         introduce(directory, model.id, kind="fraud", why="trained on this journal")
     return Trained(model.id, evaluation, found.manifest)
+
+
+def measure(path: Path, rows: Floats32) -> Served:
+    """What a stored fraud model weighs and takes here, on rows in the order of its own columns."""
+    start = time.perf_counter()
+    model = load(path, open_net=open_net)
+    load_ms = 1e3 * (time.perf_counter() - start)
+    us = timed({"": model}, {"": np.ascontiguousarray(rows[-CALLS:])})[""]
+    return served(path, model, us, load_ms=load_ms)
 
 
 def judge(judged: Fit, earlier: Examples, later: Examples, *, money: Priced | None = None, seed: int) -> Evaluation:

@@ -5,13 +5,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from greenlane.adapters.families import estimator_of
 from greenlane.adapters.onnx_net import open_net
 from greenlane.decisions.live import APPROVAL_CHAMPION
 from greenlane.jobs.promoting import introduce
 from greenlane.jobs.training import Plan
-from greenlane.learning.approval_fit import PARAMETERS, ApprovalEvaluation, judge, learn, split_us
+from greenlane.learning.approval_fit import ApprovalEvaluation, judge, learn, split_us
 from greenlane.learning.approval_publish import publish_approval
 from greenlane.learning.approval_set import Samples
+from greenlane.learning.fit import Recipe
 from greenlane.models.approval_model import ApprovalModel, load_approval
 from greenlane.wiring import Progress, Reader, open_reader
 
@@ -49,15 +51,13 @@ def approval_samples(reader: Reader, plan: Plan, *, progress: Progress) -> Sampl
 
 def train_approval(directory: Path, plan: Plan, *, promote: bool = True, progress: Progress) -> TrainedApproval:
     """Learn an approval model from a journal and make it champion. TrainingError where there is too little to learn."""
-    from greenlane.adapters.lightgbm_trainer import LightGbm
-
-    estimator = LightGbm(threads=plan.threads)
+    estimator, recipe = estimator_of(plan.family, threads=plan.threads), Recipe(plan.weighing)
     reader = open_reader(directory)
     samples = approval_samples(reader, plan, progress=progress)
     from_us = split_us(samples)
-    judged = learn(samples, estimator, frozen_from_us=from_us, seed=plan.seed)
+    judged = learn(samples, estimator, recipe=recipe, frozen_from_us=from_us, seed=plan.seed)
     evaluation = judge(judged, samples, from_us=from_us)
-    whole = learn(samples, estimator, parameters=PARAMETERS, seed=plan.seed)
+    whole = learn(samples, estimator, recipe=recipe, seed=plan.seed)
     model = publish_approval(
         reader.places.models,
         whole,
@@ -65,6 +65,7 @@ def train_approval(directory: Path, plan: Plan, *, promote: bool = True, progres
         evaluation=evaluation,
         training_set=samples.manifest(),
         seed=plan.seed,
+        open_net=open_net,
     )
     if promote:
         introduce(directory, model.id, kind="approval", why="trained on this journal")

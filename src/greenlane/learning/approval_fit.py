@@ -14,10 +14,11 @@ from greenlane.learning.approval_set import Encoded, Samples, encoded
 from greenlane.learning.calibrate import Calibration, calibrate, log_loss
 from greenlane.learning.estimator import Estimator, Record
 from greenlane.learning.examples import Examples
-from greenlane.learning.fit import Fit, HeldOut, fit
+from greenlane.learning.fit import PLAIN, Fit, HeldOut, Recipe, fit
 from greenlane.learning.maturity import poisson_interval
 from greenlane.learning.ranking import Ranking
 from greenlane.learning.reliability import Bin, reliability_bins
+from greenlane.learning.weighing import Weighing
 from greenlane.models.approval_model import Calibrators
 from greenlane.models.approval_rows import COLUMNS, Encoding, segment_of
 
@@ -31,7 +32,7 @@ PARAMETERS: Final[Mapping[str, float]] = {
     "min_gain_to_split": 0.0,
     "max_bin": 255,
 }
-"""Small, because three modes of every way are valued for each decision; careful, because approval is noisy."""
+"""LightGBM's: small, as three modes of every way are valued for each decision; careful, as approval is noisy."""
 HELD_OUT_SHARE: Final = 0.2
 SEGMENT_DECLINES_MIN: Final = 200
 """A segment with fewer held-out declines, or approvals, is calibrated with all others."""
@@ -91,7 +92,8 @@ def learn(
     samples: Samples,
     estimator: Estimator,
     *,
-    parameters: Mapping[str, float] = PARAMETERS,
+    parameters: Mapping[str, float] | None = None,
+    recipe: Recipe = PLAIN,
     frozen_from_us: int | None = None,
     seed: int = 0,
 ) -> Learned:
@@ -108,19 +110,27 @@ def learn(
             hint="import history with authorizations, or wait; the stated priors answer until then",
         )
     ranked = replace(examples, at_us=np.arange(len(examples)))  # folds of equally many attempts, still in time order
-    fitted = fit(estimator, ranked, parameters=parameters, seed=seed)
-    calibrators, losses = calibrators_of(examples, fitted.held_out)
+    parameters = parameters or (PARAMETERS if estimator.family == "lightgbm" else estimator.default)
+    fitted = fit(estimator, ranked, parameters=parameters, recipe=recipe, seed=seed)
+    calibrators, losses = calibrators_of(examples, fitted.held_out, recipe.weighing)
     return Learned(fitted, calibrators, losses, found)
 
 
-def calibrators_of(examples: Examples, held_out: HeldOut) -> tuple[Calibrators, dict[str, float]]:
+def calibrators_of(examples: Examples, held_out: HeldOut, weighing: Weighing) -> tuple[Calibrators, dict[str, float]]:
     """One for all, and one for each segment that has held-out answers of both kinds enough."""
     rows, margins = held_out.rows, held_out.margins
     segments = np.array(segments_of(examples.X[rows]))
 
     def of(part: NDArray[np.bool_]) -> Calibration:
         at = rows[part]
-        return calibrate(margins[part], examples.y[at], examples.weight[at], at_us=examples.at_us[at], kinds=SMOOTH)
+        return calibrate(
+            margins[part],
+            examples.y[at],
+            weighing.by_class(examples.y[at], examples.weight[at]),
+            at_us=examples.at_us[at],
+            negatives_kept=weighing.negatives_kept,
+            kinds=SMOOTH,
+        )
 
     overall, found = of(np.ones(len(rows), bool)), {}
     for segment in sorted(set(segments.tolist())):

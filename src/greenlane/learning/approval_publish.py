@@ -39,7 +39,12 @@ def publish_approval(
         calibrator=calibrators.overall,
         segments=calibrators.segments,
         verified=sound.record,
-        training_set={**training_set, "parameters": learned.fit.parameters, "calibration": learned.losses},
+        training_set={
+            **training_set,
+            **learned.fit.recipe.record(),
+            "parameters": learned.fit.parameters,
+            "calibration": learned.losses,
+        },
         evaluation=evaluation.record(),
     )
     encoding = {ENCODING: msgspec.json.encode(learned.encoded.encoding, order="sorted")}

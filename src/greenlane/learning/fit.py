@@ -14,7 +14,7 @@ from greenlane.learning.calibrate import log_loss
 from greenlane.learning.estimator import Estimator, Fitted, NewSearch, Record
 from greenlane.learning.examples import Examples
 from greenlane.learning.kept_trials import KeptTrials
-from greenlane.learning.weighing import Weighing
+from greenlane.learning.weighing import EQUAL, Weighing
 from greenlane.models.calibration import Identity
 from greenlane.ports.clock import Clock, SystemClock
 
@@ -50,7 +50,7 @@ class HeldOut(NamedTuple):
 class Recipe(NamedTuple):
     """How rows are weighed and which signs are held, whatever the family and its parameters."""
 
-    weighing: Weighing = Weighing()
+    weighing: Weighing = EQUAL
     signs: Mapping[str, int] = MappingProxyType({})
 
     def fit(self, estimator: Estimator, examples: Examples, parameters: Mapping[str, float], *, seed: int) -> Fitted:
@@ -60,7 +60,7 @@ class Recipe(NamedTuple):
     def record(self) -> Record:
         """As plain JSON: only what is out of the ordinary."""
         found: Record = {}
-        if self.weighing != Weighing():
+        if self.weighing != EQUAL:
             found["weighing"] = asdict(self.weighing)
         if self.signs:
             found["signs"] = dict(self.signs)

@@ -1,6 +1,6 @@
 """A model's evaluation for people: one HTML file that needs nothing beside it, and the same as JSON."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, Final
@@ -123,3 +123,26 @@ def write(
     page.write_text(html(evaluation, title=title, facts=facts, plots=plots), encoding="utf-8")
     data.write_bytes(msgspec.json.encode({"title": title, "facts": facts, "evaluation": evaluation.record()}) + b"\n")
     return page, data
+
+
+def frontier_html(
+    why: str,
+    *,
+    tables: Sequence[tuple[Sequence[str], Sequence[Sequence[str]]]],
+    picture: str,
+    skipped: Mapping[str, str],
+) -> str:
+    """The comparison of families as one page: the choice, its picture, its tables."""
+    left_out = "".join(f"<p>Skipped {escape(name)}: {escape(reason)}</p>" for name, reason in skipped.items())
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Families compared</title><style>{STYLE}</style>'
+        f"<h1>Families compared</h1><p><b>{escape(why)}</b></p><figure>{picture}<figcaption>What each family saves "
+        f"on held-out time, against letting everything pass, with 95 % intervals over cards; the dotted line is the "
+        f"latency budget.</figcaption></figure>{''.join(grid(*each) for each in tables)}{left_out}</html>\n"
+    )
+
+
+def grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table><tr>{head}</tr>{body}</table>"

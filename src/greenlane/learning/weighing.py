@@ -54,6 +54,9 @@ class Weighing:
         return replace(examples, weight=weight)
 
 
+EQUAL: Final = Weighing()
+
+
 def cost_of_error(amount_minor: NDArray[np.int64]) -> Floats:
     """What lies between the right and the wrong choice, float64[n] with mean 1."""
     stakes = Stakes.of(amount_minor)

@@ -16,6 +16,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from greenlane.adapters.onnx_net import open_net
 from greenlane.errors import InputError
 from greenlane.experiments.gate import (
     EFFECTIVE_EVENTS_MIN,
@@ -417,7 +418,7 @@ def run(
     currency = reader.settings.reporting_currency
 
     def models(name: str) -> Any:
-        return load_approval(model_path(reader.places, name))
+        return load_approval(model_path(reader.places, name), open_net=open_net)
 
     return [evaluate(traffic, question, name, effect=effect, currency=currency, models=models) for name in candidates]
 

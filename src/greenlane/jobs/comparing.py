@@ -1,0 +1,324 @@
+"""The frontier: every family on one directory's journal, on the same set and split, by value and by what it takes."""
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from greenlane.adapters.families import FAMILIES, estimator_of
+from greenlane.adapters.onnx_net import open_net
+from greenlane.errors import FeatureError, TrainingError
+from greenlane.features.definition import Derived, FeatureSet
+from greenlane.features.finalise import Finaliser
+from greenlane.features.stream import StreamEngine
+from greenlane.jobs.training import Plan, groups_of, matured, provenance, split, training_set
+from greenlane.jobs.training_sets import quality_of, reference_of
+from greenlane.learning.evaluate import Evaluation, Figure, evaluate
+from greenlane.learning.examples import Examples
+from greenlane.learning.fit import Budget, Fit, fit
+from greenlane.learning.frontier import BUDGET_US, Candidate, Choice, Value, choose
+from greenlane.learning.publish import calibrated, publish
+from greenlane.learning.served import CALLS, served, timed
+from greenlane.models.artefact import load
+from greenlane.models.fraud_model import FraudModel
+from greenlane.ports.journal import SOURCE_BIT
+from greenlane.wiring import Progress, Reader, open_reader
+
+READ_ENTRIES: Final = 20_000
+"""The journal's last, folded to time a feature read; the last TIMED_READS attempts among them are timed."""
+TIMED_READS: Final = 1_000
+Tell = Callable[[str], None]
+
+
+class Ablated(Struct, frozen=True):
+    """What goes missing, and what is gained, when one group of features is left out and the family fitted anew."""
+
+    group: str
+    columns: int
+    average_precision: float
+    average_precision_lost: float
+    saved_lost_per_1000_minor: Figure
+    read_us_saved: float
+    """Medians: features read and finalised; the model's answer."""
+    model_us_saved: float
+
+
+class Comparison(Struct, frozen=True):
+    candidates: list[Candidate]
+    skipped: dict[str, str]
+    """Families that could not take part, and why."""
+    choice: Choice | None
+    budget_us: float
+    payments: int
+    training_set: dict[str, Any]
+    ablation: list[Ablated] = []
+
+
+class Judged(NamedTuple):
+    """One recipe, fitted and calibrated on the earlier time, and what it says about the later."""
+
+    fit: Fit
+    evaluation: Evaluation
+    probabilities: NDArray[np.float64]
+
+
+def compare(
+    directory: Path,
+    plan: Plan,
+    *,
+    families: Sequence[str] = tuple(FAMILIES),
+    budget_us: float = BUDGET_US,
+    ablation: bool = False,
+    progress: Progress,
+    tell: Tell = lambda _: None,
+) -> Comparison:
+    """TrainingError where no family can be fitted. `plan.family` is not looked at; its trials are of each family."""
+    unknown = [family for family in families if family not in FAMILIES]
+    if unknown:
+        raise TrainingError(f"there is no family {unknown[0]!r}", hint=f"one of {', '.join(FAMILIES)}")
+    reader = open_reader(directory)
+    tell("the training set")
+    found = training_set(reader, plan, progress=progress)
+    quality = quality_of(found, reference=reference_of(reader)).check()
+    earlier, later = split(found, matured(found, plan), plan)
+    value, told = Value(later, seed=plan.seed), provenance(found, reader.features, quality)
+    judged: dict[str, Judged] = {}
+    models: dict[str, FraudModel] = {}
+    weighed: dict[str, tuple[Path, float, float]] = {}
+    skipped: dict[str, str] = {}
+    with tempfile.TemporaryDirectory(prefix="greenlane-compare-") as folder:
+        for number, family in enumerate(families):
+            progress(number, len(families))
+            tell(f"{family}: fitting")
+            try:
+                estimator = estimator_of(family, threads=plan.threads)
+            except TrainingError as error:
+                skipped[family] = str(error.message)
+                continue
+            start = time.perf_counter()
+            one = judged[family] = judge(replace(plan, family=family), earlier, later)
+            seconds = time.perf_counter() - start
+            calibration = calibrated(one.fit, earlier)
+            published = publish(
+                Path(folder) / family,
+                one.fit,
+                calibration,
+                estimator=estimator,
+                examples=earlier,
+                evaluation=one.evaluation,
+                provenance=told,
+                seed=plan.seed,
+                open_net=open_net,
+            )
+            path, start = Path(folder) / family / published.id, time.perf_counter()
+            models[family] = load(path, open_net=open_net)
+            weighed[family] = path, seconds, 1e3 * (time.perf_counter() - start)
+        if not judged:
+            raise TrainingError(f"no family could be fitted: {'; '.join(skipped.values())}", hint="pip install extras")
+        tell("timing what is served")
+        us = timed(models, dict.fromkeys(models, np.ascontiguousarray(later.X[:CALLS])))
+        saved = {family: value.saved(one.probabilities) for family, one in judged.items()}
+        candidates = [
+            Candidate(
+                family,
+                estimator_of(family).trainer,
+                one.evaluation,
+                value.per_1000(saved[family]),
+                served(weighed[family][0], models[family], us[family], load_ms=weighed[family][2]),
+                weighed[family][1],
+                one.fit.parameters,
+            )
+            for family, one in judged.items()
+        ]
+    choice = choose(candidates, saved, value, budget_us=budget_us)
+    comparison = Comparison(candidates, skipped, choice, budget_us, len(later), found.manifest)
+    if not ablation:
+        return comparison
+    family = choice.family if choice else candidates[0].family
+    left_out = ablate(
+        reader, replace(plan, family=family), judged[family], earlier, later, value=value, progress=progress, tell=tell
+    )
+    return msgspec.structs.replace(comparison, ablation=left_out)
+
+
+def judge(plan: Plan, earlier: Examples, later: Examples, *, parameters: dict[str, float] | None = None) -> Judged:
+    """Fit and calibrate on the earlier time, within the plan's budget or with these parameters; judge on the later."""
+    from greenlane.adapters.optuna_search import TpeSearch
+
+    estimator = estimator_of(plan.family, threads=plan.threads)
+    found = fit(
+        estimator,
+        earlier,
+        gap_us=plan.gap_us,
+        parameters=parameters,
+        budget=Budget(0 if parameters else plan.trials, plan.seconds),
+        new_search=TpeSearch,
+        recipe=plan.recipe(earlier.names),
+        seed=plan.seed,
+    )
+    margins = found.fitted.margins(later.X)
+    probabilities = calibrated(found, earlier).calibrator.probabilities(margins)
+    return Judged(found, evaluate(margins, probabilities, later, seed=plan.seed), probabilities)
+
+
+def ablate(
+    reader: Reader,
+    plan: Plan,
+    whole: Judged,
+    earlier: Examples,
+    later: Examples,
+    *,
+    value: Value,
+    progress: Progress,
+    tell: Tell,
+) -> list[Ablated]:
+    """Each group of features left out in turn, with the whole model's parameters."""
+    group_of = groups_of(reader.features)
+    groups = list(dict.fromkeys(group_of[name] for name in earlier.names))
+    judged, models, rows = {"": whole}, {"": served_by(whole, earlier, group_of)}, {"": later.X}
+    for number, group in enumerate(groups):
+        progress(number, len(groups))
+        tell(f"without {group}")
+        kept = [at for at, name in enumerate(earlier.names) if group_of[name] != group]
+        parts = [only(examples, kept) for examples in (earlier, later)]
+        judged[group] = judge(plan, *parts, parameters=whole.fit.parameters)
+        models[group], rows[group] = served_by(judged[group], parts[0], group_of), parts[1].X
+    tell("timing feature reads")
+    model_us = timed(models, {name: np.ascontiguousarray(x[:CALLS]) for name, x in rows.items()})
+    read_us = reads(reader, {"": reader.features} | {g: without(reader.features, g, group_of) for g in groups})
+    saved, middle = value.saved(whole.probabilities), {name: float(np.median(us)) for name, us in model_us.items()}
+    precision = whole.evaluation.average_precision.value
+    found = []
+    for group in groups:
+        rest = judged[group].evaluation.average_precision.value
+        found.append(
+            Ablated(
+                group,
+                sum(group_of[name] == group for name in earlier.names),
+                rest,
+                precision - rest,
+                value.per_1000(saved - value.saved(judged[group].probabilities)),
+                read_us[""] - read_us[group],
+                middle[""] - middle[group],
+            )
+        )
+    return found
+
+
+def only(examples: Examples, columns: list[int]) -> Examples:
+    names = tuple(examples.names[at] for at in columns)
+    return replace(examples, names=names, X=np.ascontiguousarray(examples.X[:, columns]))
+
+
+def served_by(one: Judged, examples: Examples, group_of: dict[str, str]) -> FraudModel:
+    """As it would be loaded, without the way over a disk."""
+    groups = [group_of[name] for name in examples.names]
+    calibrator = calibrated(one.fit, examples).calibrator
+    return FraudModel.of("ablated", examples.names, one.fit.fitted.predictor(), calibrator=calibrator, groups=groups)
+
+
+def without(features: FeatureSet, group: str, group_of: dict[str, str]) -> FeatureSet:
+    """The feature set without the group's columns, and without what was derived from them."""
+    rest = tuple(a for a in features.aggregations if any(group_of[c.name] != group for c in a.columns))
+
+    def stands(derived: Derived) -> bool:
+        if group_of[derived.name] != group:
+            with suppress(FeatureError):
+                Finaliser(FeatureSet(rest, (derived,)))
+                return True
+        return False
+
+    return FeatureSet(rest, tuple(d for d in features.derived if stands(d)))
+
+
+def reads(reader: Reader, sets: dict[str, FeatureSet]) -> dict[str, float]:
+    """Median microseconds to read and finalise each feature set's row, on state of the journal's last entries."""
+    _, last = reader.store.span()
+    entries = list(reader.store.read(after_seq=max(last - READ_ENTRIES, 0)))
+    attempts = SOURCE_BIT["attempts"]
+    asked = [e.facts for e in entries if e.facts and e.emits & attempts and e.sign > 0][-TIMED_READS:]
+    engines = {name: StreamEngine(features, first_complete_us=0) for name, features in sets.items()}
+    finalisers = {name: Finaliser(features) for name, features in sets.items()}
+    for engine in engines.values():
+        engine.apply_many(entries)
+    spent: dict[str, list[int]] = {name: [] for name in sets}
+    for facts in asked:
+        for name, engine in engines.items():
+            start = time.perf_counter_ns()
+            finalisers[name].row(engine.read(facts, entries[-1].ingest_us))
+            spent[name].append(time.perf_counter_ns() - start)
+    return {name: float(np.median(each)) / 1e3 for name, each in spent.items()}
+
+
+def lines(comparison: Comparison) -> list[tuple[str, ...]]:
+    """The table of families, the chosen one marked."""
+    chosen = comparison.choice.family if comparison.choice else ""
+    return [
+        (
+            f"{'* ' if c.family == chosen else ''}{c.family}",
+            f"{(p := c.evaluation.average_precision).value:.3f} ({p.low:.3f} to {p.high:.3f})",
+            " ".join(f"{v:.3f}" for v in c.evaluation.card_precision.values()),
+            c.evaluation.verdict,
+            f"{(s := c.saved_per_1000_minor).value:,.0f} ({s.low:,.0f} to {s.high:,.0f})",
+            f"{c.served.p50_us:.0f}",
+            f"{c.served.p99_us:.0f}",
+            f"{c.served.disk_mb:.2f}",
+            f"{c.served.memory_bytes / 1e6:.1f}",
+            f"{c.served.load_ms:.0f}",
+            f"{c.fit_seconds:.0f}",
+        )
+        for c in sorted(comparison.candidates, key=lambda c: -c.saved_per_1000_minor.value)
+    ]
+
+
+COLUMNS: Final = (
+    "family",
+    "average precision",
+    "CP@100",
+    "calibration",
+    "saved per 1,000, minor",
+    "p50 us",
+    "p99 us",
+    "disk MB",
+    "memory MB",
+    "load ms",
+    "fit s",
+)
+ABLATION_COLUMNS: Final = ("left out", "columns", "AP lost", "saving lost per 1,000, minor", "read us", "model us")
+
+
+def ablation_lines(comparison: Comparison) -> list[tuple[str, ...]]:
+    """What each group is worth, dearest first, and what it takes."""
+    return [
+        (
+            a.group,
+            str(a.columns),
+            f"{a.average_precision_lost:+.3f}",
+            f"{(s := a.saved_lost_per_1000_minor).value:+,.0f} ({s.low:+,.0f} to {s.high:+,.0f})",
+            f"{a.read_us_saved:.1f}",
+            f"{a.model_us_saved:.1f}",
+        )
+        for a in sorted(comparison.ablation, key=lambda a: -a.saved_lost_per_1000_minor.value)
+    ]
+
+
+def write_comparison(path: Path, comparison: Comparison) -> None:
+    """One page that needs nothing beside it."""
+    from greenlane.adapters.frontier_plot import frontier
+    from greenlane.learning.report import frontier_html
+
+    tables: list[tuple[Sequence[str], list[tuple[str, ...]]]] = [(COLUMNS, lines(comparison))]
+    if comparison.ablation:
+        tables.append((ABLATION_COLUMNS, ablation_lines(comparison)))
+    picture = frontier(comparison.candidates, comparison.choice, budget_us=comparison.budget_us)
+    why = f"{comparison.choice.family}: {comparison.choice.why}" if comparison.choice else "no family is fast enough"
+    page = frontier_html(why, tables=tables, picture=picture, skipped=comparison.skipped)
+    path.write_text(page, encoding="utf-8")

@@ -1,0 +1,102 @@
+"""Which family is worth serving: value on held-out time against what an answer takes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from greenlane.learning.estimator import Record
+from greenlane.learning.evaluate import CLUSTERS_MAX, Evaluation, Figure, figure
+from greenlane.learning.examples import Examples
+from greenlane.learning.money import Stakes
+from greenlane.learning.served import Served
+
+Floats = NDArray[np.float64]
+BUDGET_US: Final = 500.0
+"""Of a decision's few milliseconds, what one model's answer may take at p99."""
+REPLICATES: Final = 400
+
+
+class Candidate(Struct, frozen=True):
+    """One family, fitted, published, loaded and measured."""
+
+    family: str
+    trainer: str
+    evaluation: Evaluation
+    saved_per_1000_minor: Figure
+    """Against letting everything pass, when each payment is blocked above its own break-even probability."""
+    served: Served
+    fit_seconds: float
+    parameters: dict[str, float]
+
+    def record(self) -> Record:
+        found: Record = msgspec.to_builtins(self)
+        return found
+
+
+class Choice(Struct, frozen=True):
+    family: str
+    why: str
+    ahead: dict[str, Figure]
+    """By how much the best family's saving is above each other's, per 1,000 payments."""
+
+
+class Value:
+    """What each family's decisions save on the same payments, and by how much they differ, over resampled cards."""
+
+    def __init__(self, test: Examples, *, stakes: Stakes | None = None, seed: int = 0):
+        self.test, self.stakes = test, stakes or Stakes.of(test.amount_minor)
+        self._cluster = np.unique(test.card, return_inverse=True)[1] % CLUSTERS_MAX
+        shape = REPLICATES, int(self._cluster.max()) + 1
+        self._draws = np.random.default_rng(seed).poisson(1.0, shape).astype(np.float64)
+        self._payments = self._draws @ np.bincount(self._cluster, test.weight)
+
+    def saved(self, probabilities: Floats) -> Floats:
+        """Per row, minor units."""
+        nothing = self.stakes.cost(np.zeros(len(self.test), bool), self.test.y)
+        found: Floats = self.test.weight * (nothing - self.stakes.decided_cost(probabilities, self.test.y))
+        return found
+
+    def per_1000(self, minor: Floats) -> Figure:
+        """Of a column of rows, with its 95 % interval."""
+        drawn = 1000.0 * (self._draws @ np.bincount(self._cluster, minor)) / self._payments
+        return figure(1000.0 * float(minor.sum() / self.test.weight.sum()), drawn.tolist())
+
+
+def choose(
+    candidates: Sequence[Candidate], saved: Mapping[str, Floats], value: Value, *, budget_us: float = BUDGET_US
+) -> Choice | None:
+    """The best value within the budget; of those that it is not clearly better than, the fastest.
+
+    A family whose probabilities are shown to be wrong is taken only where there is no other: money is counted by them.
+    """
+    fitting = [c for c in candidates if c.served.p99_us <= budget_us]
+    sound = [c for c in fitting if c.evaluation.verdict != "not calibrated"] or fitting
+    if not sound:
+        return None
+    best = max(sound, key=lambda c: c.saved_per_1000_minor.value)
+    ahead = {c.family: value.per_1000(saved[best.family] - saved[c.family]) for c in candidates if c is not best}
+    tied = [c for c in sound if c is best or ahead[c.family].low <= 0.0]
+    chosen = min(tied, key=lambda c: c.served.p50_us)
+    within = f"within {budget_us:,.0f} us at p99"
+    if chosen is best:
+        why = f"no other saves more {within}" + ("" if len(tied) == 1 else ", and none that ties with it is faster")
+    else:
+        lead = ahead[chosen.family]
+        why = (
+            f"{best.family} saves {lead.value:,.0f} minor units more per 1,000 payments {within}, but the interval "
+            f"({lead.low:,.0f} to {lead.high:,.0f}) holds 0: a tie, and {chosen.family} answers in "
+            f"{chosen.served.p50_us:.0f} us instead of {best.served.p50_us:.0f}"
+        )
+    beyond = [
+        c for c in candidates if c not in fitting and c.saved_per_1000_minor.value > best.saved_per_1000_minor.value
+    ]
+    if beyond:
+        why += f"; {', '.join(c.family for c in beyond)} saved more, beyond the budget"
+    if len(sound) < len(fitting):
+        out = ", ".join(c.family for c in fitting if c not in sound)
+        why += f"; {out} left out: not calibrated"
+    return Choice(chosen.family, why, ahead)

@@ -1,0 +1,82 @@
+"""What an artefact weighs and how fast it answers, on this machine: beside the artefact, never part of its hash."""
+
+import gc
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from greenlane.models.artefact import SERVED
+from greenlane.models.predictor import Predictor
+
+CALLS: Final = 2_000
+BURST: Final = 20
+"""Calls of one model before the next one's turn: as warm as in a busy server, and no model has a quiet hour."""
+
+
+class Served(Struct, frozen=True):
+    """Measured, so different on every machine."""
+
+    disk_bytes: int
+    memory_bytes: int
+    """Its arrays, or by how much the process grew when the net was opened."""
+    load_ms: float
+    """Read, verified, proven on the golden rows and warm; the compiled kernels were cached."""
+    p50_us: float
+    """One payment: margin, reasons and probability."""
+    p99_us: float
+
+    @property
+    def disk_mb(self) -> float:
+        return self.disk_bytes / 1e6
+
+
+class Believing(Protocol):
+    """A loaded model."""
+
+    @property
+    def predictor(self) -> Predictor: ...
+
+    def predict(self, x: NDArray[np.float32], /) -> Any: ...
+
+
+def timed(
+    models: Mapping[str, Believing], rows: Mapping[str, NDArray[np.float32]], *, calls: int = CALLS
+) -> dict[str, NDArray[np.float64]]:
+    """Microseconds of each of `calls` single predictions by each model on its rows, the models taking turns."""
+    spent: dict[str, list[int]] = {name: [] for name in models}
+    collecting = gc.isenabled()
+    gc.disable()  # as in serving
+    try:
+        for first in range(0, calls, BURST):
+            for name, model in models.items():
+                x = rows[name]
+                for at in range(first, min(first + BURST, calls)):
+                    row = x[at % len(x)]
+                    start = time.perf_counter_ns()
+                    model.predict(row)
+                    spent[name].append(time.perf_counter_ns() - start)
+    finally:
+        if collecting:
+            gc.enable()
+    return {name: np.array(each) / 1e3 for name, each in spent.items()}
+
+
+def served(path: Path, model: Believing, us: Sequence[float] | NDArray[np.float64], *, load_ms: float) -> Served:
+    """Written beside the artefact, too."""
+    p50, p99 = np.quantile(us, [0.5, 0.99]).tolist()
+    disk = sum(file.stat().st_size for file in path.iterdir() if file.name != SERVED)
+    found = Served(disk, model.predictor.memory_bytes, load_ms, p50, p99)
+    (path / SERVED).write_bytes(msgspec.json.encode(found) + b"\n")
+    return found
+
+
+def read_served(path: Path) -> Served | None:
+    """What was measured when the artefact was made; None where nothing was."""
+    file = path / SERVED
+    return msgspec.json.decode(file.read_bytes(), type=Served) if file.exists() else None
