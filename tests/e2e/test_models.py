@@ -168,6 +168,7 @@ def test_a_canary_decides_a_stable_share_stage_by_stage_and_ends_at_once(server:
     assert readout is not None and [stage.state for stage in readout.stages] == ["stopped", "running"]
     assert readout.stages[0].treatment == first[one["stage"]].count("model")
     assert readout.stages[1].treatment + readout.stages[1].control == 60
+    assert "latency_us" in readout.stages[1].harms and readout.breach == ""
     ended = server.ask("POST", challenge, {"why": "enough", "share_ppm": 0}).json
     assert ended["stage"] == "" and ended["ended"] == [two["stage"]]
     assert decided(302_000) == {}
@@ -175,3 +176,19 @@ def test_a_canary_decides_a_stable_share_stage_by_stage_and_ends_at_once(server:
     assert (replayed["decisions"], replayed["different"], replayed["differences"]) == (180, 0, [])
     wrong = server.ask("POST", challenge, {"why": "x", "share_ppm": 600_000})
     assert (wrong.status, wrong.json["param"]) == (422, "$.share_ppm")
+
+
+def test_a_canary_that_a_guardrail_ended_does_not_go_on(server: Server) -> None:
+    other = save_model(Places(server.data).models, lean=0.81)
+    challenge = f"/v1/models/{other}/challenge"
+    stage = server.ask("POST", challenge, {"why": "try it", "share_ppm": 500_000}).json["stage"]
+    pause = {"why": "approval fell", "arm": "model"}
+    assert server.ask("POST", f"/v1/experiments/{stage}/pause", pause).status == 200
+    champion = server.ask("GET", "/readyz", key="").json["model"]
+    models = {server.decide(attempt_body(n)).json["versions"]["models"]["fraud"] for n in range(310_000, 310_020)}
+    assert models == {champion}
+    again = server.ask("POST", challenge, {"why": "once more", "share_ppm": 500_000})
+    assert (again.status, again.json["message"]) == (409, f"a guardrail ended {stage}")
+    readout = canary_readout(open_reader(server.data), other)
+    assert readout is not None and readout.breach == f"paused in {stage}"
+    server.ask("POST", challenge, {"why": "enough", "share_ppm": 0})

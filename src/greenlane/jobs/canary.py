@@ -4,18 +4,17 @@ Each stage is an experiment of its own (`canary.MODEL.STAGE`): another share is 
 nothing is pooled over them. Guardrails that break pause the model's arm, which sends its payments back to the champion.
 """
 
-from collections import Counter
-from collections.abc import Iterable
 from typing import Final
 
 from msgspec.structs import replace
 
-from greenlane.decisions.control import control_of
-from greenlane.decisions.record import record_of
 from greenlane.errors import Conflict, InputError
+from greenlane.experiments.readout import fold, readout
+from greenlane.experiments.tally import Tally
+from greenlane.jobs.experimenting import kept_tallies
 from greenlane.learning.canary import CanaryReadout, StageReadout
 from greenlane.policy.arms import PPM, Arm, Experiment, Otherwise, Rail, UnitKind
-from greenlane.policy.running import EXPERIMENT, Running
+from greenlane.policy.running import Running
 from greenlane.wiring import Reader, System
 
 MODEL_ARM: Final = "model"
@@ -92,43 +91,32 @@ def end(system: System, kind: str, *, why: str, who: str, event_id: str) -> list
 
 
 def canary_readout(reader: Reader, model_id: str) -> CanaryReadout | None:
-    """Of all stages that the model went through; None where there was none."""
-    running, since, why = Running(), 0, dict[str, str]()
+    """Of all stages that the model went through, each by itself; None where there was none."""
+    running = Running()
     for entry in reader.store.controls():
         running.apply(entry)
-        record = control_of(entry)
-        if record.subject == EXPERIMENT and record.id.startswith(stem_of(model_id)):
-            since = since or entry.seq
-            why[record.id] = record.why
     stages = stages_of(running, model_id)
     if not stages:
         return None
-    counts = counted(reader, {one.id for one in stages}, after_seq=since)
-    return CanaryReadout(
-        model=model_id,
-        stages=tuple(
-            StageReadout(
-                experiment=one.id,
-                share_ppm=one.slot_ppm[1] // 2,
-                state=one.state,
-                control=counts[one.id, one.arms[0].name],
-                treatment=counts[one.id, MODEL_ARM],
-                breached=(why[one.id],) if MODEL_ARM in one.paused_arms else (),
-            )
-            for one in stages
-        ),
-    )
-
-
-def counted(reader: Reader, names: Iterable[str], *, after_seq: int) -> Counter[tuple[str, str]]:
-    """Payments of each (stage, arm)."""
-    wanted, seen = set(names), set[tuple[str, str]]()
-    counts = Counter[tuple[str, str]]()
+    tallies, after_seq = kept_tallies(reader)
     for entry in reader.entries(after_seq=after_seq):
-        if entry.kind != "decision" or entry.facts is None or not entry.payload:
-            continue
-        for exposure in record_of(entry).arms:
-            if exposure.experiment in wanted and (exposure.experiment, entry.facts.payment_id) not in seen:
-                seen.add((exposure.experiment, entry.facts.payment_id))
-                counts[exposure.experiment, exposure.arm] += 1
-    return counts
+        fold(tallies, entry)
+    return CanaryReadout(model=model_id, stages=tuple(read_stage(one, tallies.of.get(one.id)) for one in stages))
+
+
+def read_stage(found: Experiment, tally: Tally | None) -> StageReadout:
+    """What the guardrails of one stage see; a stage that nobody was exposed to has no tally."""
+    shown = None if tally is None else readout(tally, now_us=tally.ended_us)
+    counts = {} if shown is None else {arm.arm: arm.payments for arm in shown.arms}
+    rails = [] if shown is None else [rail for rail in shown.guardrails if rail.arm == MODEL_ARM]
+    broken = tuple(rail.metric for rail in rails if rail.paused is not None)
+    paused = MODEL_ARM in found.paused_arms
+    return StageReadout(
+        experiment=found.id,
+        share_ppm=found.slot_ppm[1] // 2,
+        state=found.state,
+        control=counts.get(found.arms[0].name, 0),
+        treatment=counts.get(MODEL_ARM, 0),
+        breached=broken or (("paused",) if paused else ()),
+        harms={rail.metric: rail.harm for rail in rails},
+    )
