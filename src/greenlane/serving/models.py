@@ -148,6 +148,13 @@ class ModelDoors:
             end(self.system, check_alias(move.alias), why="a champion was made", who=key.id, event_id=event_id)
         return json_reply(moved(entry), durable_seq=entry.seq)
 
+    def prepare_rollback(self, request: Request) -> None:
+        """After a restart the model before is not loaded: no decision waits for that either."""
+        self.allow(request, "admin")
+        move = read(request.body, MOVE_DECODER, fields=MOVE_FIELDS)
+        check_alias(move.alias)
+        self.system.ready(move.alias, str(rollback_change(self.system.live, move.alias, who="", why="").after))
+
     def rollback(self, request: Request) -> Reply:
         key = self.allow(request, "admin")
         move = read(request.body, MOVE_DECODER, fields=MOVE_FIELDS)
@@ -208,7 +215,7 @@ class ModelDoors:
                 "admin", Challenged, body=ChallengeRequest, headers=IDEMPOTENT, errors=ERRORS),
              Slow(self.prepare_challenge, then=self.challenge)),
             (op("POST", "/v1/models/rollback", "Back to the model before the last move", "admin", ModelMove,
-                body=MoveRequest, headers=IDEMPOTENT, errors=ERRORS), self.rollback),
+                body=MoveRequest, headers=IDEMPOTENT, errors=ERRORS), Slow(self.prepare_rollback, then=self.rollback)),
         ]  # fmt: skip
 
 
