@@ -106,17 +106,16 @@ def canary_readout(reader: Reader, model_id: str) -> CanaryReadout | None:
 
 def read_stage(found: Experiment, tally: Tally | None) -> StageReadout:
     """What the guardrails of one stage see; a stage that nobody was exposed to has no tally."""
-    shown = None if tally is None else readout(tally, now_us=tally.ended_us)
-    counts = {} if shown is None else {arm.arm: arm.payments for arm in shown.arms}
-    rails = [] if shown is None else [rail for rail in shown.guardrails if rail.arm == MODEL_ARM]
-    broken = tuple(rail.metric for rail in rails if rail.paused is not None)
-    paused = MODEL_ARM in found.paused_arms
+    names = [arm.name for arm in found.arms]
+    counts = [0 if tally is None else round(tally.total(name, "exposed")) for name in names]
+    rails = readout(tally, now_us=tally.ended_us).guardrails if tally is not None and all(counts) else []
+    broken = () if tally is None else tuple(pause.metric for pause in tally.pauses if pause.arm == MODEL_ARM)
     return StageReadout(
         experiment=found.id,
         share_ppm=found.slot_ppm[1] // 2,
         state=found.state,
-        control=counts.get(found.arms[0].name, 0),
-        treatment=counts.get(MODEL_ARM, 0),
-        breached=broken or (("paused",) if paused else ()),
-        harms={rail.metric: rail.harm for rail in rails},
+        control=counts[0],
+        treatment=counts[names.index(MODEL_ARM)],
+        breached=broken or (("paused",) if MODEL_ARM in found.paused_arms else ()),
+        harms={rail.metric: rail.harm for rail in rails if rail.arm == MODEL_ARM},
     )
