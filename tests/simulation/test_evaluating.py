@@ -13,7 +13,7 @@ from greenlane.jobs.evaluating.evaluate import by_interaction, evaluate, world_o
 from greenlane.jobs.evaluating.hands import Hands, Memo, PriorBelief
 from greenlane.jobs.evaluating.models import Kept, Logger, Sizes, TreeScorer, models_of
 from greenlane.jobs.evaluating.observables import NAMES, Observer, Vocabulary
-from greenlane.jobs.evaluating.report import interaction_page, interaction_table, page
+from greenlane.jobs.evaluating.report import interaction_page, interaction_table, markdown, page
 from greenlane.jobs.evaluating.results import Course, Tally, evaluated, table
 from greenlane.payments.facts import Facts
 from greenlane.policy.actions import BLOCK, Action
@@ -153,6 +153,9 @@ def test_the_page_and_the_table_show_every_policy(found):
     rows = table(found)
     assert {row[0] for row in rows[1:]} == set(found.policies)
     assert all(name in page(found) for name in found.policies)
+    quoted = markdown(found).splitlines()
+    assert len({line.count("|") for line in quoted if line.startswith("|")}) == 1
+    assert all(any(line.startswith(f"| {name.replace('_', ' ')} |") for line in quoted) for name in found.policies)
 
 
 def test_the_regret_ratio_is_told_by_the_strength_of_interactions(tmp_path):

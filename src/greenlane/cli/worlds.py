@@ -130,6 +130,9 @@ def evaluate_policies(
     cache: Cache = CACHE,
     processes: Annotated[int | None, typer.Option(min=1, help="Default: one for each core.")] = None,
     report: ReportFile = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", help="The short table, to quote.", callback=in_a_directory)
+    ] = None,
     json_file: JsonFile = None,
 ) -> None:
     """Run policies through the same worlds and score each by its true expected reward, not by coins.
@@ -138,6 +141,7 @@ def evaluate_policies(
     payers and seeds, and differences are paired payment by payment.
     """
     from greenlane.jobs.evaluating.evaluate import evaluate
+    from greenlane.jobs.evaluating.report import markdown as short_table
     from greenlane.jobs.evaluating.report import page, paired_table
     from greenlane.jobs.evaluating.results import table
 
@@ -148,6 +152,8 @@ def evaluate_policies(
     write(found, json_file)
     if report is not None:
         report.write_text(page(found), encoding="utf-8")
+    if markdown is not None:
+        markdown.write_text(short_table(found), encoding="utf-8")
     header, *rows = table(found)
     title = f"{found.world}: {found.seeds} seeds of {found.payments:,} payments, {found.currency}"
     print_table(title, header, [tuple(row) for row in rows])

@@ -8,7 +8,7 @@ from typing import Any, Final
 from greenlane.adapters.plots import BLUE, GREY, RED, drawn
 from greenlane.jobs.evaluating.drill import Drill
 from greenlane.jobs.evaluating.evaluate import Strength
-from greenlane.jobs.evaluating.results import JOINT, Evaluated, money, table
+from greenlane.jobs.evaluating.results import JOINT, Evaluated, Triple, money, table
 from greenlane.learning.report import STYLE
 
 COLOURS: Final = (RED, "#17803d", "#8a6100", "#6d4aa8", "#1c2430", GREY)
@@ -24,6 +24,37 @@ def page(found: Evaluated) -> str:
         f"<h2>Differences per 1,000 payments, paired</h2>{grid(paired_table(found))}",
         figure(learning_curve, found),
     )
+
+
+def markdown(found: Evaluated) -> str:
+    """The short table, best policy first, with the command and the size behind it: what a README can quote."""
+    order = sorted(found.policies.items(), key=lambda item: -item[1].net_per_1000[0])
+    net = f"net {found.currency} per 1,000 payments"
+    header = ["policy", net, "joint's lead", "payments approved %", "fraud bps", "fees", "retries", "forbidden"]
+    rows = []
+    for name, one in order:
+        lead = found.paired.get(f"joint_minus_{name}")
+        rows.append([
+            name.replace("_", " "), spanned(one.net_per_1000), "" if lead is None else spanned(lead),
+            f"{one.payment_approval_pct:.1f}", f"{one.reported_fraud_bps:.0f}", money(one.fees_per_1000),
+            f"{one.retries_per_1000:.0f}", str(one.forbidden_retries),
+        ])  # fmt: skip
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join([
+        *(f"| {' | '.join(line)} |" for line in lines), "",
+        f"`greenlane evaluate policies --world {found.world}`: {found.seeds} seeds of {found.payments:,} payments, "
+        f"95 % intervals; joint's regret to the oracle is {found.regret_ratio:.2f} of the best baseline's "
+        f"({found.best_baseline.replace('_', ' ')}).", "",
+    ])  # fmt: skip
+
+
+def spanned(found: Triple) -> str:
+    """
+    >>> spanned((123_456.0, 100_000.0, 150_000.0))
+    '1,235 [1,000, 1,500]'
+    """
+    mean, low, high = found
+    return f"{money(mean)} [{money(low)}, {money(high)}]"
 
 
 def drill_page(drill: Drill) -> str:
