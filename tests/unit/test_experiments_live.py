@@ -170,6 +170,14 @@ def test_two_experiments_on_the_same_thing_need_one_layer(shop: System) -> None:
         started(shop, halves("two", layer="y"))
 
 
+def test_a_ramp_leaves_payments_in_two_experiments_where_they_were(shop: System) -> None:
+    first = started(shop, halves("canary", Otherwise(fraud_model=save_model(shop.places.models, lean=3.0)), layer="x"))
+    started(shop, halves("careful", layer="y"))
+    before = [decided(shop, number)[1].arms for number in range(8)]
+    started(shop, replace(first, slot_ppm=(0, 900_000)))
+    assert [decided(shop, number)[1].arms for number in range(8)] == before
+
+
 def test_each_arm_learns_from_its_own_attempts(shop: System) -> None:
     started(shop, halves())
     online = shop.standing.online

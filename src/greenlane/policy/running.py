@@ -58,9 +58,10 @@ class Running:
         change = CHANGE_DECODER.decode(entry.payload)
         if change.subject == EXPERIMENT:
             experiment = EXPERIMENT_DECODER.decode(change.after)
-            self.known.pop(change.id, None)
-            if experiment is not None:
-                self.known[change.id] = experiment
+            if experiment is None:
+                self.known.pop(change.id, None)
+            else:
+                self.known[change.id] = experiment  # a change keeps its place: mixtures go by the order of creation
         elif change.subject == HOLDOUT:
             self.holdout_ppm = SHARE_DECODER.decode(change.after)
         else:
