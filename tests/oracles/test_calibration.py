@@ -6,6 +6,7 @@ from oracles.published import oracle
 
 from greenlane.learning.calibrate import fit_beta, fit_platt, log_loss, pool
 from greenlane.learning.ranking import Ranking
+from greenlane.learning.scores import beta_map, brier, calibration_error, temperature, venn_abers
 from greenlane.models.calibration import log_odds, prior_corrected
 
 ORACLE = oracle("calibration")
@@ -45,3 +46,28 @@ def test_scores_of_the_ranking_and_the_log_loss_are_the_published_ones():
     assert ranking.auc() == pytest.approx(GIVEN["roc_auc"], rel=1e-9)
     assert ranking.average_precision() == pytest.approx(GIVEN["average_precision"], rel=1e-9)
     assert log_loss(SCORE, Y, ONES) == pytest.approx(GIVEN["log_loss"], rel=1e-9)
+
+
+def test_single_figures_of_calibration_are_the_published_ones():
+    for bins in (5, 10):
+        assert calibration_error(SCORE, Y, bins=bins) == pytest.approx(GIVEN[f"ece_uniform_{bins}"], rel=1e-9)
+    assert calibration_error(SCORE, Y, bins=5, equal_mass=True) == pytest.approx(GIVEN["ece_equal_mass_5"], rel=1e-9)
+    assert brier(SCORE, Y) == pytest.approx(GIVEN["brier"], rel=1e-9)
+    assert temperature(log_odds(SCORE), Y) == pytest.approx(GIVEN["temperature"], rel=1e-5)
+
+
+def test_venn_abers_says_what_is_published():
+    case = ORACLE["venn_abers_1_5_4"]
+    found = venn_abers(SCORE, Y, test=np.array(case["test_scores"]))
+    assert found.low.tolist() == pytest.approx(case["p0"], abs=1e-12)
+    assert found.high.tolist() == pytest.approx(case["p1"], abs=1e-12)
+    assert found.probability.tolist() == pytest.approx(case["p"], abs=1e-12)
+
+
+def test_the_beta_map_is_the_published_one_and_our_fit_is_near_it():
+    case = ORACLE["betacal_1_1_0"]
+    at = np.array(case["predict_at"])
+    found = beta_map(at, a=case["map_a"], b=case["map_b"], m=case["map_m"])
+    assert found.tolist() == pytest.approx(case["expected"], rel=1e-5)  # m was found by a search
+    fitted = fit_beta(log_odds(SCORE), Y, ONES).probabilities(log_odds(at))
+    assert fitted.tolist() == pytest.approx(case["expected"], abs=1e-3)

@@ -7,7 +7,17 @@ import pytest
 from oracles.published import oracle
 
 from greenlane.experiments.srm import chi_square_check
-from greenlane.monitoring.drift import hellinger, js_distance, kl, psi
+from greenlane.monitoring.distances import (
+    common_bins,
+    hellinger,
+    js_distance,
+    kl,
+    kolmogorov_smirnov,
+    psi,
+    wasserstein,
+)
+from greenlane.monitoring.streams import Budget, Streams
+from greenlane.monitoring.traffic import APPROVAL_TILTS
 
 
 def test_a_categorical_shift_has_the_published_chi_square():
@@ -34,3 +44,37 @@ def test_the_index_over_deciles_of_the_reference_is_the_published_one():
     counts = [np.bincount(np.searchsorted(edges, x, side="right"), minlength=10) for x in (reference, current)]
     assert (counts[1] / 800).tolist() == pytest.approx(due["deciles_cur"], abs=1e-9)
     assert psi(*counts) == pytest.approx(due["own_psi_reference_deciles"], rel=1e-6)
+
+
+REFERENCE, CURRENT = 100 * np.linspace(0, 1, 1000) ** 2, 110 * np.linspace(0, 1, 800) ** 2 + 2
+
+
+def test_distances_of_a_shift_of_numbers_are_the_published_ones():
+    due, counts = oracle("drift")["expected"], common_bins(REFERENCE, CURRENT)
+    assert psi(*counts) == pytest.approx(due["num_psi"], rel=1e-9)
+    assert js_distance(*counts, base=math.e) == pytest.approx(due["num_js"], rel=1e-9)
+    assert hellinger(*counts) == pytest.approx(due["num_hellinger"], rel=1e-9)
+    distance = wasserstein(REFERENCE, CURRENT) / REFERENCE.std()
+    assert distance == pytest.approx(due["num_wasserstein_normed"], rel=1e-9)
+    assert distance == pytest.approx(due["own_num_wasserstein_over_refstd"], rel=1e-9)
+
+
+def test_the_exact_chance_of_a_distance_of_distribution_functions_is_the_published_one():
+    due = oracle("drift")["expected"]
+    distance, chance = kolmogorov_smirnov(REFERENCE, CURRENT)
+    assert distance == pytest.approx(due["own_ks_stat"], rel=1e-9)
+    assert chance == pytest.approx(due["own_ks_p"], rel=1e-6) == pytest.approx(due["num_ks"], rel=1e-6)
+
+
+def test_a_drop_of_approvals_is_found_sooner_than_by_any_published_detector_without_a_false_alarm():
+    """Of those detectors, that is, which gave no false alarm either."""
+    measured = oracle("drift")["approval_rate_stream"]["measured_river_0_26_1"].values()
+    soonest = min(each["first_after"] for each in measured if not each["false_alarms_before_20000"])
+    rng = np.random.default_rng(7)
+    answers = np.concatenate([rng.random(20_000) < 0.88, rng.random(20_000) < 0.80])
+    streams, told = Streams(APPROVAL_TILTS, [Budget(("all",), 0.05)], base=0.88), []
+    for n, approved in enumerate(answers):
+        at_us = n * 3_000_000
+        told += [n for _ in streams.hear([("all", ())], 0.0, happened=bool(approved), at_us=at_us)]
+        streams.turn(at_us)
+    assert 20_000 < told[0] <= soonest

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenlane.monitoring.cusum import arl, siegmund_arl, threshold
-from greenlane.monitoring.drift import hellinger, js_distance, psi
+from greenlane.monitoring.distances import hellinger, js_distance, psi
 from greenlane.monitoring.streams import Budget, Streams
 from greenlane.monitoring.traffic import APPROVAL_TILTS
 

@@ -6,22 +6,21 @@ chance alone is subtracted, and nothing is said below a minimum of observations.
 """
 
 from collections.abc import Sequence
-from math import log, sqrt
+from math import sqrt
 from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from greenlane.monitoring.alarms import Alarm, Cause
+from greenlane.monitoring.distances import chance_psi, js_distance, psi
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-FLOOR: Final = 1e-4
-"""The least share of a bin: an empty one would make the index infinite (Yurdakul 2018)."""
 BINS: Final = 10
 VALUES_MAX: Final = 30
 """A column of no more values than these has a bin for each."""
@@ -42,62 +41,6 @@ BROKEN: Final = "broken: "
 """What an hourly look finds."""
 CLOCKS: Final = ("minute_of_day", "hour", "weekday", "is_weekend", "is_night")
 """They move with the sun."""
-
-
-def shares(counts: ArrayLike, *, floor: float = FLOOR) -> Floats:
-    seen = np.asarray(counts, np.float64)
-    return np.asarray(np.maximum(seen / max(seen.sum(), 1.0), floor))
-
-
-def psi(reference: ArrayLike, current: ArrayLike, *, floor: float = FLOOR) -> float:
-    """Population stability index of two rows of counts: the symmetric Kullback-Leibler divergence, in nats.
-
-    >>> round(psi([16, 18, 16, 14, 12, 12], [16, 16, 16, 16, 16, 8]), 6)
-    0.037218
-    """
-    p, q = shares(reference, floor=floor), shares(current, floor=floor)
-    return float(((q - p) * np.log(q / p)).sum())
-
-
-def kl(reference: ArrayLike, current: ArrayLike, *, floor: float = FLOOR) -> float:
-    """Kullback-Leibler divergence of the reference from the current, in nats.
-
-    >>> round(kl([16, 18, 16, 14, 12, 12], [16, 16, 16, 16, 16, 8]), 6)
-    0.01891
-    """
-    p, q = shares(reference, floor=floor), shares(current, floor=floor)
-    return float((p * np.log(p / q)).sum())
-
-
-def js_distance(reference: ArrayLike, current: ArrayLike, *, base: float = 2.0) -> float:
-    """Root of the Jensen-Shannon divergence: a metric, in [0, 1] with base 2 (Endres and Schindelin 2003).
-
-    >>> round(js_distance([16, 18, 16, 14, 12, 12], [16, 16, 16, 16, 16, 8]), 6)
-    0.081734
-    """
-    p, q = shares(reference, floor=0.0), shares(current, floor=0.0)
-    middle = (p + q) / 2.0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        parts = np.where(p > 0, p * np.log(p / middle), 0.0) + np.where(q > 0, q * np.log(q / middle), 0.0)
-    return sqrt(max(float(parts.sum()) / 2.0, 0.0) / log(base))
-
-
-def hellinger(reference: ArrayLike, current: ArrayLike) -> float:
-    """
-    >>> round(hellinger([16, 18, 16, 14, 12, 12], [16, 16, 16, 16, 16, 8]), 6)
-    0.068128
-    """
-    p, q = shares(reference, floor=0.0), shares(current, floor=0.0)
-    return float(np.sqrt(((np.sqrt(p) - np.sqrt(q)) ** 2).sum() / 2.0))
-
-
-def chance_psi(bins: int, reference: float, current: float) -> float:
-    """What the index is on average where nothing has changed: it is about chi-square (Yurdakul 2018).
-
-    >>> chance_psi(11, 1_000, 1_000)
-    0.02
-    """
-    return (bins - 1) * (1.0 / reference + 1.0 / current)
 
 
 class Bins(Struct, frozen=True):

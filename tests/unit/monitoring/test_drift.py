@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from greenlane.monitoring.drift import Bins, Drift, Look, psi
+from greenlane.monitoring.distances import psi
+from greenlane.monitoring.drift import Bins, Drift, Look
 
 HOUR = 3_600_000_000
 
