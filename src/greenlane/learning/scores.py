@@ -22,7 +22,7 @@ def brier(probabilities: Floats, y: Floats) -> float:
 def calibration_error(probabilities: Floats, y: Floats, *, bins: int, equal_mass: bool = False) -> float:
     """ECE: mean over rows of |mean probability - share of events| of their bin (Naeini et al. 2015).
 
-    Bins are of equal width and closed above, or of equally many rows in the order of their probability.
+    Bins are of equal width, or of equally many rows in the order of their probability.
 
     >>> calibration_error(np.array([0.25, 0.25, 0.75, 0.75]), np.array([0.0, 0.0, 1.0, 1.0]), bins=5)
     0.25
@@ -31,7 +31,7 @@ def calibration_error(probabilities: Floats, y: Floats, *, bins: int, equal_mass
         parts = np.array_split(np.argsort(probabilities, kind="stable"), bins)
         gaps = [abs(float(np.sum(probabilities[part] - y[part]))) for part in parts]
         return sum(gaps) / len(y)
-    place = np.searchsorted(np.linspace(0.0, 1.0, bins + 1)[1:-1], probabilities)
+    place = np.searchsorted(np.linspace(0.0, 1.0, bins + 1)[1:-1], probabilities, "right")
     return float(np.abs(np.bincount(place, probabilities - y, bins)).sum() / len(y))
 
 
