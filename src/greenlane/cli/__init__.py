@@ -3,7 +3,7 @@
 import sys
 
 from greenlane.cli.access import keys_app, subjects_app
-from greenlane.cli.batch import backfill_
+from greenlane.cli.batch import backfill_, pipeline_app
 from greenlane.cli.evaluations import evaluations_app
 from greenlane.cli.experiments import experiments_app
 from greenlane.cli.learn import evaluate_app, features_app, train_app
@@ -22,6 +22,7 @@ app.add_typer(simulate_app, name="simulate")
 app.add_typer(train_app, name="train")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(evaluations_app, name="evaluations")
+app.add_typer(pipeline_app, name="pipeline")
 app.add_typer(experiments_app, name="experiments")
 app.add_typer(monitor_app, name="monitor")
 app.add_typer(models_app, name="models")

@@ -8,6 +8,7 @@ import msgspec
 import typer
 
 from greenlane.cli.shown import Data, Json, err, out, print_table, progress, show_json
+from greenlane.errors import InputError
 
 models_app = typer.Typer(
     help="Which model is believed: list, register, shadow, judge, promote, roll back.", no_args_is_help=True
@@ -317,3 +318,29 @@ def evaluate_shadow(
     with progress("scoring") as tell:
         reports = shadow_over(open_reader(data), model, kind=kind, progress=tell)
     show_shadows(reports, as_json=as_json)
+
+
+Uri = Annotated[str, typer.Option(help="Of MLflow: sqlite:///mlflow.db, or the address of a tracking server.")]
+
+
+@models_app.command("export")
+def models_export(
+    data: Data,
+    model: Model,
+    uri: Uri,
+    to: Annotated[str, typer.Option(help="Which registry; mlflow is the one there is.")] = "mlflow",
+) -> None:
+    """Put a stored model into MLflow: its files, its lineage as tags, its evaluation as metrics."""
+    from greenlane.jobs.exchanging import export_to_mlflow
+
+    if to != "mlflow":
+        raise InputError(f"there is no registry {to!r}", param="--to", hint="mlflow")
+    out.print(f"{model}: {export_to_mlflow(data, model, uri=uri)}", markup=False)
+
+
+@models_app.command("import")
+def models_import(data: Data, model: Model, uri: Uri) -> None:
+    """Take a model back out of MLflow into this directory's store: the same by its hash, verified and timed."""
+    from greenlane.jobs.exchanging import import_from_mlflow
+
+    out.print(f"stored: {import_from_mlflow(data, model, uri=uri)}", markup=False)

@@ -104,16 +104,26 @@ def gates_change(
     )
 
 
-def promote(directory: Path, model_id: str, *, alias: str, why: str, force: bool = False) -> None:
+def promote(
+    directory: Path,
+    model_id: str,
+    *,
+    alias: str,
+    why: str,
+    force: bool = False,
+    verdicts: tuple[Verdict, ...] | None = None,
+) -> None:
     """The alias names this model from the next decision on: through the server where one runs, else at its next start.
 
-    A champion is made past the gates only by force. ModelRefused, NotFound.
+    A champion is made past the gates only by force. `verdicts`: what they said of evidence that the caller has; a
+    server asks them itself. ModelRefused, NotFound.
     """
     check_alias(alias)
     if is_running(Places(directory)):
         ask(directory, f"/v1/models/{model_id}/promote", {"why": why, "alias": alias, "force": force})
         return
-    verdicts = () if force else verdicts_of(open_reader(directory), model_id, alias)
+    if force or verdicts is None:
+        verdicts = () if force else verdicts_of(open_reader(directory), model_id, alias)
     refuse_unless_passed(verdicts, model_id)
     system = open_system(directory)
     try:

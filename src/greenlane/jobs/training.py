@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,8 @@ class Plan:
     """Where the trials of a search are kept, so that it can be interrupted."""
     label: str = "fraud_report"
     """Or "dispute": reports and disputes are labels of different models."""
+    upto_seq: int | None = None
+    """The journal as it was when this was its last entry."""
 
     def recipe(self, names: Iterable[str]) -> Recipe:
         return Recipe(self.weighing, signs_of(names) if self.monotone else {})
@@ -99,9 +102,10 @@ class Trained:
 def training_set(reader: Reader, plan: Plan, *, progress: Progress | None = None) -> TrainingSet:
     """The set that a plan names, out of a directory's journal; refused where served and recomputed vectors differ."""
     first, last = reader.store.span()
+    last = last if plan.upto_seq is None else min(last, plan.upto_seq)
     last_us = next(iter(reader.store.read(after_seq=last - 1))).ingest_us if last >= first else 0
     found = build(
-        reader.entries(),
+        takewhile(lambda entry: entry.seq <= last, reader.entries()),
         reader.features,
         label_cut_us=plan.cut_us if plan.cut_us is not None else last_us,
         from_us=plan.from_us or 0,
