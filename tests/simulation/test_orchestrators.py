@@ -1,6 +1,5 @@
 """The pipeline under an orchestrator: Airflow's file names the steps in order; Metaflow runs them to a champion."""
 
-import json
 import os
 import subprocess
 import sys
@@ -63,8 +62,6 @@ def test_a_metaflow_run_ends_with_a_champion(tmp_path: Path) -> None:
     pytest.importorskip("metaflow", reason="metaflow comes with the dev extra")
     pytest.importorskip("lightgbm", reason="fitting needs the train extra")
     data = small_history(tmp_path)
-    (tmp_path / "metaflow").mkdir()
-    (tmp_path / "metaflow" / "config.json").write_text(json.dumps({"METAFLOW_DEFAULT_MONITOR": "nullSidecarMonitor"}))
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(sys.path),
