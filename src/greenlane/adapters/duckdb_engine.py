@@ -70,6 +70,7 @@ class DuckdbEngine:
             "autoinstall_known_extensions": False,
         }
         self._con = duckdb.connect(":memory:", config=settings)
+        self._con.execute("SET enable_progress_bar = false")  # it would draw on standard output, between the JSON
         self._con.execute(f"CREATE TABLE held ({', '.join(f'{name} {DAY_TYPES[name]}' for name in HELD)})")
         self._days: list[Path] = []
         self._define_entries()
