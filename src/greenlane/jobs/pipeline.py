@@ -29,10 +29,11 @@ from numpy.typing import NDArray
 
 from greenlane.decisions.live import CHAMPION
 from greenlane.errors import Conflict, InputError, NotFound
+from greenlane.jobs.pricing_rows import priced
 from greenlane.jobs.promoting import evidence_of, promote
 from greenlane.jobs.registering import register, registered_card
 from greenlane.jobs.shadowing import shadow_over
-from greenlane.jobs.training import Plan, matured, provenance, split, training_set, write_report
+from greenlane.jobs.training import Plan, matured_rows, provenance, split, training_set, write_report
 from greenlane.jobs.training_sets import keep_fraud, kept_fraud, quality_of, reference_of
 from greenlane.learning.calibrate import Calibration, calibrate
 from greenlane.learning.evaluate import evaluate
@@ -110,8 +111,12 @@ class Run:
     @cached_property
     def parts(self) -> tuple[Examples, Examples, Examples]:
         """(all, learned from, judged on)."""
-        examples = matured(self.found, self.recipe.plan)
+        examples, _ = self.rows
         return (examples, *split(self.found, examples, self.recipe.plan))
+
+    @cached_property
+    def rows(self) -> tuple[Examples, NDArray[np.int64]]:
+        return matured_rows(self.found, self.recipe.plan)
 
     @property
     def margins(self) -> dict[str, NDArray[Any]]:
@@ -216,10 +221,12 @@ def calibrator_of(run: Run, who: str) -> AnyCalibrator:
 
 
 def evaluate_later(run: Run) -> Outputs:
-    margins, later = run.margins["later"], run.parts[2]
-    found = evaluate(margins, calibrator_of(run, "judged").probabilities(margins), later, seed=run.recipe.seed)
+    margins, later, seed = run.margins["later"], run.parts[2], run.recipe.seed
+    money = priced(run.reader, run.found.seq[run.rows[1][-len(later) :]], later.y, seed=seed)
+    found = evaluate(margins, calibrator_of(run, "judged").probabilities(margins), later, money=money, seed=seed)
     kept = run.write("evaluation.json", msgspec.json.encode(found.record(), order="sorted"))
-    write_report(run.path / "report.html", found, facts={"run": run.name, **run.found.manifest})
+    facts = {"run": run.name, **run.found.manifest, "parameters": run.output("fit")["parameters"]}
+    write_report(run.path / "report.html", found, facts=facts, quality=quality_of(run.found))
     return {
         "evaluation.json": kept,
         "verdict": found.verdict,
@@ -242,6 +249,8 @@ def register_model(run: Run) -> Outputs:
     )
     golden = Golden(golden.rows, golden.margins, calibrator.probabilities(golden.margins))
     model_id = save(run.reader.places.models, manifest, load(draft).predictor, golden=golden)
+    (report := run.reader.places.report(model_id)).parent.mkdir(parents=True, exist_ok=True)
+    report.write_bytes((run.path / "report.html").read_bytes())
     if registered_card(run.reader, model_id) is None:
         register(run.directory, model_id, why=f"pipeline {run.name}")
     return {"model": model_id}
