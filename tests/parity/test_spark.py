@@ -17,6 +17,7 @@ from greenlane.adapters.duckdb_engine import DuckdbEngine
 from greenlane.features.definition import FeatureSet
 from greenlane.features.parity import compare
 from greenlane.features.sql import features_sql
+from greenlane.learning.examples import Examples
 from greenlane.ports.journal import Entry
 
 HURT = {"gap": (0, 0, 1, 1_000_000, MINUTE, HOUR), "card": (7, 7, 8, 0), "merchant_id": ("1", "12", "")}
@@ -78,3 +79,22 @@ def written(out: Path) -> tuple[np.ndarray, np.ndarray]:
     seq, *columns = duckdb.sql(f"FROM '{out}/*.parquet' ORDER BY seq").fetchnumpy().values()
     assert {column.dtype for column in columns} == {np.dtype("int64")}
     return seq, np.stack(columns, axis=1)
+
+
+def test_xgboost_fitted_by_sparks_workers_is_served_like_any_other(spark: Any, tmp_path: Path) -> None:
+    pytest.importorskip("xgboost", reason="xgboost comes with the train and spark extras")
+    from greenlane.adapters.spark_xgboost import SparkXgBoost
+
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(500, 3)).astype(np.float32)
+    X[rng.random(X.shape) < 0.1] = np.nan
+    y = (np.nan_to_num(X[:, 0]) + rng.normal(size=500) > 1.0).astype(np.int8)
+    around = {"at_us": np.arange(500), "amount_minor": np.full(500, 100), "card": np.arange(500)}
+    examples = Examples(("card.count.1h", "amount_minor", "hour"), X, y, weight=np.ones(500), **around)
+    estimator = SparkXgBoost(spark, tmp_path)
+    fitted = estimator.fit(examples, {**estimator.default, "rounds": 15, "eta": 0.3}, seed=1, signs={"hour": 1})
+    margins = fitted.margins(X)
+    assert np.abs(fitted.predictor().margins(X) - margins).max() < 1e-9
+    assert margins[y == 1].mean() > margins[y == 0].mean() + 1.0
+    rising = np.column_stack([np.zeros(50), np.zeros(50), np.linspace(-2, 2, 50)]).astype(np.float32)
+    assert np.all(np.diff(fitted.margins(rising)) >= 0), "a sign is kept"
