@@ -321,8 +321,8 @@ def experiments_readout(name: Name, data: Data, as_json: Json = False) -> None:
 
 @experiments_app.command("drill")
 def experiments_drill(
-    runs: Annotated[int, typer.Option(min=5, max=2_000, help="Per harm; without one, five times as many.")] = 40,
-    payments: Annotated[int, typer.Option(min=500, max=100_000, help="Of both arms together, planned.")] = 5_000,
+    runs: Annotated[int, typer.Option(min=5, max=2_000, help="Per harm; without one, five times as many.")] = 20,
+    payments: Annotated[int, typer.Option(min=500, max=100_000, help="Of both arms together, planned.")] = 4_000,
     seed: Annotated[int, typer.Option(help="Of the simulated payments.")] = 1,
     as_json: Json = False,
 ) -> None:

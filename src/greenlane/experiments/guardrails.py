@@ -60,9 +60,13 @@ def looked(rail: Guardrail, found: Lift) -> Watch:
 
 def _broken_at(units: Floats, rail: Guardrail) -> float:
     """How many standard errors of harm beyond what is tolerated break the rail now, to a fiftieth."""
-    z = np.arange(0.0, 40.0, 0.02)
-    evidence = log_evidence_above(z, units, planned=rail.planned, alpha=rail.budget)
-    return float(z[min(int(np.searchsorted(evidence, -log(rail.budget))), len(z) - 1)])
+    low, width = 0.0, 40.0
+    for _ in range(2):  # twice a grid of 45: the second within one step of the first
+        z = np.linspace(low, low + width, 46)
+        evidence = log_evidence_above(z, units, planned=rail.planned, alpha=rail.budget)
+        place = int(np.searchsorted(evidence, -log(rail.budget)))
+        low, width = float(z[max(place - 1, 0)]), width / 45.0
+    return low + width
 
 
 def forbidden(count: int) -> Watch:
