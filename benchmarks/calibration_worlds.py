@@ -6,11 +6,11 @@ Fraud: everybody's label (would be reported if approved), heard as late as the w
 when the held-out time began, through the maturity loss; judged on final labels. Frauds are few, .17 to .45 % of
 payments, so that 400 held-out events take about 700,000 payments (200,000 in `us`).
 
-Approval: the product's own path from a simulated journal, judged on the latest fifth, and its probabilities against
-those that generated the answers.
+Approval: the product's own path from a simulated journal, judged on the latest fifth of the attempts.
 """
 
 import argparse
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,11 @@ import numpy as np
 
 from greenlane.adapters.lightgbm_trainer import LightGbm
 from greenlane.jobs.evaluating.observables import NAMES, Observer, Vocabulary
+from greenlane.jobs.simulating import simulate
+from greenlane.jobs.training import Plan
+from greenlane.jobs.training_approval import train_approval
 from greenlane.journal.freeze import Reporting, freeze
+from greenlane.learning.approval_fit import ApprovalEvaluation
 from greenlane.learning.calibrate import calibrate
 from greenlane.learning.evaluate import Evaluation, evaluate
 from greenlane.learning.examples import Examples
@@ -94,24 +98,41 @@ def fraud(world: World, n: int, seed: int) -> Evaluation:
     return evaluate(margins, calibration.calibrator.probabilities(margins), later, seed=seed)
 
 
+def approval(name: str, payments: int, seed: int) -> ApprovalEvaluation:
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = Path(scratch) / "data"
+        simulate(World.load(name), seed, payments, directory, lambda *_: None)
+        return train_approval(directory, Plan(), promote=False, progress=lambda *_: None).evaluation
+
+
+def show(name: str, model: str, found: Evaluation | ApprovalEvaluation, rows: int) -> None:
+    print(f"{name:<14} {model:<9} {rows:>8,} rows  {found.verdict}", flush=True)
+    for c in found.checks:
+        print(f"    {c.name:<44} {c.value:7.3f} ({c.low:.3f} to {c.high:.3f}) {c.state}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worlds", nargs="+", default=list(WORLDS))
-    parser.add_argument("--payments", type=int, default=700_000)
-    parser.add_argument("--attempts", type=int, default=40_000)
+    parser.add_argument("--payments", type=int, default=700_000, help="Behind the fraud model; 0 leaves it out.")
+    parser.add_argument("--attempts", type=int, default=40_000, help="Payments behind approval; 0 leaves it out.")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
-    told = []
+    told: list[dict[str, Any]] = []
     for name in asked.worlds:
+        if asked.attempts:
+            answered = approval(name, asked.attempts, asked.seed)
+            told.append({"world": name, "model": "approval", "evaluation": answered.record()})
+            show(name, "approval,", answered, answered.attempts)
+        if not asked.payments:
+            continue
         began = time.process_time()
         found = fraud(World.load(name), asked.payments, asked.seed)
         told.append(
             {"world": name, "model": "fraud", "evaluation": found.record(), "cpu_s": time.process_time() - began}
         )
-        print(f"{name:<14} fraud    {found.rows:>8,} rows {found.events:>5} events  {found.verdict}", flush=True)
-        for c in found.checks:
-            print(f"    {c.name:<44} {c.value:7.3f} ({c.low:.3f} to {c.high:.3f}) {c.state}", flush=True)
+        show(name, f"fraud, {found.events} events,", found, found.rows)
     if asked.json:
         asked.json.write_bytes(msgspec.json.encode(told))
 

@@ -94,6 +94,8 @@ def approval_figures(evaluation: ApprovalEvaluation) -> list[tuple[str, str]]:
         ("AUC", f"{evaluation.auc:.3f}"),
         ("log loss", f"{evaluation.log_loss:.4f}"),
         ("  of the base rate", f"{evaluation.base_log_loss:.4f}"),
+        ("calibration", evaluation.verdict),
+        *((f"  {c.name}", f"{c.value:.3f} ({c.low:.3f} to {c.high:.3f}) {c.state}") for c in evaluation.checks),
         *(
             (f"  furthest {name}: {g.name}", f"declines {g.ratio:.2f} of expected ({g.low:.2f} to {g.high:.2f})")
             for name, g in worst.items()

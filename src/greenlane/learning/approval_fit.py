@@ -13,15 +13,27 @@ from greenlane.errors import TrainingError
 from greenlane.learning.approval_set import Encoded, Samples, encoded
 from greenlane.learning.calibrate import Calibration, calibrate, log_loss
 from greenlane.learning.estimator import Estimator, Record
+from greenlane.learning.evaluate import CLUSTERS_MAX, VERDICTS
 from greenlane.learning.examples import Examples
 from greenlane.learning.fit import PLAIN, Fit, HeldOut, Recipe, fit
 from greenlane.learning.maturity import poisson_interval
 from greenlane.learning.ranking import Ranking
-from greenlane.learning.reliability import Bin, reliability_bins
+from greenlane.learning.reliability import (
+    Bin,
+    Check,
+    bins_check,
+    reliability_bins,
+    skill_check,
+    slope_check,
+    total_check,
+    worst,
+)
+from greenlane.learning.stability import Week, weeks
 from greenlane.learning.weighing import Weighing
 from greenlane.models.approval_model import Calibrators
 from greenlane.models.approval_rows import COLUMNS, Encoding, segment_of
 
+Floats = NDArray[np.float64]
 PARAMETERS: Final[Mapping[str, float]] = {
     "rounds": 240,
     "learning_rate": 0.04,
@@ -67,6 +79,11 @@ class ApprovalEvaluation(Struct, frozen=True):
     by_route: list[Group]
     by_issuer: list[Group]
     by_attempt_no: list[Group]
+    checks: list[Check] = []
+    """Of declines; the money checks are of fraud only."""
+    verdict: str = "undecided"
+    weeks: list[Week] = []
+    """Declines observed over expected."""
 
     @property
     def skill(self) -> float:
@@ -166,6 +183,7 @@ def judge(learned: Learned, samples: Samples, *, from_us: int) -> ApprovalEvalua
     y, weight = test.y.astype(np.float64), test.weight
     base = float(weight @ y / weight.sum())
     routes = route_names(test.X, learned.encoded.encoding)
+    checks = decline_checks(1.0 - p, 1.0 - y, weight, card=test.card)
     return ApprovalEvaluation(
         attempts=len(test),
         approved_share=base,
@@ -176,15 +194,27 @@ def judge(learned: Learned, samples: Samples, *, from_us: int) -> ApprovalEvalua
         by_route=groups(routes, p, y, weight),
         by_issuer=groups(issuers, p, y, weight),
         by_attempt_no=groups(test.X[:, COLUMNS.index("attempt_no")].astype(int).astype(str), p, y, weight),
+        checks=checks,
+        verdict=VERDICTS[worst([each.state for each in checks])],
+        weeks=weeks(test.at_us, 1.0 - p, 1.0 - y, weight),
     )
+
+
+def decline_checks(p: Floats, y: Floats, weight: Floats, *, card: NDArray[np.int64], seed: int = 0) -> list[Check]:
+    """Bins, slope, total, and skill above the base rate; its interval resamples cards."""
+    cluster = np.unique(card, return_inverse=True)[1] % CLUSTERS_MAX
+    draws = np.random.default_rng(seed).poisson(1.0, (200, int(cluster.max()) + 1)).astype(np.float64)
+    return [
+        bins_check(reliability_bins(p, y, weight)),
+        slope_check(p, y, weight),
+        total_check(p, y, weight),
+        skill_check(p, y, weight, cluster=cluster, draws=draws),
+    ]
 
 
 def route_names(rows: NDArray[np.float32], encoding: Encoding) -> NDArray[np.str_]:
     names = {code.index: route for route, code in encoding.routes.items()}
     return np.array([names[int(index)] for index in rows[:, COLUMNS.index("route")]])
-
-
-Floats = NDArray[np.float64]
 
 
 def groups(names: NDArray[np.str_], p: Floats, y: Floats, weight: Floats) -> list[Group]:

@@ -16,7 +16,7 @@ import numpy as np
 from msgspec import Struct
 
 from greenlane.errors import TrainingError
-from greenlane.learning.evaluate import VERDICTS
+from greenlane.learning.evaluate import CLUSTERS_MAX, VERDICTS
 from greenlane.learning.reliability import (
     Check,
     bins_check,
@@ -27,7 +27,6 @@ from greenlane.learning.reliability import (
     worst,
 )
 from greenlane.outcomes.accept import RECORD_DECODER
-from greenlane.payments.times import day_of
 from greenlane.policy.authenticating import UNAVAILABLE_PPM, AuthenticationTable
 from greenlane.policy.priors import ELSEWHERE, GOOD_PAYERS, GoodPayer
 from greenlane.ports.journal import Entry
@@ -52,6 +51,7 @@ class Answered(NamedTuple):
     passed: float
     """Of the challenged."""
     at_us: int = 0
+    card: int = 0
 
 
 def prior_of(country: str) -> GoodPayer:
@@ -78,7 +78,7 @@ def answers(entries: Iterable[Entry]) -> Iterator[Answered]:
         pending.pop(facts.attempt_id, None)
         found = answered(status, flow, facts.issuer_country)
         if found is not None:
-            yield Answered(facts.issuer_country, facts.issuer_id, *found, at_us=entry.ingest_us)
+            yield Answered(facts.issuer_country, facts.issuer_id, *found, at_us=entry.ingest_us, card=facts.card)
 
 
 def answered(status: str, flow: str, country: str) -> tuple[float, float, float] | None:
@@ -159,7 +159,7 @@ class Judged(Struct, frozen=True):
 
 
 def judge(table: AuthenticationTable, later: Sequence[Answered], *, seed: int = 0, replicates: int = 200) -> Judged:
-    """Each stage's shares as probabilities: bins, slope, total, skill above the mean; intervals resample days."""
+    """Each stage's shares as probabilities: bins, slope, total, skill above the mean; intervals resample cards."""
     came = [one for one in later if one.frictionless + one.challenged > 0.0]
     asked = [one for one in came if one.challenged > 0.0]
     if not asked:
@@ -170,12 +170,12 @@ def judge(table: AuthenticationTable, later: Sequence[Answered], *, seed: int = 
         "frictionless": stage(
             [each.frictionless_ppm / PPM for each in believed],
             [one.frictionless for one in came],
-            weight=[1.0] * len(came), days=[day_of(one.at_us) for one in came], seed=seed, replicates=replicates,
+            weight=[1.0] * len(came), cards=[one.card for one in came], seed=seed, replicates=replicates,
         ),
         "challenge success": stage(
             [each.success_ppm / PPM for each in challenged],
             [one.passed / one.challenged for one in asked],
-            weight=[one.challenged for one in asked], days=[day_of(one.at_us) for one in asked], seed=seed,
+            weight=[one.challenged for one in asked], cards=[one.card for one in asked], seed=seed,
             replicates=replicates,
         ),
     }  # fmt: skip
@@ -184,11 +184,11 @@ def judge(table: AuthenticationTable, later: Sequence[Answered], *, seed: int = 
 
 
 def stage(
-    p: list[float], happened: list[float], *, weight: list[float], days: list[int], seed: int, replicates: int
+    p: list[float], happened: list[float], *, weight: list[float], cards: list[int], seed: int, replicates: int
 ) -> list[Check]:
     """The checks of probabilities that are shares, of an event that may have happened in part."""
     expected, y, mass = (np.array(each, np.float64) for each in (p, happened, weight))
-    cluster = np.unique(days, return_inverse=True)[1]
+    cluster = np.unique(cards, return_inverse=True)[1] % CLUSTERS_MAX
     draws = np.random.default_rng(seed).poisson(1.0, (replicates, int(cluster.max()) + 1)).astype(np.float64)
     return [
         bins_check(reliability_bins(expected, y, mass)),

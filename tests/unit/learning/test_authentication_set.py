@@ -20,7 +20,7 @@ def world(n: int, seed: int) -> list[Answered]:
         phi, s = TRUTH[issuer]
         frictionless = rng.random() < phi
         passed = 0.0 if frictionless else float(rng.random() < s)
-        found.append(Answered("FR", issuer, float(frictionless), 1.0 - frictionless, passed, at * DAY_US // 500))
+        found.append(Answered("FR", issuer, float(frictionless), 1.0 - frictionless, passed, at * DAY_US // 500, at))
     return found
 
 
