@@ -123,14 +123,14 @@ class Follower:
             if entry.kind == "control":
                 self.reader.refresh()
                 self.notifier.apply(entry)
-        self.pause()
-        self.reprice()
         self.alarm()
         if self.reader.features != self.engine.features:
             self.tell("the features changed: folding the journal again")
             self.engine.close()
             self.begin()
-        if folded < BATCH_MAX:
+        if folded < BATCH_MAX:  # it has caught up
+            self.pause()
+            self.reprice()
             if time.monotonic() - self.saved_at >= self.reader.settings.snapshot_every_s:
                 self.keep()
             folded += self.close_next_day()
@@ -139,16 +139,16 @@ class Follower:
         return folded
 
     def pause(self) -> None:
-        """Ask for each arm whose guardrail broke, until the journal says that it is paused."""
+        """Ask for each arm whose guardrail broke, until the journal says that it is paused. Not of the past: an arm may
+        have been paused, and resumed, since."""
         for tally in self.tallies.of.values() if self.admin is not None else ():
             if tally.experiment.state != "running":
                 continue
-            for found in tally.pauses:
-                if found.arm not in tally.experiment.paused_arms:
-                    self.submit(
-                        {"why": why_of(found), "arm": found.arm},
-                        path=f"/v1/experiments/{tally.experiment.id}/pause",
-                    )
+            first = {found.arm: found for found in reversed(tally.pauses)}
+            for arm, found in first.items():
+                if arm not in tally.experiment.paused_arms:
+                    path = f"/v1/experiments/{tally.experiment.id}/pause"
+                    self.submit({"why": why_of(found), "arm": arm}, path=path)
 
     def reprice(self) -> None:
         """Submit the prices that move; a price is in force from the epoch after."""
@@ -159,7 +159,10 @@ class Follower:
         pressures = self.headroom.pressures(self.at_us)
         for price in repriced(pressures, self.standing.prices.submitted, pricing=Pricing()):
             self.submit(price.control)
-        for merchant_id, mcc, payments in self.headroom.seasoned(self.at_us):
+        seasoned = [each for each in self.headroom.seasoned(self.at_us) if each[0] not in self.reader.book.merchants]
+        if seasoned:
+            self.reader.refresh()  # somebody may have configured one this moment
+        for merchant_id, mcc, payments in seasoned:
             if merchant_id not in self.reader.book.merchants:
                 why = quote(f"no longer new: {payments} payments have matured")
                 body = {"mcc": mcc} if mcc else {}

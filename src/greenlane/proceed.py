@@ -87,11 +87,12 @@ def proceed(
     )  # fmt: skip
     further = found.next in FURTHER
     name = next_name(attempts, lane.journal) if further else found.about or facts.attempt_id
+    number = attempts.index(name) + 1 if name in attempts else earlier.attempt_no  # one that was only planned is none
     approval = approval_of(found, case)
     chosen = chosen_of(found, case, lane.policy)
     record = DecisionRecord(
         attempt=replace(case.attempt, attempt_id=name),
-        attempt_no=len(attempts) + 1 if further else attempts.index(name) + 1,
+        attempt_no=len(attempts) + 1 if further else number,
         known=packed(known),
         vector_of=known.vector_of,
         model=lane.model.id if lane.model is not None else "",

@@ -189,6 +189,18 @@ def test_a_reader_sees_what_is_durable_and_cannot_write(tmp_path: Path) -> None:
         reader.commit([row(2)])
 
 
+def test_what_a_reader_gives_out_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "journal.sqlite"
+    writer = SqliteJournal(path)
+    writer.open()
+    writer.commit([row(1), row(2, kind="control")])
+    synced: list[str] = []
+    monkeypatch.setattr("greenlane.adapters.sqlite_journal.sync_wal", lambda path: synced.append(path.name))
+    reader = SqliteJournal(path, read_only=True)
+    assert len(list(reader.read())) == 2 and len(synced) == 1
+    assert len(list(reader.controls())) == 1 and len(synced) == 2
+
+
 def test_there_is_nothing_to_read_where_no_journal_is(tmp_path: Path) -> None:
     with pytest.raises(JournalError) as refused:
         SqliteJournal(tmp_path / "journal.sqlite", read_only=True)

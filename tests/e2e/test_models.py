@@ -153,7 +153,10 @@ def test_a_canary_decides_a_stable_share_stage_by_stage_and_ends_at_once(server:
                 found.setdefault(stage, []).append(arm)
         return found
 
-    one = server.ask("POST", challenge, {"why": "try it", "share_ppm": 250_000}).json
+    begin = challenge, {"why": "try it", "share_ppm": 250_000}
+    one = server.ask("POST", *begin, idempotency_key="c-1").json
+    assert server.ask("POST", *begin, idempotency_key="c-1").json == one, "asked again, it ends nothing"
+    assert server.ask("POST", challenge, {"why": "more", "share_ppm": 500_000}, idempotency_key="c-1").status == 409
     assert one["stage"].endswith(".1") and one["ended"] == []
     first = decided(300_000)
     assert list(first) == [one["stage"]] and set(first[one["stage"]]) == {"champion", "model"}
@@ -169,7 +172,9 @@ def test_a_canary_decides_a_stable_share_stage_by_stage_and_ends_at_once(server:
     assert readout.stages[0].treatment == first[one["stage"]].count("model")
     assert readout.stages[1].treatment + readout.stages[1].control == 60
     assert "latency_us" in readout.stages[1].harms and readout.breach == ""
-    ended = server.ask("POST", challenge, {"why": "enough", "share_ppm": 0}).json
+    stop = challenge, {"why": "enough", "share_ppm": 0}
+    ended = server.ask("POST", *stop, idempotency_key="c-3").json
+    assert server.ask("POST", *stop, idempotency_key="c-3").json["ended"] == ended["ended"]
     assert ended["stage"] == "" and ended["ended"] == [two["stage"]]
     assert decided(302_000) == {}
     replayed = server.ask("POST", "/v1/replay", {"decision_ids": ids}, key="read").json

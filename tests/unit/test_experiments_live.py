@@ -13,13 +13,14 @@ from greenlane.decide import decide
 from greenlane.decisions.control import ControlRecord
 from greenlane.decisions.record import DecisionRecord, answer_of
 from greenlane.errors import InputError, NotFound
+from greenlane.jobs.experimenting import Reference
 from greenlane.jobs.replaying import replay_decisions
 from greenlane.outcomes.happened import Declined, Happened
 from greenlane.policy.arms import Arm, Experiment, Otherwise
 from greenlane.policy.running import HOLDOUT
 from greenlane.ports.journal import Entry
 from greenlane.proceed import proceed
-from greenlane.wiring import System, open_system
+from greenlane.wiring import System, open_reader, open_system
 
 NOON = 1_790_000_000_000_000
 numbers = count(1)
@@ -183,3 +184,15 @@ def test_each_arm_learns_from_its_own_attempts(shop: System) -> None:
     online = shop.standing.online
     assert set(online.arms) == {"careful/control", "careful/treatment"}
     assert shop.lane.mixtures[("careful", "treatment"),].folds.approvals._health is online.arms["careful/treatment"]
+
+
+def test_where_the_first_champion_is_gone_each_arms_own_belief_is_the_yardstick(shop: System) -> None:
+    champion = shop.live.aliases["fraud/champion"]
+    started(shop, halves("canary", Otherwise(fraud_model=save_model(shop.places.models, lean=3.0))))
+    shop.journal.writer.wait(shop.journal.position.seq)
+    records = [decided(shop, number)[1] for number in range(12)]
+    treated = next(record for record in records if record.model != champion)
+    yardstick = Reference(open_reader(shop.places.root))
+    assert yardstick("canary", treated) not in (None, treated.fraud_probability_e9)
+    (shop.places.models / champion / "nodes.npy").write_bytes(b"")
+    assert Reference(open_reader(shop.places.root))("canary", treated) == treated.fraud_probability_e9

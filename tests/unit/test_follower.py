@@ -9,12 +9,15 @@ from small_shop import attempt, shop_in
 
 from greenlane.client import Refused
 from greenlane.decide import decide
+from greenlane.decisions.control import ControlRecord
 from greenlane.decisions.live import features_change
 from greenlane.errors import JournalError
+from greenlane.experiments.tally import Pause, Point, Tally
 from greenlane.features.catalogue import CATALOGUE
 from greenlane.features.definition import FeatureSet
 from greenlane.features.inputs import INPUTS
 from greenlane.follower import Follower, run_follower
+from greenlane.policy.arms import Arm, Experiment
 from greenlane.ports.journal import Entry
 from greenlane.wiring import System, lock_follower, open_reader
 
@@ -185,3 +188,41 @@ def test_a_merchant_that_nobody_configured_loses_its_caps_once_it_is_known(
     why = "no%20longer%20new%3A%201200%20payments%20have%20matured"
     assert ("PUT", f"/v1/merchants/shop%2F1?why={why}") in admin.asked
     assert {"mcc": "5816"} in admin.told
+
+
+def test_a_merchant_that_was_configured_this_moment_keeps_what_it_was_given(
+    shop: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decisions(shop, 1)
+    follower, _, admin = following(shop)
+    monkeypatch.setattr(follower.headroom, "seasoned", lambda at_us: [("shop_9", "", 1_200)])
+    shop.clock.advance(DAY)
+    decisions(shop, 2)
+    assert "shop_9" not in follower.reader.book.merchants
+    change = ControlRecord("merchant", "shop_9", "anna", "ours", None, {"margin_ppm": 5})
+    shop.control(change, event_id="m", who="anna")
+    shop.journal.writer.wait(shop.journal.position.seq)
+    follower.at_us = shop.clock.now_us()
+    follower.reprice()
+    assert not [path for _, path in admin.asked if "shop_9" in path]
+
+
+def test_an_arm_is_paused_once_and_not_for_what_happened_long_ago(
+    shop: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decisions(shop, 1, 2, 3)
+    follower, _, admin = following(shop)
+    while follower.step():
+        pass
+    arms = (Arm("control", 500_000), Arm("treatment", 500_000))
+    tally = follower.tallies.of["x"] = Tally(Experiment(id="x", unit="card", arms=arms, state="running"))
+    point = Point(NOON, 900, 0.2, 0.1, 1e-6)
+    tally.pauses = [Pause("treatment", metric, point) for metric in ("payment_approval", "challenge_rate")]
+    monkeypatch.setattr("greenlane.follower.BATCH_MAX", 2)
+    decisions(shop, 4, 5, 6)
+    pauses = lambda: [path for _, path in admin.asked if path.endswith("/pause")]  # noqa: E731 # read twice
+    follower.step()
+    assert not pauses(), "it has not caught up: the arm may have been resumed since"
+    follower.step()
+    assert pauses() == ["/v1/experiments/x/pause"]
+    assert [told["why"][:16] for told in admin.told if told.get("arm") == "treatment"] == ["payment_approval"]

@@ -17,7 +17,7 @@ from greenlane.jobs.replaying import replay_sample
 from greenlane.outcomes.accept import draft_of
 from greenlane.outcomes.happened import Declined, Happened, outcome_of
 from greenlane.payments.attempt import Attempt, ThreeDS
-from greenlane.payments.times import MINUTE_US
+from greenlane.payments.times import DAY_US, MINUTE_US
 from greenlane.ports.journal import Entry
 from greenlane.proceed import proceed
 from greenlane.wiring import System
@@ -92,6 +92,22 @@ def test_a_further_attempt_has_a_name_that_nobody_has(shop: System) -> None:
     body = attempt_body(5, amount=5_000) | {"attempt_id": "att_4.2", "eligible_routes": ROUTES}
     decide(msgspec.convert(body, Attempt), lane=shop.lane, event_id="d5", body_hash=b"d")
     assert after(shop, before, decline=Declined(network_response_code="91")).attempt.attempt_id == "att_4.3"
+
+
+def test_a_retry_that_was_planned_and_came_to_nothing_ends_when_it_is_asked_about_again(tmp_path: Path) -> None:
+    shop = shop_in(tmp_path)
+    shop.clock.set(1_790_000_000_000_000)
+    attempt = msgspec.convert(attempt_body(6, amount=5_000, initiator="mit"), Attempt)
+    before, _ = decide(attempt, lane=shop.lane, event_id="d6", body_hash=b"d")
+    planned = after(shop, before, decline=Declined(network_response_code="51"))
+    assert planned.further is not None and planned.further.found.next == "retry_at"
+    shop.clock.advance(40 * DAY_US)
+    asked = Happened(source="acquirer", event_id="again")
+    last = shop.journal.entries("payment", "pay_6")[-1]
+    _, record = proceed(asked, last, lane=shop.lane, event_id="again", body_hash=b"n")
+    assert record.further is not None and record.further.found.stop_reason == "too_late"
+    assert (record.attempt.attempt_id, record.attempt_no) == (planned.attempt.attempt_id, 2)
+    shop.close()
 
 
 def test_explored_retries_are_recorded_charged_and_replayed(tmp_path: Path) -> None:

@@ -180,7 +180,10 @@ class SqliteJournal(JournalStore):
     def controls(self) -> Iterator[Entry]:
         for table in ("retired", "entries"):
             query = f"SELECT {COLUMNS} FROM {table} WHERE kind = 'control' ORDER BY seq"
-            yield from [_row(values).entry for values in self._reader.execute(query).fetchall()]
+            found = self._reader.execute(query).fetchall()
+            if self._read_only and found:
+                self.sync()
+            yield from [_row(values).entry for values in found]
 
     def named(self, name: bytes) -> list[Row]:
         found = self._index.execute("SELECT seq FROM names WHERE name = ? ORDER BY seq", (name,)).fetchall()

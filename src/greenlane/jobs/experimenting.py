@@ -12,10 +12,11 @@ from greenlane.decisions.control import control_of
 from greenlane.decisions.live import CHAMPION
 from greenlane.decisions.packing import unpack
 from greenlane.decisions.record import DecisionRecord, record_of
-from greenlane.errors import NotFound
+from greenlane.errors import GreenlaneError, NotFound
 from greenlane.experiments.page import page
 from greenlane.experiments.readout import Readout, fold, readout
 from greenlane.experiments.tally import Tallies
+from greenlane.features.definition import FeatureSet
 from greenlane.features.finalise import Finaliser
 from greenlane.jobs.asking import server_client
 from greenlane.models.fraud_model import FraudModel
@@ -34,20 +35,31 @@ class Reference:
 
     def __init__(self, reader: Reader):
         self.reader = reader
-        self.models: dict[str, FraudModel | None] = {}
+        self.bound: dict[tuple[str, str], tuple[FraudModel, Finaliser] | None] = {}
+        """By model and features; None where it cannot be loaded any more."""
         self.began_with: dict[str, str] = {}
 
     def __call__(self, experiment: str, record: DecisionRecord) -> int | None:
-        wanted = self.began_with.get(experiment) or self.champion(experiment)
+        if experiment not in self.began_with:
+            self.began_with[experiment] = self.champion(experiment)
+        wanted = self.began_with[experiment]
         if not wanted or record.model == wanted or not record.known:
             return record.fraud_probability_e9
         features = self.reader.live.known_features[self.reader.releases.versions(record.release).features]
-        if wanted not in self.models:
-            self.models[wanted] = load_model(self.reader.places, wanted).bind(Finaliser(features).names)
-        model = self.models[wanted]
-        if model is None:
+        key = wanted, features.digest
+        if key not in self.bound:
+            self.bound[key] = self.loaded(wanted, features)
+        if (found := self.bound[key]) is None:
             return record.fraud_probability_e9
-        return believed_from(unpack(record.known, width_of(features)), Finaliser(features), model).fraud_probability_e9
+        model, finaliser = found
+        return believed_from(unpack(record.known, width_of(features)), finaliser, model).fraud_probability_e9
+
+    def loaded(self, model_id: str, features: FeatureSet) -> tuple[FraudModel, Finaliser] | None:
+        finaliser = Finaliser(features)
+        try:
+            return load_model(self.reader.places, model_id).bind(finaliser.names), finaliser
+        except GreenlaneError:  # gone, or damaged: each arm's own belief is the yardstick that is left
+            return None
 
     def champion(self, experiment: str) -> str:
         """The alias as it stood at the experiment's first start."""
@@ -55,11 +67,10 @@ class Reference:
         for entry in self.reader.store.controls():
             record = control_of(entry)
             if record.subject == "model" and record.id == CHAMPION:
-                named = str(record.after)
+                named = str(record.after or "")
             started = isinstance(record.after, dict) and record.after.get("state") == "running"
             if record.subject == "experiment" and record.id == experiment and started:
                 break
-        self.began_with[experiment] = named
         return named
 
 

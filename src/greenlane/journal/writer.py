@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Final
 
@@ -252,7 +253,7 @@ class Writer:
     def _tell(self, ready: Sequence[_Waiter]) -> None:
         for loop in {id(w.loop): w.loop for w in ready}.values():
             mine = [w for w in ready if w.loop is loop]
-            if not loop.is_closed():
+            with suppress(RuntimeError):  # the loop is closed: nobody waits there any more
                 loop.call_soon_threadsafe(_settle, mine, self.durable_seq, self._failure)
 
 

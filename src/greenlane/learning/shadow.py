@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from greenlane.decisions.record import DecisionRecord
 from greenlane.learning.labels import GOOD, REPORTED
 from greenlane.merchants.economics import Economics
-from greenlane.policy.choose import choose
+from greenlane.policy.choose import Chosen, choose
 from greenlane.policy.given import Given
 from greenlane.policy.parameters import Policy
 from greenlane.ports.journal import Entry
@@ -110,7 +110,7 @@ def score(
     watched.late += took_us > LATE_US
     watched.latency_us[min(CLASSES - 1, int(log(max(1, took_us)) / STEP))] += 1
     worth = record.chosen.values_micro
-    ours, at = worth.index(max(worth)), theirs.explored.place
+    ours, at = unexplored(record.chosen), theirs.explored.place
     watched.value_micro += worth[ours]
     champion, shadow = record.chosen.may.action(ours), theirs.action
     cell = watched.cells.setdefault(f"{champion.intervention}>{shadow.intervention}", Cell())
@@ -144,6 +144,12 @@ def score(
     )
     insort(cell.kept, flip)
     del cell.kept[KEPT_MAX:]
+
+
+def unexplored(chosen: Chosen) -> int:
+    """The place of the action that would have been taken without chance."""
+    values = chosen.values_micro
+    return values.index(max(values)) if chosen.explored.explored else chosen.explored.place
 
 
 def certain(

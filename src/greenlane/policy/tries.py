@@ -182,9 +182,12 @@ def drawn(case: Case, plan: Plan, best: Considered, *, end_micro: int, draw: Dra
         return None
     only = Eligible((Row(action.intervention, action.exemption, (1 << len(ways)) - 1),), ways, may.stops)
     context = context.of_ways([case.may.ways.index(way) for way in ways], fraud_e9=case.fraud_e9)
-    approvals = _told(case, plan, ways) or _stated_approvals(case, plan, ways)
+    told = _told(case, plan, may.ways) or _stated_approvals(case, plan, may.ways)  # as the best was chosen by
+    approvals = tuple([told[may.ways.index(way)] for way in ways])
     table = _table_of(case, plan, only, approvals)[ROW[action.intervention]].tolist()
     worth, uppers = [terms[VALUE] for terms in table], list[int]()
+    if max(worth) <= end_micro:
+        return None
     if context.deviations_millilogit:
         ratio = case.policy.priors.fraud_approval_ppm
         pairs = zip(approvals, context.deviations_millilogit, strict=True)

@@ -8,15 +8,15 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from greenlane.decisions.control import control_of
 from greenlane.decisions.live import CHAMPION, rollback_change
-from greenlane.errors import GreenlaneError, ModelRefused
-from greenlane.jobs.canary import end, next_stage
+from greenlane.errors import Conflict, GreenlaneError, ModelRefused
+from greenlane.jobs.canary import end, next_stage, stem_of
 from greenlane.jobs.promoting import check_alias, gates_change, refuse_unless_passed
 from greenlane.learning.gates import Verdict
 from greenlane.learning.registry import Card, registration_change
@@ -76,6 +76,13 @@ class Challenged(Struct, frozen=True):
     seq: int
 
 
+class Judged(NamedTuple):
+    """What the gates said of a model beside this champion; () where they were not asked."""
+
+    beside: str
+    verdicts: tuple[Verdict, ...]
+
+
 CHALLENGE_DECODER: Final = msgspec.json.Decoder(ChallengeRequest)
 CHALLENGE_FIELDS: Final = ChallengeRequest.__struct_fields__
 MOVE_DECODER: Final = msgspec.json.Decoder(MoveRequest)
@@ -117,26 +124,29 @@ class ModelDoors:
             entry = self.system.control(change, event_id=event_id, who=key.id)
         return json_reply(control_of(entry).after, durable_seq=entry.seq)
 
-    def prepare(self, request: Request) -> tuple[Verdict, ...]:
+    def prepare(self, request: Request) -> Judged:
         """Load, verify and warm; judge, unless it is forced or takes no traffic."""
         self.allow(request, "admin")
         move, model_id = read(request.body, MOVE_DECODER, fields=MOVE_FIELDS), request.segments[3]
         kind = check_alias(move.alias)
         self.system.ready(move.alias, model_id)
-        if move.force or move.alias != f"{kind}/champion" or self.system.live.aliases.get(move.alias) == model_id:
-            return ()
+        beside = self.system.live.aliases.get(move.alias, "")
+        if move.force or move.alias != f"{kind}/champion" or beside == model_id:
+            return Judged(beside, ())
         verdicts: tuple[Verdict, ...] = self.elsewhere(
             "gates", model_id, "--alias", move.alias, kind=tuple[Verdict, ...]
         )
         refuse_unless_passed(verdicts, model_id)
-        return verdicts
+        return Judged(beside, verdicts)
 
     def promote(self, request: Request) -> Reply:
         key = self.allow(request, "admin")
         move, model_id = read(request.body, MOVE_DECODER, fields=MOVE_FIELDS), request.segments[3]
         event_id = idempotency_key(request.header(b"idempotency-key"), secrets.token_hex(8))
         before = self.system.live.aliases.get(move.alias, "")
-        verdicts: tuple[Verdict, ...] = request.prepared
+        beside, verdicts = request.prepared
+        if verdicts and before not in (beside, model_id):
+            raise Conflict("another champion was made meanwhile", param="model_id", hint="ask again: it is judged anew")
         if (verdicts or move.force) and self.system.journal.stored(key.id, event_id) is None:
             change = gates_change(
                 verdicts, model_id=model_id, alias=move.alias, champion=before, who=key.id, why=move.why,
@@ -177,6 +187,8 @@ class ModelDoors:
         key, model_id = self.allow(request, "admin"), request.segments[3]
         asked, system = read(request.body, CHALLENGE_DECODER), self.system
         event_id = idempotency_key(request.header(b"idempotency-key"), secrets.token_hex(8))
+        if (told := self.challenged(asked, model_id, who=key.id, event_id=event_id)) is not None:
+            return json_reply(told, durable_seq=told.seq)
         stage = None
         if asked.share_ppm:
             stage = next_stage(system, model_id, kind=asked.kind, share_ppm=asked.share_ppm, unit=asked.unit)
@@ -188,6 +200,19 @@ class ModelDoors:
             system.change_experiment(stage, why=asked.why, who=key.id, event_id=event_id)
         seq = system.journal.position.seq
         return json_reply(Challenged("" if stage is None else stage.id, ended, seq), durable_seq=seq)
+
+    def challenged(self, asked: ChallengeRequest, model_id: str, *, who: str, event_id: str) -> Challenged | None:
+        """The answer to a key that was used before: asked again, no stage ends and none begins."""
+        stored, known = self.system.journal.stored, self.system.experiments.known
+        began = stored(who, event_id)
+        ends = {name: entry.seq for name in known if (entry := stored(who, f"{event_id}/{name}")) is not None}
+        if began is None:
+            return Challenged("", list(ends), max(ends.values())) if ends and not asked.share_ppm else None
+        record = control_of(began)
+        same = record.id.startswith(stem_of(model_id)) and record.why == asked.why
+        if not same or record.after["slot_ppm"][1] != 2 * asked.share_ppm:
+            raise Conflict("this key was used for something else", param="idempotency-key", hint="choose another key")
+        return Challenged(record.id, list(ends), began.seq)
 
     def elsewhere(self, verb: str, *words: str, kind: Any) -> Any:
         """What `greenlane models VERB --json` says: in a process of its own, so that no decision waits for it."""

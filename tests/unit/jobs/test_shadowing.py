@@ -16,6 +16,7 @@ from greenlane.learning.shadow import KEPT_MAX, ShadowReport
 from greenlane.outcomes.accept import draft_of
 from greenlane.payments.attempt import Attempt
 from greenlane.payments.outcome import Outcome
+from greenlane.policy.arms import Arm, Experiment, Otherwise
 from greenlane.wiring import System, open_reader
 
 NOON = 1_790_000_000_000_000
@@ -178,3 +179,17 @@ def test_only_so_many_flips_are_kept(shop: System, monkeypatch: pytest.MonkeyPat
     followed(shop)
     cell = max(report(shop).cells, key=lambda cell: cell.moved)
     assert cell.kept == 3 < cell.moved <= KEPT_MAX
+
+
+def test_beside_an_arm_with_a_plain_policy_what_it_did_is_what_the_shadow_is_held_against(shop: System) -> None:
+    shadow = save_model(shop.places.models, lean=1e-12)
+    shop.promote(shadow, event_id="s", who="tests", why="to watch", alias="fraud/shadow")
+    careful = Otherwise(policy={"plain": {"challenge_from_e9": 0}})
+    arms = (Arm("control", 1), Arm("careful", 999_999, careful))
+    experiment = Experiment(id="plain", unit="payment", arms=arms, state="running")
+    shop.change_experiment(experiment, why="a test", who="tests", event_id="x")
+    decided(shop, *(attempt_body(n) for n in range(6)))
+    followed(shop)
+    found = report(shop)
+    assert (found.scored, found.flips, found.moved) == (6, 0, 0)
+    assert {cell.champion for cell in found.cells} == {"challenge"}

@@ -6,7 +6,7 @@ import pytest
 
 from greenlane.errors import JournalError, LimitExceeded
 from greenlane.journal.memory import MemoryJournal
-from greenlane.journal.writer import Pace, Writer
+from greenlane.journal.writer import Pace, Writer, _Waiter
 from greenlane.ports.journal import Entry, Row
 
 
@@ -194,3 +194,21 @@ def test_event_loops_are_told(gate: Gate) -> None:
             await writer.when_durable(4)
 
     asyncio.run(scene())
+
+
+def test_an_event_loop_that_closes_that_moment_stops_nothing(gate: Gate) -> None:
+    class Closing:
+        def is_closed(self) -> bool:
+            return False
+
+        def call_soon_threadsafe(self, *_: object) -> None:
+            raise RuntimeError("Event loop is closed")
+
+    gate.go.set()
+    writer = Writer(gate)
+    writer._waiters.append(_Waiter(1, Closing(), None))  # type: ignore[arg-type] # stands in for a loop
+    writer.submit([row(1)])
+    writer.wait(1, timeout_s=5)
+    writer.submit([row(2)])
+    writer.wait(2, timeout_s=5)
+    writer.close()

@@ -16,7 +16,7 @@ from greenlane.payments.attempt import (
     Verification,
 )
 from greenlane.payments.times import DAY_US, HOUR_US, MINUTE_US, format_rfc3339, parse_rfc3339
-from greenlane.policy.case import TRIES_MAX
+from greenlane.policy.case import TRIES_MAX, case_of
 from greenlane.policy.distribution import TOTAL
 from greenlane.policy.explore import PPM, Allowance, Allowances, Context, Exploring, recorded_draw
 from greenlane.policy.given import Barred, Given
@@ -32,6 +32,8 @@ from greenlane.policy.next_action import (
 )
 from greenlane.policy.parameters import Policy
 from greenlane.policy.priors import Approval
+from greenlane.policy.recovery import STATED
+from greenlane.policy.tries import PLANS, drawn, worth_of
 
 NOW_US = parse_rfc3339("2026-11-24T11:00:00Z")  # a Tuesday
 POLICY = Policy(perspective="merchant")
@@ -453,3 +455,12 @@ def test_without_a_model_no_further_attempt_asks_for_an_exemption(code, initiato
     found = after(tried(code), of=attempt(initiator=initiator), economics=shop, fraud=None)
     actions = [each.action for each in found.considered if each.action is not None]
     assert all(not action.exemption for action in [found.action, *actions] if action is not None)
+
+
+def test_what_is_worth_no_more_than_the_end_is_not_left_to_chance():
+    asked = given(tried("91"), context=EXPLORING)
+    case = case_of(THREE, asked, (), SHOP, POLICY, STATED, False, None, LAST)
+    plan = next(plan for plans in PLANS for plan in plans(case))
+    best = worth_of(case, plan)
+    assert drawn(case, plan, best, end_micro=best.value_micro - 1, draw=LAST) is not None
+    assert drawn(case, plan, best, end_micro=10 * best.value_micro, draw=LAST) is None
