@@ -150,12 +150,6 @@ def show_shadows(reports: Sequence[object], *, as_json: bool) -> None:
         )
 
 
-CELL_COLUMNS = [
-    "champion", "shadow", "decisions", "other action", "amount", "champion believes", "shadow believes", "at labels",
-    "labelled", "reported",
-]  # fmt: skip
-
-
 def shadow_figures(one: dict[str, object]) -> list[tuple[str, str]]:
     found = one["difference"]
     assert isinstance(found, dict), "a figure with its interval"

@@ -72,7 +72,8 @@ def next_stage(system: System, model_id: str, *, kind: str, share_ppm: int, unit
     """Conflict where a guardrail ended the model's canary, or another model has one."""
     for other in system.experiments.running:
         if other.layer == f"canary.{kind}" and not other.id.startswith(stem_of(model_id)):
-            raise Conflict(f"{other.id} runs", param="model_id", hint="end that canary first: models challenge --stop")
+            hint = f"end it first: greenlane models challenge {model_id} --share 0"
+            raise Conflict(f"{other.id} runs", param="model_id", hint=hint)
     earlier = stages_of(system.experiments, model_id)
     if any(MODEL_ARM in found.paused_arms for found in earlier):
         raise Conflict(f"a guardrail ended {earlier[-1].id}", param="model_id", hint="make another model, or force it")

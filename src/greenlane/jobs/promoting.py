@@ -18,6 +18,8 @@ from greenlane.learning.shadow import ShadowReport
 from greenlane.wiring import Places, Reader, is_running, open_reader, open_system
 
 REFUSED: Final = "gates_not_passed"
+ASKED_S_MAX: Final = 180.0
+"""So long may the server take: longer than it lets the gates, so that nothing moves after we gave up."""
 
 
 def alias_of(kind: str, role: str) -> str:
@@ -176,4 +178,4 @@ def rollback(directory: Path, *, alias: str, why: str) -> str:
 
 
 def ask(directory: Path, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    return server_client(Places(directory)).call("POST", path, body, dict[str, Any])
+    return server_client(Places(directory), timeout_s=ASKED_S_MAX).call("POST", path, body, dict[str, Any])

@@ -187,22 +187,24 @@ class ModelDoors:
         key, model_id = self.allow(request, "admin"), request.segments[3]
         asked, system = read(request.body, CHALLENGE_DECODER), self.system
         event_id = idempotency_key(request.header(b"idempotency-key"), secrets.token_hex(8))
-        if (told := self.challenged(asked, model_id, who=key.id, event_id=event_id)) is not None:
+        told = self.challenged(asked, model_id, who=key.id, event_id=event_id)
+        if told is not None:
             return json_reply(told, durable_seq=told.seq)
         stage = None
         if asked.share_ppm:
             stage = next_stage(system, model_id, kind=asked.kind, share_ppm=asked.share_ppm, unit=asked.unit)
-        ended = end(system, asked.kind, why=asked.why, who=key.id, event_id=event_id)
+        end(system, asked.kind, why=asked.why, who=key.id, event_id=event_id)
         if stage is not None:
             alias = f"{asked.kind}/challenger"
             if system.live.aliases.get(alias) != model_id:
                 system.promote(model_id, event_id=f"{event_id}/alias", who=key.id, why=asked.why, alias=alias)
             system.change_experiment(stage, why=asked.why, who=key.id, event_id=event_id)
         seq = system.journal.position.seq
-        return json_reply(Challenged("" if stage is None else stage.id, ended, seq), durable_seq=seq)
+        told = self.challenged(asked, model_id, who=key.id, event_id=event_id) or Challenged("", [], seq)
+        return json_reply(told, durable_seq=seq)
 
     def challenged(self, asked: ChallengeRequest, model_id: str, *, who: str, event_id: str) -> Challenged | None:
-        """The answer to a key that was used before: asked again, no stage ends and none begins."""
+        """What was done under this key; None where nothing was yet. Asked again, no stage ends and none begins."""
         stored, known = self.system.journal.stored, self.system.experiments.known
         began = stored(who, event_id)
         ends = {name: entry.seq for name in known if (entry := stored(who, f"{event_id}/{name}")) is not None}
