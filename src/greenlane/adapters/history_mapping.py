@@ -50,9 +50,6 @@ SPECIAL: Final = MappingProxyType(
 )
 """Paths whose fact is read in a way of its own."""
 
-OWN_KEY: Final = ("id", "amount", "created", "currency")
-"""Paths that have a place of their own in a mapping; `currency` may be a column or a constant too."""
-
 Column = Annotated[str, Meta(min_length=1)]
 
 

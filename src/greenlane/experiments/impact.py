@@ -26,7 +26,6 @@ LEVELS: Final = ("attempts", "payments")
 PER: Final = 1_000
 GROUPS_MAX: Final = 12
 """Of one kind are shown; the rest is named "others"."""
-SMALL_EVENTS: Final = 50
 
 
 class Step(Struct, frozen=True):

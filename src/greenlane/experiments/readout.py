@@ -257,9 +257,14 @@ def matured_share(tally: Tally, arm: str, *, now_us: int) -> float:
 
 
 def srm(tally: Tally) -> float:
-    live = [arm for arm in tally.experiment.arms if arm.name not in tally.experiment.paused_arms]
-    counts = [float(tally.units(arm.name)) for arm in live]
-    return chi_square_check(counts, [arm.share_ppm for arm in live]) if len(live) > 1 and fsum(counts) else 1.0
+    counts, shares = met(tally)
+    return chi_square_check(counts, shares) if len(counts) > 1 and fsum(counts) else 1.0
+
+
+def met(tally: Tally) -> tuple[list[float], list[int]]:
+    """(units, shares) of the arms that were never paused: only these were filled by their shares all the time."""
+    steady = [arm for arm in tally.experiment.arms if arm.name not in tally.paused_once]
+    return [float(tally.units(arm.name)) for arm in steady], [arm.share_ppm for arm in steady]
 
 
 def notes_of(tally: Tally) -> list[str]:
@@ -271,6 +276,8 @@ def notes_of(tally: Tally) -> list[str]:
         found.append(f"a switchback: cells of issuer and routes take turns every {hours:g} h; blocks are the clusters")
     elif experiment.learner == "shared":
         found.append("all arms share one learner of approval: what one arm learns, the others use")
+    for arm in sorted(tally.paused_once - set(experiment.paused_arms)):
+        found.insert(0, f"{arm} was paused for a while: its payments are of other days than the control's")
     if tally.srm_p_value < SRM_ALPHA:
         found.insert(0, "SAMPLE RATIO: the arms did not get their shares; nothing else may be read")
     return found
@@ -330,10 +337,9 @@ def look(tallies: Tallies, at_us: int) -> list[tuple[Experiment, Pause]]:
 
 def _looked(tally: Tally, at_us: int) -> Iterator[Pause]:
     experiment = tally.experiment
-    if not experiment.paused_arms:
-        counts = [float(tally.units(arm.name)) for arm in experiment.arms]
-        p_value = float(sequential_check(counts, [arm.share_ppm for arm in experiment.arms]))
-        tally.srm_p_value = min(tally.srm_p_value, p_value)
+    counts, shares = met(tally)
+    if len(counts) > 1:
+        tally.srm_p_value = min(tally.srm_p_value, float(sequential_check(counts, shares)))
     for arm in experiment.arms[1:]:
         if arm.name not in experiment.paused_arms:
             yield from _broken(tally, arm.name, at_us)

@@ -112,6 +112,8 @@ class Tally:
         self.paths: dict[str, list[Point]] = {}
         """By ARM/METRIC: thinned to a bounded number of looks."""
         self.pauses: list[Pause] = []
+        self.paused_once: set[str] = set()
+        """Arms that were paused for a while: the others went on, so that shares and days differ from theirs."""
 
     def add(self, seen: Exposure, /, **amounts: float) -> None:
         if seen.arm in self.sums:
@@ -149,8 +151,8 @@ class Tally:
     def dump(self) -> bytes:
         arms = {name: (self.sums[name].tobytes(), self.bits[name].tobytes(), self.set_bits[name],
                        sorted(self.by_day[name].items()), self.forbidden[name]) for name in self.sums}  # fmt: skip
-        counts = (self.exposed, self.looked_at)
-        rest = (self.started_us, self.ended_us, self.srm_p_value, counts, self.paths, self.pauses)
+        counts, paused = (self.exposed, self.looked_at), sorted(self.paused_once)
+        rest = (self.started_us, self.ended_us, self.srm_p_value, counts, self.paths, self.pauses, paused)
         return msgspec.msgpack.encode((self.experiment, arms, rest))
 
     @classmethod
@@ -161,7 +163,8 @@ class Tally:
             found.sums[name] = np.frombuffer(sums).reshape(BUCKETS, len(COLUMNS)).copy()
             found.bits[name] = np.frombuffer(bits, np.uint8).copy()
             found.set_bits[name], found.forbidden[name], found.by_day[name] = set_bits, forbidden, dict(by_day)
-        found.started_us, found.ended_us, found.srm_p_value, counts, found.paths, found.pauses = rest
+        found.started_us, found.ended_us, found.srm_p_value, counts, found.paths, found.pauses, paused = rest
+        found.paused_once = set(paused)
         found.exposed, found.looked_at = counts
         return found
 
@@ -174,9 +177,8 @@ class ArmDump(NamedTuple):
     forbidden: int
 
 
-Dumped = tuple[
-    Experiment, dict[str, ArmDump], tuple[int, int, float, tuple[int, int], dict[str, list[Point]], list[Pause]]
-]  # fmt: skip
+Rest = tuple[int, int, float, tuple[int, int], dict[str, list[Point]], list[Pause], list[str]]
+Dumped = tuple[Experiment, dict[str, ArmDump], Rest]
 
 
 class Tallies:
@@ -243,6 +245,7 @@ class Tallies:
         again = set(tally.experiment.paused_arms) - set(after.paused_arms)
         tally.pauses = [pause for pause in tally.pauses if pause.arm not in again]
         tally.experiment = after
+        tally.paused_once |= set(after.paused_arms)
         tally.started_us = tally.started_us or entry.ingest_us
         tally.ended_us = 0 if after.state == "running" else entry.ingest_us
 

@@ -18,8 +18,6 @@ from greenlane.policy.running import Running
 from greenlane.wiring import Reader, System
 
 MODEL_ARM: Final = "model"
-STAGES_PPM: Final = (10_000, 50_000, 250_000, 500_000)
-"""Shares of all payments that are usual: 1, 5, 25 and 50 %."""
 RAILS: Final = (
     Rail(metric="payment_approval", tolerated=0.01),
     Rail(metric="challenge_rate", tolerated=0.02),
@@ -76,7 +74,9 @@ def next_stage(system: System, model_id: str, *, kind: str, share_ppm: int, unit
             raise Conflict(f"{other.id} runs", param="model_id", hint=hint)
     earlier = stages_of(system.experiments, model_id)
     if any(MODEL_ARM in found.paused_arms for found in earlier):
-        raise Conflict(f"a guardrail ended {earlier[-1].id}", param="model_id", hint="make another model, or force it")
+        raise Conflict(
+            f"a guardrail ended {earlier[-1].id}", param="model_id", hint="make another model; what it showed stays"
+        )
     return stage(model_id, kind=kind, share_ppm=share_ppm, number=len(earlier) + 1, unit=unit)
 
 

@@ -27,8 +27,10 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from greenlane.adapters.onnx_net import open_net
 from greenlane.decisions.live import CHAMPION
 from greenlane.errors import Conflict, InputError, NotFound
+from greenlane.features.finalise import Finaliser
 from greenlane.jobs.pricing_rows import priced
 from greenlane.jobs.promoting import evidence_of, promote
 from greenlane.jobs.registering import register, registered_card
@@ -156,7 +158,8 @@ def build_set(run: Run) -> Outputs:
 
 
 def report_quality(run: Run) -> Outputs:
-    quality = quality_of(run.found, reference=reference_of(run.reader))
+    served = Finaliser(run.reader.features).names
+    quality = quality_of(run.found, expected=served, reference=reference_of(run.reader))
     run.write("quality.json", msgspec.json.format(msgspec.json.encode(quality, order="sorted")))
     return {"labelled": quality.labelled, "events": quality.events, "breaches": [str(b) for b in quality.breaches]}
 
@@ -248,7 +251,7 @@ def register_model(run: Run) -> Outputs:
         evaluation=msgspec.json.decode(run.file("evaluate", "evaluation.json").read_bytes()),
     )
     golden = Golden(golden.rows, golden.margins, calibrator.probabilities(golden.margins))
-    model_id = save(run.reader.places.models, manifest, load(draft).predictor, golden=golden)
+    model_id = save(run.reader.places.models, manifest, load(draft, open_net=open_net).predictor, golden=golden)
     (report := run.reader.places.report(model_id)).parent.mkdir(parents=True, exist_ok=True)
     report.write_bytes((run.path / "report.html").read_bytes())
     if registered_card(run.reader, model_id) is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -49,7 +49,10 @@ from greenlane.wiring import Places, Progress, Reader, complete_from, load_model
 HELD_OUT_SHARE = 0.2
 LABELS_MIN = 20
 """Fewer do not show how late labels come."""
-LABEL = "reported fraud, as known at the label cut; weighted by maturity"
+LABELS: Final = {
+    "fraud_report": "reported fraud, as known at the label cut; weighted by maturity",
+    "dispute": "disputed without a passed authentication, as known at the label cut; weighted by maturity",
+}
 
 
 @dataclass(frozen=True)
@@ -269,7 +272,7 @@ def provenance(found: TrainingSet, features: FeatureSet, quality: Quality) -> Pr
         groups=groups_of(features),
         feature_set=features.digest,
         feature_versions=features.versions,
-        label=LABEL,
+        label=LABELS[found.manifest["label"]],
         training_set={**found.manifest, PROFILE: msgspec.to_builtins(quality.columns)},
     )
 

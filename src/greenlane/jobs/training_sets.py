@@ -73,9 +73,9 @@ def kept_fraud(path: Path) -> TrainingSet:
     return set_of(*kept(path, BESIDE))
 
 
-def quality_of(found: TrainingSet, *, reference: Profile | None = None) -> Quality:
-    """The checks' result; `Quality.check` raises where something is breached."""
-    return inspect(inspected(found), reference=reference)
+def quality_of(found: TrainingSet, *, expected: tuple[str, ...] = (), reference: Profile | None = None) -> Quality:
+    """The checks' result; `Quality.check` raises where something is breached. `expected` are the columns served now."""
+    return inspect(inspected(found), expected=expected, reference=reference)
 
 
 def reference_of(reader: Reader, alias: str = CHAMPION) -> Profile | None:

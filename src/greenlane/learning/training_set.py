@@ -38,9 +38,9 @@ class TrainingSet:
     """One row per attempt, oldest first. All arrays have the length of `seq`.
 
     seq int64: the journal position of the decision; at_us int64, its time; X float32[n, m], NaN where missing; state
-    int8, a place in `labels.STATES`; reported_us int64, when the label came, 0 without; weight float64, 1 / propensity;
-    amount_minor int64 in the reporting currency; card int64, a pseudonym; authenticated int8, 1 where authentication
-    was passed, which no decision knew beforehand: it says which labels can come.
+    int8, a place in `labels.STATES`; reported_us int64, when the label came, 0 without; weight float64, 1 / P(let
+    through); amount_minor int64 in the reporting currency; card int64, a pseudonym; authenticated int8, 1 where
+    authentication was passed, which no decision knew beforehand: it says which labels can come.
     """
 
     names: tuple[str, ...]
@@ -236,16 +236,16 @@ def about(entry: Entry) -> tuple[int, int, int, int]:
 
 
 def weight_of(entry: Entry) -> float:
-    """1 / the probability with which the decision took this intervention; 1 where nothing was left to chance."""
+    """1 / the probability that the payment was let through: a release stands for the blocks it was drawn from.
+
+    Whether it was challenged or not was drawn, too, but its label comes either way, so that this weighs nothing.
+    """
     if entry.kind != "decision":
         return 1.0
     chosen = record_of(entry).chosen
-    mass = sum(
-        share
-        for action, share in zip(chosen.actions, chosen.distribution, strict=True)
-        if action.intervention == chosen.action.intervention
-    )
-    return TOTAL / mass if mass else 1.0
+    drawn = zip(chosen.actions, chosen.distribution, strict=True)
+    passed = sum(share for action, share in drawn if action.intervention != "block")
+    return 1.0 if chosen.action.intervention == "block" or not passed else TOTAL / passed
 
 
 BESIDE: Final[Mapping[str, str]] = {

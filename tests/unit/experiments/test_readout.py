@@ -1,9 +1,12 @@
 """What the arms did, counted and compared: against payments whose truth is known."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
+from small_shop import shop_in
 
 from greenlane.experiments.page import page
 from greenlane.experiments.readout import MEASURES, look, readout
@@ -112,6 +115,26 @@ def test_a_broken_ratio_is_told_first() -> None:
     shown = readout(tally, now_us=NOON)
     assert shown.srm_p_value < 0.001 and shown.srm_sequential_p_value < 0.001
     assert shown.notes[0].startswith("SAMPLE RATIO")
+
+
+def test_an_arm_that_was_paused_for_a_while_breaks_no_ratio_and_is_told(tmp_path: Path) -> None:
+    system = shop_in(tmp_path)
+    fold, plain = Tallies(lambda _merchant: Economics()), experiment()
+    for number, state in enumerate(({}, {"paused_arms": ("treatment",)}, {})):
+        after = replace(plain, **state)
+        fold.apply(system.change_experiment(after, why="a test", who="tests", event_id=f"x{number}"))
+        for unit in range(2_000):
+            if state and unit % 2:
+                continue
+            arm = ("control", "treatment")[unit % 2]
+            seen = Exposure("x", arm, (number * 2_000 + unit) << 20 | unit * 7919)
+            fold.of["x"].meet(seen, NOON)
+            fold.of["x"].add(seen, exposed=1.0, decisions=1.0)
+    list(look(fold, NOON))
+    system.close()
+    shown = readout(fold.of["x"], now_us=NOON)
+    assert shown.srm_p_value == shown.srm_sequential_p_value == 1.0
+    assert shown.notes[0].startswith("treatment was paused")
 
 
 def test_losses_wait_until_labels_can_have_come() -> None:

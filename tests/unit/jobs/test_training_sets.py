@@ -70,3 +70,10 @@ def test_a_changed_manifest_is_refused(tmp_path: Path):
         kept_fraud(path)
     with pytest.raises(TrainingError, match="holds no training set"):
         kept_fraud(tmp_path / "set_none")
+
+
+def test_a_set_whose_columns_are_not_those_served_now_is_refused():
+    made = found()
+    assert quality_of(made, expected=made.names).breaches == []
+    breaches = quality_of(made, expected=("count", "ratio", "amount_minor", "hour")).breaches
+    assert [(breach.check, breach.column) for breach in breaches] == [("schema", "hour")]

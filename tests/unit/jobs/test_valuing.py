@@ -8,6 +8,7 @@ from greenlane.errors import InputError
 from greenlane.experiments.impact import STEPS, bridge_of_summary
 from greenlane.jobs.deciding import decide_world
 from greenlane.jobs.simulating import simulate
+from greenlane.jobs.valuing.ladders import Ladders, answered, climbed
 from greenlane.jobs.valuing.page import page
 from greenlane.jobs.valuing.questions import FACTORS, greedy, releaser, router
 from greenlane.jobs.valuing.traffic import realised, traffic_of
@@ -159,6 +160,14 @@ def test_retries_are_valued_along_their_ladder_or_refused(retried):
     assert set(found.estimates) == {"DR", "IPW", "SNIPW"}
     with pytest.raises(InputError, match="no way to try again"):
         run(retried, "retry", ["never"])
+
+
+def test_retries_that_nobody_reported_yet_have_bounds_for_fraud(retried):
+    fold = Ladders("merchant").take(open_reader(retried).entries())
+    for ladder in fold.found.values():
+        ladder.reported = False
+    fraud = answered(climbed(fold), "cheapest", effect=None).bridge.steps[STEPS.index("fraud")]
+    assert fraud.value is None and fraud.low < 0.0 < fraud.high
 
 
 def test_without_next_actions_there_are_no_ladders(tmp_path):

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from greenlane.features.inputs import INPUTS
 from greenlane.journal.draft import Draft, Reference
 from greenlane.journal.memory import MemoryJournal
 from greenlane.journal.sequencer import Sequencer
+from greenlane.learning import training_set
 from greenlane.learning.labels import STATES
 from greenlane.learning.training_set import TrainingSet, build, check_positions, split
 from greenlane.outcomes.accept import ENCODER, OutcomeRecord
@@ -219,6 +221,19 @@ def test_the_split_leaves_a_gap_and_may_leave_known_cards_out():
     assert (train.tolist(), test.tolist()) == ([True, True, False, False, False], [False, False, False, True, True])
     _, unseen = split(found, test_from_us=13 * HOUR_US, gap_us=HOUR_US, by_card=True)
     assert found.card[unseen].tolist() == [4]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "weight"),
+    [("allow", 1 / 0.4), ("challenge", 1 / 0.4), ("block", 1.0)],
+    ids=["plain", "asked", "stopped"],
+)
+def test_a_release_stands_for_the_blocks_it_was_drawn_from_and_a_swap_for_itself(monkeypatch, chosen, weight):
+    actions = [SimpleNamespace(intervention=name) for name in ("allow", "challenge", "block")]
+    shares = [round(share * 2**32) for share in (0.3, 0.1, 0.6)]
+    drawn = SimpleNamespace(actions=actions, distribution=shares, action=SimpleNamespace(intervention=chosen))
+    monkeypatch.setattr(training_set, "record_of", lambda _entry: SimpleNamespace(chosen=drawn))
+    assert training_set.weight_of(SimpleNamespace(kind="decision")) == pytest.approx(weight)
 
 
 def test_examples_take_rows_and_columns_by_name():

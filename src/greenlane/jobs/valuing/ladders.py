@@ -151,6 +151,9 @@ class Climbed:
     """By candidate: higher is chosen."""
     money: Floats
     """float64[payments, STEPS_MAX, STEPS]"""
+    low: Floats
+    """The same: the least that a try could have brought, whatever came of it; `high` the most."""
+    high: Floats
     approved: Floats
     card: NDArray[np.int64]
     block: NDArray[np.int64]
@@ -185,6 +188,7 @@ def climbed(fold: Ladders) -> Climbed:
     logging, open_to, action = np.zeros(shape), np.zeros(shape, bool), np.zeros(shape[:2], np.int64)
     scores = {name: np.full(shape, -np.inf) for name in ("cheapest", "best approval", "best value")}
     money, approved = np.zeros((*shape[:2], len(STEPS))), np.zeros(shape[:2])
+    low, high = np.zeros_like(money), np.zeros_like(money)
     at_us = np.array([one.at_us for one in ladders], np.int64)
     maturity = known(fold.delays, fold.last_us - at_us, fold.last_us)
     for i, ladder in enumerate(ladders):
@@ -196,11 +200,12 @@ def climbed(fold: Ladders) -> Climbed:
             approved[i, t] = fold.answers.get(tried.attempt_id) == "approved"
             last = t == len(ladder.tries) - 1
             money[i, t] = earned(ladder, tried, approved=bool(approved[i, t]), last=last, share=float(maturity[i]))
+            low[i, t], high[i, t] = extremes(ladder, tried)
     span = max(int(at_us.max() - at_us.min()) + 1, 1)
+    cards = np.array([one.card or -1 - i for i, one in enumerate(ladders)], np.int64)
     return Climbed(
         names, logging, open_to, action, np.array([len(one.tries) for one in ladders], np.int64), scores, money,
-        approved, np.array([one.card or -1 - i for i, one in enumerate(ladders)], np.int64),
-        (at_us - at_us.min()) * 40 // span, maturity,
+        np.minimum(low, money), np.maximum(high, money), approved, cards, (at_us - at_us.min()) * 40 // span, maturity,
     )  # fmt: skip
 
 
@@ -213,8 +218,22 @@ def earned(ladder: Ladder, tried: Try, *, approved: bool, last: bool, share: flo
             0.0, 0.0]  # fmt: skip
 
 
+def extremes(ladder: Ladder, tried: Try) -> tuple[list[float], list[float]]:
+    """The least and the most per step, over any of the ways: a fraud that nobody has reported yet among them."""
+    money, fee = ladder.stakes, max(tried.fee)
+    stopped = (1.0 - ladder.fraud_declined) * money.stop
+    low = [0.0, -fee - max(tried.declined), -money.loss - money.unrefunded * fee, 0.0, 0.0, min(stopped, 0.0)]
+    return low, [money.margin, 0.0, 0.0, 0.0, 0.0, max(stopped, 0.0)]
+
+
 def terms_of(seen: Overlap, found: Climbed) -> dict[str, Term]:
-    return {name: term(seen, found.money[:, :, k]) for k, name in enumerate(STEPS) if found.money[:, :, k].any()}
+    """Steps that could move: where nothing happened yet, there are bounds."""
+    low, high = found.low, found.high
+    return {
+        name: term(seen, found.money[:, :, k], low=low[:, :, k], high=high[:, :, k])
+        for k, name in enumerate(STEPS)
+        if (high[:, :, k] - low[:, :, k]).any()
+    }
 
 
 class Answered(NamedTuple):
