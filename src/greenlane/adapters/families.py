@@ -28,9 +28,9 @@ def estimator_of(family: str, *, threads: int = 1) -> Estimator:
     found = FAMILIES.get(family)
     if found is None:
         raise TrainingError(f"there is no family {family!r}", hint=f"one of {', '.join(FAMILIES)}")
-    made = cast(Callable[..., Estimator], getattr(import_module(f"greenlane.adapters.{found.module}"), found.name))
     try:
-        return made(threads=threads)
+        module = import_module(f"greenlane.adapters.{found.module}")
+        return cast(Callable[..., Estimator], getattr(module, found.name))(threads=threads)
     except ImportError as error:
         raise TrainingError(
             f"{family} needs the [{found.extra}] extra: {error}", hint=f"pip install 'greenlane[{found.extra}]'"

@@ -137,7 +137,7 @@ class LogisticRegression(SciKit):
 
         del signs
         prepared = Standardised.of(examples.X)
-        model = Model(C=1.0 / parameters["ridge"], max_iter=500, tol=1e-6, random_state=seed)
+        model = Model(C=1.0 / parameters["ridge"], solver="newton-cholesky", max_iter=200, random_state=seed)
         model.fit(prepared.design(examples.X), examples.y, sample_weight=examples.weight)
         if on_round:
             on_round(1, 1)

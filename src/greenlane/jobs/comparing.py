@@ -19,7 +19,8 @@ from greenlane.errors import FeatureError, TrainingError
 from greenlane.features.definition import Derived, FeatureSet
 from greenlane.features.finalise import Finaliser
 from greenlane.features.stream import StreamEngine
-from greenlane.jobs.training import Plan, groups_of, matured, provenance, split, training_set
+from greenlane.jobs.pricing_rows import priced
+from greenlane.jobs.training import Plan, groups_of, matured_rows, provenance, split, training_set
 from greenlane.jobs.training_sets import quality_of, reference_of
 from greenlane.learning.evaluate import Evaluation, Figure, evaluate
 from greenlane.learning.examples import Examples
@@ -88,8 +89,10 @@ def compare(
     tell("the training set")
     found = training_set(reader, plan, progress=progress)
     quality = quality_of(found, reference=reference_of(reader)).check()
-    earlier, later = split(found, matured(found, plan), plan)
-    value, told = Value(later, seed=plan.seed), provenance(found, reader.features, quality)
+    examples, at = matured_rows(found, plan)
+    earlier, later = split(found, examples, plan)
+    money = priced(reader, found.seq[at[len(at) - len(later) :]], later.y, seed=plan.seed)
+    value, told = Value(later, money=money, seed=plan.seed), provenance(found, reader.features, quality)
     judged: dict[str, Judged] = {}
     models: dict[str, FraudModel] = {}
     weighed: dict[str, tuple[Path, float, float]] = {}
@@ -252,9 +255,9 @@ def reads(reader: Reader, sets: dict[str, FeatureSet]) -> dict[str, float]:
     spent: dict[str, list[int]] = {name: [] for name in sets}
     for facts in asked:
         for name, engine in engines.items():
-            start = time.perf_counter_ns()
+            start = time.thread_time_ns()
             finalisers[name].row(engine.read(facts, entries[-1].ingest_us))
-            spent[name].append(time.perf_counter_ns() - start)
+            spent[name].append(time.thread_time_ns() - start)
     return {name: float(np.median(each)) / 1e3 for name, each in spent.items()}
 
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from greenlane.learning.estimator import Record
-from greenlane.learning.evaluate import CLUSTERS_MAX, Evaluation, Figure, figure
+from greenlane.learning.evaluate import CLUSTERS_MAX, Evaluation, Figure, Priced, figure
 from greenlane.learning.examples import Examples
 from greenlane.learning.money import Stakes
 from greenlane.learning.served import Served
@@ -27,7 +27,7 @@ class Candidate(Struct, frozen=True):
     trainer: str
     evaluation: Evaluation
     saved_per_1000_minor: Figure
-    """Against letting everything pass, when each payment is blocked above its own break-even probability."""
+    """Against believing in no fraud; see `Value.saved`."""
     served: Served
     fit_seconds: float
     parameters: dict[str, float]
@@ -47,18 +47,26 @@ class Choice(Struct, frozen=True):
 class Value:
     """What each family's decisions save on the same payments, and by how much they differ, over resampled cards."""
 
-    def __init__(self, test: Examples, *, stakes: Stakes | None = None, seed: int = 0):
-        self.test, self.stakes = test, stakes or Stakes.of(test.amount_minor)
+    def __init__(self, test: Examples, *, money: Priced | None = None, seed: int = 0):
+        self.test, self.stakes, self.money = test, Stakes.of(test.amount_minor), money
         self._cluster = np.unique(test.card, return_inverse=True)[1] % CLUSTERS_MAX
         shape = REPLICATES, int(self._cluster.max()) + 1
         self._draws = np.random.default_rng(seed).poisson(1.0, shape).astype(np.float64)
         self._payments = self._draws @ np.bincount(self._cluster, test.weight)
 
     def saved(self, probabilities: Floats) -> Floats:
-        """Per row, minor units."""
+        """Per row, minor units: what the policy earns more than if it believed in no fraud, on the rows it has valued.
+
+        Without such rows: what blocking above each payment's stated break-even saves.
+        """
+        if self.money is not None:
+            rows, values, weight = self.money
+            found, y = np.zeros(len(self.test)), self.test.y[rows]
+            found[rows] = weight * (values.earned(probabilities[rows], y) - values.earned(np.zeros(len(rows)), y))
+            return found
         nothing = self.stakes.cost(np.zeros(len(self.test), bool), self.test.y)
-        found: Floats = self.test.weight * (nothing - self.stakes.decided_cost(probabilities, self.test.y))
-        return found
+        blocking: Floats = self.test.weight * (nothing - self.stakes.decided_cost(probabilities, self.test.y))
+        return blocking
 
     def per_1000(self, minor: Floats) -> Figure:
         """Of a column of rows, with its 95 % interval."""

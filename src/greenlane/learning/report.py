@@ -137,7 +137,7 @@ def frontier_html(
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Families compared</title><style>{STYLE}</style>'
         f"<h1>Families compared</h1><p><b>{escape(why)}</b></p><figure>{picture}<figcaption>What each family saves "
-        f"on held-out time, against letting everything pass, with 95 % intervals over cards; the dotted line is the "
+        f"on held-out time, against believing in no fraud, with 95 % intervals over cards; the dotted line is the "
         f"latency budget.</figcaption></figure>{''.join(grid(*each) for each in tables)}{left_out}</html>\n"
     )
 

@@ -28,7 +28,7 @@ class Served(Struct, frozen=True):
     load_ms: float
     """Read, verified, proven on the golden rows and warm; the compiled kernels were cached."""
     p50_us: float
-    """One payment: margin, reasons and probability."""
+    """One payment: margin, reasons and probability. Time of the processor: what else the machine does is left out."""
     p99_us: float
 
     @property
@@ -48,7 +48,7 @@ class Believing(Protocol):
 def timed(
     models: Mapping[str, Believing], rows: Mapping[str, NDArray[np.float32]], *, calls: int = CALLS
 ) -> dict[str, NDArray[np.float64]]:
-    """Microseconds of each of `calls` single predictions by each model on its rows, the models taking turns."""
+    """Processor microseconds of each of `calls` single predictions by each model on its rows, taking turns."""
     spent: dict[str, list[int]] = {name: [] for name in models}
     collecting = gc.isenabled()
     gc.disable()  # as in serving
@@ -58,9 +58,9 @@ def timed(
                 x = rows[name]
                 for at in range(first, min(first + BURST, calls)):
                     row = x[at % len(x)]
-                    start = time.perf_counter_ns()
+                    start = time.thread_time_ns()
                     model.predict(row)
-                    spent[name].append(time.perf_counter_ns() - start)
+                    spent[name].append(time.thread_time_ns() - start)
     finally:
         if collecting:
             gc.enable()
