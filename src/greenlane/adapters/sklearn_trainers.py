@@ -138,10 +138,12 @@ class LogisticRegression(SciKit):
         del signs
         prepared = Standardised.of(examples.X)
         model = Model(C=1.0 / parameters["ridge"], solver="newton-cholesky", max_iter=200, random_state=seed)
-        model.fit(prepared.design(examples.X), examples.y, sample_weight=examples.weight)
+        design = prepared.design(examples.X)
+        varies = np.ptp(design, axis=0) > 0.0  # what is always absent, or never, has nothing to say
+        model.fit(design[:, varies], examples.y, sample_weight=examples.weight)
         if on_round:
             on_round(1, 1)
-        return LogisticFitted(prepared, model)
+        return LogisticFitted(prepared, varies, model)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,13 +187,16 @@ def spread(x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.floa
 @dataclass(frozen=True)
 class LogisticFitted:
     prepared: Standardised
+    varies: NDArray[np.bool_]
     model: Any
 
     def margins(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
-        return np.asarray(self.model.decision_function(self.prepared.design(X)), np.float64)
+        return np.asarray(self.model.decision_function(self.prepared.design(X)[:, self.varies]), np.float64)
 
     def predictor(self) -> Linear:
-        values, logs, absences = self.model.coef_[0].reshape(3, -1)
+        weights = np.zeros(len(self.varies))
+        weights[self.varies] = self.model.coef_[0]
+        values, logs, absences = weights.reshape(3, -1)
         terms = np.zeros(len(values), TERM)
         terms["low"], terms["high"] = self.prepared.low, self.prepared.high
         terms["mean"], terms["weight"] = self.prepared.mean, values / self.prepared.scale
