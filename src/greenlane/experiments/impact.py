@@ -41,7 +41,7 @@ class Step(Struct, frozen=True):
     @property
     def told(self) -> str:
         """
-        >>> Step("gross", 1_234.5, -100.0, 2_600.0).told, Step("fraud", None, -10.0, 20.0).told
+        >>> Step("gross", 1_234.0, -100.0, 2_600.0).told, Step("fraud", None, -10.0, 20.0).told
         ('+12.34 [-1.00, +26.00]', 'between -0.10 and +0.20')
         """
         low, high = f"{self.low / 100:+,.2f}", f"{self.high / 100:+,.2f}"

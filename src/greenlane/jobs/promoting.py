@@ -27,9 +27,10 @@ def alias_of(kind: str, role: str) -> str:
 
 
 def check_alias(alias: str) -> str:
-    """
+    """Its kind.
+
     >>> check_alias("fraud/shadow")
-    'fraud/shadow'
+    'fraud'
     >>> check_alias("fraud/prod")
     Traceback (most recent call last):
     greenlane.errors.InputError: 'fraud/prod' is no alias (at $.alias)

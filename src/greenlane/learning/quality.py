@@ -182,7 +182,7 @@ def schema(found: Inspected, expected: tuple[str, ...]) -> Iterator[Breach]:
     if found.X.dtype != np.float32 or found.X.shape != (len(found.y), len(found.names)):
         yield Breach("schema", "X", found.X.ndim, 2, f"X is {found.X.dtype}{found.X.shape}: float32, one row a label")
     if not len(found.X):
-        yield Breach("schema", "rows", 0, 1, "take a longer window; see `greenlane status`")
+        yield Breach("schema", "rows", 0, 1, "import history, or take a longer window; see `greenlane status`")
     for name in sorted(set(expected) - set(found.names)):
         yield Breach("schema", name, 0, 1, "the set lacks a column that was promised: build it with the live features")
     for name in sorted(set(found.names) - set(expected)) if expected else ():
