@@ -1,9 +1,10 @@
-"""Model calls against LightGBM's own, on one thread: one row, eight routes, reasons.
+"""Model calls against the libraries' own, on one thread: one row, eight routes, reasons; every family.
 
     python benchmarks/models.py [--json OUT]
 
 500 trees of 64 leaves over 100 features, trained on seeded synthetic payments. The two sides of every bar take turns
-in one run; figures are medians.
+in one run; figures are medians. XGBoost has as many trees of as many leaves; the forest has 100 deep ones; the net is
+what `train fraud --family tabm` makes, against torch.
 """
 
 import os
@@ -21,7 +22,10 @@ import lightgbm
 import numpy as np
 from table import Bar, bar, report
 
+from greenlane.adapters.families import estimator_of
 from greenlane.adapters.lightgbm_trainer import flat_trees_from
+from greenlane.errors import TrainingError
+from greenlane.learning.examples import Examples
 from greenlane.models.calibration import Beta, Isotonic, Platt
 from greenlane.models.fraud_model import FraudModel
 from greenlane.models.reasons import ReasonTable
@@ -122,12 +126,68 @@ def measure(turns: int) -> list[Bar]:
     ]
 
 
+Call = Callable[[np.ndarray], object]
+
+
+def library_calls() -> dict[str, tuple[dict[str, float], Callable[[Any], Call]]]:
+    """Family -> parameters, and what its library does for some rows."""
+
+    def xgboost_call(fitted: Any) -> Call:
+        fitted.booster.set_param({"nthread": 1})
+        return lambda x: fitted.booster.inplace_predict(x, predict_type="margin")
+
+    return {
+        "xgboost": ({"rounds": 500, "max_leaves": 64, "max_bin": 63}, xgboost_call),
+        "random_forest": ({"trees": 100}, lambda fitted: fitted.forest.predict_proba),
+        "logistic": ({}, lambda fitted: fitted.margins),
+        "tabm": ({"epochs": 2}, lambda fitted: fitted.margins),
+    }
+
+
+def measure_family(family: str, examples: Examples, rows: np.ndarray, *, turns: int) -> list[Bar]:
+    parameters, library_call = library_calls()[family]
+    try:
+        estimator = estimator_of(family)
+    except TrainingError as error:
+        print(f"{family} is left out: {error.message}")
+        return []
+    fitted = estimator.fit(examples, {**estimator.default, **parameters}, seed=0)
+    library, served = library_call(fitted), fitted.predictor()
+    slots = served.slots(np.arange(FEATURES))
+    assert np.abs(served.margins(rows) - fitted.margins(rows)).max() <= 1e-9, f"margins differ from {family}'s own"
+    payments = [routes_of(rows, turn) for turn in range(100)]
+    us = alternate(
+        {
+            "library 1 row": lambda i: library(rows[i % 500 : i % 500 + 1]),
+            "1 row": lambda i: served.margin(rows[i % 500], slots),
+            "library 8 rows": lambda i: library(rows[i % 500 : i % 500 + ROUTES]),
+            "8 routes": lambda i: served.margins(payments[i % 100], slots),
+        },
+        turns=turns,
+    )
+    one, eight = (None, None) if family == "tabm" else (0.33, 0.2)  # a net's own figure stands alone
+    return [
+        bar(f"{family}, 1 row", us["1 row"], "us", reference=us["library 1 row"], ratio_max=one),
+        bar(
+            f"{family}, 8 routes of one payment", us["8 routes"], "us", reference=us["library 8 rows"], ratio_max=eight
+        ),
+    ]
+
+
+def measure_families(turns: int) -> list[Bar]:
+    x, y = synthetic_payments(22_000, seed=7)
+    names, count = tuple(f"feature_{f}" for f in range(FEATURES)), np.arange(20_000)
+    examples = Examples(names, x[:20_000], y[:20_000], np.ones(20_000), count, count, count)
+    rows = np.ascontiguousarray(x[20_000:])
+    return [one for family in library_calls() for one in measure_family(family, examples, rows, turns=turns)]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path)
     parser.add_argument("--turns", type=int, default=3000)
     options = parser.parse_args()
-    return report(measure(options.turns), options.json)
+    return report(measure(options.turns) + measure_families(options.turns // 4), options.json)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ It is trained in float32 and exported in float64; see `onnx_net.py`.
 """
 
 import io
+import logging
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -32,7 +34,7 @@ CODED: Final = frozenset(
     )
 )
 """Columns whose values are names: their order means nothing."""
-BINS: Final = 12
+BINS: Final = 8
 CODES_MAX: Final = 256
 CODE_ROWS_MIN: Final = 20
 LATER_SHARE: Final = 0.15
@@ -52,7 +54,7 @@ class Encoded(NamedTuple):
     @classmethod
     def of(cls, names: tuple[str, ...], X: NDArray[np.float32]) -> "Encoded":
         coded = [at for at, name in enumerate(names) if name in CODED]
-        numbers = [at for at in range(len(names)) if at not in coded]
+        numbers = [at for at in range(len(names)) if at not in coded and varies(X[:, at])]
         edges = [bin_edges(X[:, at]) for at in numbers]
         return cls(
             numbers, np.array(edges, np.float32).reshape(-1, BINS + 1), coded, [frequent(X[:, at]) for at in coded]
@@ -65,12 +67,18 @@ class Encoded(NamedTuple):
         return np.concatenate(features).astype(np.int64), np.concatenate([self.edges.ravel(), *self.codes])
 
 
+def varies(column: NDArray[np.float32]) -> bool:
+    """What is always absent, or always one value, has nothing to say and would cost time in every answer."""
+    missing = np.isnan(column)
+    return bool(0 < missing.sum() < len(column) or (not missing.all() and np.ptp(column) > 0.0))
+
+
 def bin_edges(column: NDArray[np.float32]) -> NDArray[np.float32]:
     """Quantiles; where many rows share a value, bins beside it are of no width and jump at it."""
     finite = column[np.isfinite(column)]
     if not len(finite):
         return np.zeros(BINS + 1, np.float32)
-    # half of the edges at equal counts, half towards the upper end, where fraud is
+    # one half at equal counts, the other towards the upper end, where fraud is
     at = np.concatenate([np.linspace(0.0, 1.0, BINS - 3), 1.0 - np.array([0.03, 0.01, 0.003, 0.001])])
     return np.asarray(np.quantile(finite, np.sort(at)), np.float32)
 
@@ -86,7 +94,7 @@ class TabM:
 
     family = "tabm"
     default: ClassVar[Mapping[str, float]] = {
-        "members": 16,
+        "members": 8,
         "width": 96,
         "layers": 2,
         "dropout": 0.15,
@@ -273,7 +281,9 @@ def graph_of(net: Any, features: int) -> bytes:
 
     page = io.BytesIO()
     rows = torch.export.Dim("rows", min=1)
-    with redirect_stdout(io.StringIO()):  # the exporter chats
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # the exporter misses packages that nobody asked for
+    with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # and warns of its own parts
         program = torch.onnx.export(
             Margin().eval(),
             (torch.zeros(2, features),),
