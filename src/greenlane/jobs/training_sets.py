@@ -58,7 +58,8 @@ def kept(path: Path, dtypes: Mapping[str, str]) -> tuple[dict[str, NDArray[Any]]
     try:
         told = (path / MANIFEST).read_bytes()
     except OSError as problem:
-        raise TrainingError(f"{path} holds no training set", hint="`greenlane pipeline step set` keeps one") from problem
+        hint = "`greenlane pipeline step set` keeps one"
+        raise TrainingError(f"{path} holds no training set", hint=hint) from problem
     if path.name != f"set_{sha256(told)[:16]}":
         raise TrainingError(f"the manifest in {path} is not the one of its name", hint="build the set again")
     return read_columns(path / ROWS, dtypes), msgspec.json.decode(told)
