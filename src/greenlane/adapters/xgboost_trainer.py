@@ -113,10 +113,24 @@ def flat_trees_from(booster: Any) -> FlatTrees:
         raise TrainingError(
             f"a {booster_kind} model of {objective} cannot be served", hint="objective=binary:logistic, booster=gbtree"
         )
-    share = np.float32(facts["base_score"].strip("[]"))
-    base = Leaf(float(-np.log(np.float32(1.0) / share - np.float32(1.0))), 0.0)
+    base = Leaf(base_margin(booster), 0.0)
     trees = [base, *(tree_from(tree) for tree in model["trees"])]
     return FlatTrees.of(trees, features=int(facts["num_feature"]), form="trees32")
+
+
+def base_margin(booster: Any) -> float:
+    """Where the sum begins, as XGBoost itself says when all leaves are 0: its logarithm has last bits of its own."""
+    import xgboost
+
+    told = msgspec.json.decode(bytes(booster.save_raw("json")))
+    for tree in told["learner"]["gradient_booster"]["model"]["trees"]:
+        leaf = [left < 0 for left in tree["left_children"]]
+        tree["split_conditions"] = [
+            0.0 if ends else at for ends, at in zip(leaf, tree["split_conditions"], strict=True)
+        ]
+    bare = xgboost.Booster({"nthread": 1}, model_file=bytearray(msgspec.json.encode(told)))
+    row = np.zeros((1, booster.num_features()), np.float32)
+    return float(bare.inplace_predict(row, predict_type="margin")[0])
 
 
 def tree_from(facts: Mapping[str, Any]) -> Tree:
