@@ -66,8 +66,12 @@ class Lane:
     mixtures: dict[Mixture, "Lane"] = field(default_factory=dict)
     """How each mixture of arms decides: the same lane with other models, policy, folds and release."""
 
-    def within(self, arms: tuple[Exposure, ...]) -> "Lane":
-        return self.mixtures[mixture_of(arms)] if arms else self
+    def within(self, arms: tuple[Exposure, ...]) -> "tuple[Lane, tuple[Exposure, ...]]":
+        """How these arms decide. Where that was not laid out there is no experiment, and `failed` is told."""
+        found = self.mixtures.get(mixture_of(arms)) if arms else None
+        if arms and found is None:
+            self.failed("arms", LookupError(f"no lane for {mixture_of(arms)}"))
+        return (self, ()) if found is None else (found, arms)
 
 
 class Known(NamedTuple):
@@ -102,7 +106,7 @@ def decide(attempt: Attempt, *, lane: Lane, event_id: str, body_hash: bytes) -> 
     earlier = earlier_decisions(attempt.attempt_id, lane.journal)
     past = lane.journal.entries("payment", facts.payment_id)
     arms = assign(kept, facts, past, lane=lane, at_us=moment.ingest_us) if lane.experiments else ()
-    lane = lane.within(arms)
+    lane, arms = lane.within(arms)
     known = read(facts, moment, earlier, lane=lane, mode=attempt.mode)
     believed = believe(known, lane=lane)
     number = attempt_no(earlier, past)

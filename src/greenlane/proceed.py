@@ -66,7 +66,7 @@ def proceed(
     assert facts is not None, "a decision always has facts"
     entries = lane.journal.entries("payment", facts.payment_id)
     arms = lane.experiments.still(earlier.arms)
-    lane = lane.within(arms)
+    lane, arms = lane.within(arms)
     attempts = attempts_in(entries)
     known = read(facts, moment, [before], lane=lane, mode=earlier.attempt.mode)
     believed = believe(known, lane=lane)

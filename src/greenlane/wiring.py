@@ -49,7 +49,7 @@ from greenlane.decisions.live import (
 from greenlane.decisions.packing import pack, unpack
 from greenlane.decisions.releases import Releases, digest_of
 from greenlane.decisions.standing import Gates, Standing
-from greenlane.errors import InputError, JournalError, NotFound, SettingsError
+from greenlane.errors import InputError, JournalError, ModelRefused, NotFound, SettingsError
 from greenlane.features import snapshot
 from greenlane.features.catalogue import CATALOGUE
 from greenlane.features.definition import FeatureSet
@@ -227,11 +227,6 @@ class System:
         record = ControlRecord(EXPERIMENT, name, who, why, plain(before), plain(after))
         return self.control(record, event_id=event_id, who=who)
 
-    def experiment_changed(self, entry: Entry) -> str | None:
-        """The experiment whose change an entry is."""
-        record = control_of(entry) if entry.kind == "control" else None
-        return record.id if record is not None and record.subject == EXPERIMENT else None
-
     def arrange(self) -> None:
         """A lane for each mixture of arms that a decision may ask for, and its versions written down."""
         self.lane.mixtures = {mixture: self.mixed(mixture) for mixture in self.experiments.mixtures()}
@@ -356,11 +351,23 @@ def open_system(directory: Path, *, clock: Clock | None = None, features: Featur
         approving, experiments,
     )  # fmt: skip
     system.believe()
-    for experiment in experiments.running:
-        system.prepare(experiment)
+    pause_what_cannot_run(system)
     system.release()
     warm(lane)
     return system
+
+
+def pause_what_cannot_run(system: System) -> None:
+    """An arm's model that is gone or damaged pauses its experiment, not the server."""
+    for experiment in system.experiments.running:
+        try:
+            system.prepare(experiment)
+        except (ModelRefused, NotFound) as error:
+            system.lane.failed("experiment", error)
+            paused, at = msgspec.structs.replace(experiment, state="paused"), system.journal.position
+            change = ControlRecord(EXPERIMENT, experiment.id, "engine", str(error), plain(experiment), plain(paused))
+            event_id = f"unprepared/{at.generation}/{at.seq}"
+            system.journal.append(control_draft(change, source="engine", event_id=event_id))
 
 
 def plain(experiment: Experiment | None) -> Any:

@@ -88,11 +88,18 @@ def test_an_experiment_lives_from_draft_to_stopped(server: Server) -> None:
     first = server.ask("POST", "/v1/experiments", body, idempotency_key="life-1")
     assert first.raw == server.ask("POST", "/v1/experiments", body, idempotency_key="life-1").raw
     assert server.ask("POST", "/v1/experiments", body).status == 409
+    other = server.ask("POST", "/v1/experiments", body | {"planned": 9_000}, idempotency_key="life-1")
+    assert other.status == 409 and other.json["param"] == "Idempotency-Key"
+    assert server.ask("POST", "/v1/experiments/life/pause", WHY | {"arm": "careful"}).status == 409, "a draft"
     assert server.ask("POST", "/v1/experiments/life/stop", WHY).status == 409, "it never started"
     assert server.ask("POST", "/v1/experiments/life/start", WHY).json["experiment"]["state"] == "running"
     assert server.ask("PUT", "/v1/experiments/life", body | {"slot_ppm": [0, 1_000_000]}).status == 200, "a ramp"
     assert server.ask("PUT", "/v1/experiments/life", body | {"planned": 9_000}).status == 409
     assert server.ask("POST", "/v1/experiments/life/pause", WHY | {"arm": "nobody"}).status == 422
+    careful = WHY | {"arm": "careful"}
+    paused = [server.ask("POST", "/v1/experiments/life/pause", careful).json["experiment"] for _ in range(2)]
+    assert paused[0]["paused_arms"] == ["careful"] and paused[0] == paused[1]
+    assert server.ask("POST", "/v1/experiments/life/resume", careful).json["experiment"]["paused_arms"] == []
     assert server.ask("DELETE", "/v1/experiments/life").status == 409
     assert server.decide(attempt_body(8_500)).json["experiments"]["life"] in ("control", "careful")
     for step, state in (("pause", "paused"), ("resume", "running"), ("stop", "stopped")):

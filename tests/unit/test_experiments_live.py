@@ -1,5 +1,6 @@
 """Experiments as decisions meet them: who is in which arm, what it does otherwise, and what is kept of it."""
 
+import shutil
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -163,6 +164,28 @@ def test_opened_again_the_experiment_goes_on(tmp_path: Path) -> None:
     assert {number: decided(again, number)[1].arms for number in range(8)} == before
     assert len(again.lane.mixtures) == 2 and learned
     again.close()
+
+
+def test_a_model_that_is_gone_at_the_next_start_pauses_its_experiment_and_not_the_server(tmp_path: Path) -> None:
+    first = shop_in(tmp_path)
+    model = save_model(first.places.models, lean=3.0)
+    started(first, halves("canary", Otherwise(fraud_model=model)))
+    started(first, halves("careful", layer="friction"))
+    first.close()
+    shutil.rmtree(first.places.models / model)
+    again = open_system(tmp_path)
+    assert {name: each.state for name, each in again.experiments.known.items()} == {
+        "canary": "paused",
+        "careful": "running",
+    }
+    assert set(arms_of(decided(again, 1)[1])) == {"careful"}
+    again.close()
+
+
+def test_arms_without_a_lane_are_no_arms(shop: System) -> None:
+    started(shop, halves())
+    shop.lane.mixtures = {}
+    assert decided(shop, 1)[1].arms == ()
 
 
 def test_two_experiments_on_the_same_thing_need_one_layer(shop: System) -> None:

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from greenlane.decisions.control import ControlRecord, control_of, same_change
 from greenlane.errors import Conflict, InputError, NotFound
 from greenlane.jobs.experimenting import Experiment, Readout, page, readout_of
 from greenlane.ports.journal import Entry
@@ -15,7 +16,7 @@ from greenlane.serving.access import Grant, StoredKey
 from greenlane.serving.bodies import idempotency_key, read
 from greenlane.serving.http import Reply, Request, Slow
 from greenlane.serving.openapi import IDEMPOTENT, Operation, op
-from greenlane.wiring import System
+from greenlane.wiring import EXPERIMENT, System, plain
 
 
 class ExperimentList(Struct, frozen=True):
@@ -39,7 +40,7 @@ class Allow(Protocol):
     def __call__(self, request: Request, scope: Grant) -> StoredKey: ...
 
 
-EXPERIMENT: Final = msgspec.json.Decoder(Experiment)
+BODY: Final = msgspec.json.Decoder(Experiment)
 STATE: Final = msgspec.json.Decoder(StateRequest)
 FIELDS: Final = Experiment.__struct_fields__
 Operations = list[tuple[Operation, Callable[[Request], Reply] | Slow]]
@@ -69,20 +70,18 @@ class ExperimentDoors:
         """The slow half, on another thread: what the arms need is loaded, verified and warmed."""
         self.allow(request, "admin")
         self.system.prepare(
-            read(request.body, EXPERIMENT, fields=FIELDS) if len(request.segments) < 5 else self.known(request)
+            read(request.body, BODY, fields=FIELDS) if len(request.segments) < 5 else self.known(request)
         )
 
     def create(self, request: Request) -> Reply:
-        told = read(request.body, EXPERIMENT, fields=FIELDS)
-        if (stored := self.again(request)) is not None:
-            return stored
-        if told.id in self.system.experiments.known:
+        told = read(request.body, BODY, fields=FIELDS)
+        if told.id in self.system.experiments.known and self.stored(request) is None:
             raise Conflict(f"there is an experiment {told.id}", param="$.id", hint="PUT changes it")
         return self.change(request, replace(told, state="draft", paused_arms=()), "created over the API")
 
     def put(self, request: Request) -> Reply:
         """A draft may change altogether; one that started only grows or shrinks, and keeps its state."""
-        told, before = read(request.body, EXPERIMENT, fields=FIELDS), self.known(request)
+        told, before = read(request.body, BODY, fields=FIELDS), self.known(request)
         if told.id != before.id:
             raise InputError("the id in the body is another one", param="$.id", hint=before.id)
         after = replace(told, state=before.state, paused_arms=before.paused_arms)
@@ -98,7 +97,7 @@ class ExperimentDoors:
         entry = self.system.change_experiment(
             None, why="taken back", who=key.id, event_id=self.event_id(request), name=before.id
         )
-        return self.answered(before, entry)
+        return self.answered(before, entry.seq)
 
     def start(self, request: Request) -> Reply:
         return self.moved(request, "running", ("draft", "paused", "running"))
@@ -107,11 +106,12 @@ class ExperimentDoors:
         return self.moved(request, "stopped", ("running", "paused", "stopped"))
 
     def pause(self, request: Request) -> Reply:
-        """All of it, or one arm. Asked again, it is the same."""
+        """All of it, or one arm."""
         told, before = read(request.body, STATE, fields=StateRequest.__struct_fields__), self.known(request)
         if told.arm is None:
             return self.moved(request, "paused", ("running", "paused"))
         self.check_arm(before, told.arm)
+        self.check_state(before, ("running", "paused"))
         arms = dict.fromkeys((*before.paused_arms, told.arm))
         return self.change(request, replace(before, paused_arms=tuple(arms)), told.why)
 
@@ -130,30 +130,39 @@ class ExperimentDoors:
 
     def moved(self, request: Request, state: str, allowed: tuple[str, ...]) -> Reply:
         told, before = read(request.body, STATE, fields=StateRequest.__struct_fields__), self.known(request)
-        if before.state not in allowed:
-            raise Conflict(f"{before.id} is {before.state}", param="id", hint=f"it has to be {' or '.join(allowed)}")
+        if self.stored(request) is None:
+            self.check_state(before, allowed)
         return self.change(request, replace(before, state=msgspec.convert(state, STATES)), told.why)
 
-    def change(self, request: Request, after: Experiment, why: str) -> Reply:
-        key = self.allow(request, "admin")
-        if (stored := self.again(request)) is not None:
-            return stored
-        entry = self.system.change_experiment(after, why=why, who=key.id, event_id=self.event_id(request))
-        return self.answered(after, entry)
+    def check_state(self, experiment: Experiment, allowed: tuple[str, ...]) -> None:
+        if experiment.state not in allowed:
+            hint = f"it has to be {' or '.join(allowed)}"
+            raise Conflict(f"{experiment.id} is {experiment.state}", param="id", hint=hint)
 
-    def again(self, request: Request) -> Reply | None:
-        """The answer to a key that was used for this experiment before."""
+    def change(self, request: Request, after: Experiment, why: str) -> Reply:
+        """What is so already is not written again: every change ends the policy epoch."""
+        key, stored = self.allow(request, "admin"), self.stored(request)
+        if stored is not None:
+            change = ControlRecord(EXPERIMENT, after.id, key.id, why, None, plain(after))
+            if stored.kind != "control" or not same_change(control_of(stored), change):
+                hint = "another change needs a key of its own"
+                raise Conflict("this key came with another change", param="Idempotency-Key", hint=hint)
+            return self.answered(after, stored.seq)
+        if after == self.system.experiments.known.get(after.id):
+            return self.answered(after, self.system.journal.position.seq)
+        entry = self.system.change_experiment(after, why=why, who=key.id, event_id=self.event_id(request))
+        return self.answered(after, entry.seq)
+
+    def stored(self, request: Request) -> Entry | None:
+        """The entry that this key made before."""
         key, given = self.allow(request, "admin"), request.header(b"idempotency-key")
-        stored = self.system.journal.stored(key.id, self.event_id(request)) if given else None
-        name = self.system.experiment_changed(stored) if stored is not None else None
-        found = self.system.experiments.known.get(name) if name else None
-        return None if stored is None or found is None else self.answered(found, stored)
+        return self.system.journal.stored(key.id, self.event_id(request)) if given else None
 
     def event_id(self, request: Request) -> str:
         return idempotency_key(request.header(b"idempotency-key"), secrets.token_hex(8))
 
-    def answered(self, experiment: Experiment, entry: Entry) -> Reply:
-        return Reply(200, msgspec.json.encode(Changed(experiment, entry.seq)), durable_seq=entry.seq)
+    def answered(self, experiment: Experiment, seq: int) -> Reply:
+        return Reply(200, msgspec.json.encode(Changed(experiment, seq)), durable_seq=seq)
 
     def readout(self, request: Request) -> Reply:
         self.allow(request, "read")
