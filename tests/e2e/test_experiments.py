@@ -89,7 +89,7 @@ def test_an_experiment_lives_from_draft_to_stopped(server: Server) -> None:
     assert first.raw == server.ask("POST", "/v1/experiments", body, idempotency_key="life-1").raw
     assert server.ask("POST", "/v1/experiments", body).status == 409
     other = server.ask("POST", "/v1/experiments", body | {"planned": 9_000}, idempotency_key="life-1")
-    assert other.status == 409 and other.json["param"] == "Idempotency-Key"
+    assert other.status == 409 and other.json["code"] == "idempotency_conflict"
     assert server.ask("POST", "/v1/experiments/life/pause", WHY | {"arm": "careful"}).status == 409, "a draft"
     assert server.ask("POST", "/v1/experiments/life/stop", WHY).status == 409, "it never started"
     assert server.ask("POST", "/v1/experiments/life/start", WHY).json["experiment"]["state"] == "running"
