@@ -11,7 +11,9 @@ from greenlane.jobs.proving import verify_features
 from greenlane.payments.outcome import Outcome
 from greenlane.payments.times import DAY_US
 from greenlane.settings import Settings, make_directory, write_settings
-from greenlane.simulation.consequences import history
+from greenlane.simulation.answers import Sent
+from greenlane.simulation.consequences import bringing
+from greenlane.simulation.living import Living
 from greenlane.simulation.world import World
 from greenlane.wiring import (
     HORIZON_DAYS,
@@ -33,9 +35,10 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_settings(path, Settings(clock="simulated", parity_sample=10))
     importer = Importer(path)
     importer.declare(CATALOGUE, at_us=START_US)
-    arrivals = World.load("shop").payments(start_us=START_US, n=3000, seed=5)
-    for at_us, outcome in sorted((e for a in arrivals for e in history(a)[:1]), key=lambda event: event[0]):
-        importer.take(outcome, at_us)
+    living = Living(World.load("shop"), 5, start_us=START_US)
+    for arrival in living.arrivals(3000):
+        answer = living.send(arrival, Sent(arrival.attempt.eligible_routes[0].id))
+        importer.take(bringing(arrival, answer.outcomes)[0][1], arrival.at_us)
     importer.close()
     run_follower(path, once=True, tell=lambda _text: None)
     return path

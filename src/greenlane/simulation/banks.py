@@ -5,13 +5,12 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from greenlane.merchants.regions import EEA, SCA_REGIONS
 from greenlane.simulation.crowd import Crowd
 from greenlane.simulation.parameters import Funding, Parameters
 from greenlane.simulation.randomness import Draws, Indexes, Reals
-from greenlane.simulation.response import CASE, ISSUER, OVER, respond_all
+from greenlane.simulation.response import CASE, ISSUER, OVER
 
 FUNDING: Final[tuple[Funding, ...]] = ("debit", "credit", "prepaid")
 
@@ -119,10 +118,6 @@ class Banks:
             "token_works": np.where(crowd["token"] & ~crowd["suspended"], 1.0, 0.0),
         }
         return np.column_stack([columns[name] for name in CASE])
-
-    def first_answers(self, crowd: Crowd, cases: Reals) -> NDArray[np.float64]:
-        """[payments, routes, credentials, modes, (good, fraud, soft)] in a world at rest."""
-        return respond_all(cases, self.range_issuer[crowd["card_range"]], self.issuers, self.overs)
 
     def _amount_z(self, crowd: Crowd) -> Reals:
         """How many deviations the amount lies from the merchant's median, in logs."""

@@ -1,26 +1,17 @@
-"""What an action leads to: the answer, and every outcome that arrives later. One draw, given chances and luck.
-
-`settle` is the one story of a payment; a living world calls it with the chances of the moment. `consequences` and
-`true_value_minor` are the same for a single decision in a world at rest, as demonstrations need it.
-"""
+"""What an action leads to: the answer, and every outcome that arrives later. One draw, given chances and luck."""
 
 from collections.abc import Callable
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from msgspec import structs
 
-from greenlane.errors import InputError
-from greenlane.merchants.economics import Economics
 from greenlane.payments.attempt import Attempt, Network
 from greenlane.payments.outcome import Executed, Outcome, OutcomeType
 from greenlane.payments.times import SECOND_US, format_rfc3339
 from greenlane.simulation.answers import Answer, Authenticated, Happened, Result, Sent
-from greenlane.simulation.response import TOKEN_WORKS
-from greenlane.simulation.truth import Luck, Truth
+from greenlane.simulation.truth import Truth
 from greenlane.simulation.world import Arrival
-from greenlane.simulation.worth import VALUES, Chances, money_of
-
-Intervention = Literal["allow", "challenge", "review", "block"]
+from greenlane.simulation.worth import Chances
 
 AUTHORIZATION_US: Final = SECOND_US
 FRICTIONLESS_US: Final = 2 * SECOND_US
@@ -39,35 +30,6 @@ ADVICE: Final = {
 """Merchant advice codes of Mastercard, by response code."""
 
 
-def consequences(arrival: Arrival, intervention: Intervention, route: str | None, economics: Economics) -> Happened:
-    """Every outcome of the decision with the time (UTC microseconds) at which it arrives, in time order.
-
-    `route` None: the first eligible one. A block leads to nothing, so nothing is ever learned from it.
-
-    >>> from greenlane.simulation.world import World
-    >>> first = next(World.load("shop").payments(start_us=0, n=1, seed=1))
-    >>> [outcome.type for at_us, outcome in consequences(first, "allow", None, Economics())]
-    ['authorization']
-    """
-    named = _route(arrival, route)
-    credential = "network_token" if arrival.truth.case.row[TOKEN_WORKS] else "pan"
-    story = Story(
-        arrival,
-        Sent(named, credential, intervention, at_us=arrival.at_us),
-        at_rest(arrival, named),
-        luck=arrival.truth.luck,
-        draw=arrival.truth.luck.authorization[_index(arrival, named)],
-        code=arrival.truth.decline_code,
-        shifted=economics.shifted_ppm / 1e6,
-    )
-    return settle(story).outcomes
-
-
-def history(arrival: Arrival, intervention: Intervention = "allow", *, route: str | None = None) -> Happened:
-    """The same for a payment that was made before Greenlane came: its first outcome brings the whole payment."""
-    return bringing(arrival, consequences(arrival, intervention, route, Economics()))
-
-
 def bringing(arrival: Arrival, happened: Happened) -> Happened:
     """The first outcome brings the whole payment."""
     return [
@@ -76,36 +38,23 @@ def bringing(arrival: Arrival, happened: Happened) -> Happened:
     ]
 
 
-def true_value_minor(arrival: Arrival, intervention: Intervention, route: str | None, economics: Economics) -> float:
-    """Expected money of the action for the merchant in minor units, given who the payer really is.
+class Luck(NamedTuple):
+    """Uniform draws of one action: an event of probability q happens where the draw is below q.
 
-    >>> from greenlane.simulation.world import World
-    >>> first = next(World.load("shop").payments(start_us=0, n=1, seed=1))
-    >>> true_value_minor(first, "allow", None, Economics()) > true_value_minor(first, "block", None, Economics())
-    True
+    They do not depend on what is decided, so two policies differ only where their decisions do.
     """
-    named = _route(arrival, route)
-    money = money_of(arrival.attempt, arrival.truth, at_rest(arrival, named), economics, route=named)
-    terms = VALUES[intervention](money)
-    return terms.value + terms.declined * terms.stop
 
-
-def at_rest(arrival: Arrival, route: str) -> Chances:
-    """Chances of a first attempt over a route where nothing is remembered and nothing is down."""
-    truth, place = arrival.truth, _index(arrival, route)
-    odds = truth.odds
-    return Chances(
-        plain=odds.approval[place],
-        authenticated=odds.approval_authenticated[place],
-        exempt=odds.approval[place],
-        soft_plain=0.0,
-        soft_exempt=0.0,
-        unavailable=truth.unavailable,
-        frictionless=odds.frictionless,
-        challenge_success=odds.challenge_success,
-        review_cancel=odds.review_cancel,
-        review_release=odds.review_release,
-    )
+    authorization: float
+    unavailable: float
+    frictionless: float
+    challenge: float
+    cancel: float
+    release: float
+    shift: float
+    soft: float
+    broken: float
+    cause: float
+    late: float
 
 
 class Story(NamedTuple):
@@ -115,8 +64,6 @@ class Story(NamedTuple):
     sent: Sent
     chances: Chances
     luck: Luck
-    draw: float
-    """Of the authorisation."""
     code: str
     """Of a decline."""
     shifted: float
@@ -190,7 +137,7 @@ class Story(NamedTuple):
         luck, broken = self.luck, self.chances.broken
         if luck.soft < soft:
             return "declined", "1A" if self.truth.case.visa else "65", False
-        if self.draw < approval:
+        if luck.authorization < approval:
             return "approved", "00", True
         lost = approval * broken / (1 - broken) if broken < 1 else 1.0  # approvals that the outage took
         if broken > 0 and luck.broken * (1 - approval) < lost:
@@ -298,18 +245,6 @@ def settle(story: Story) -> Answer:
 
 def _credential(name: str) -> Any:
     return name or None
-
-
-def _route(arrival: Arrival, route: str | None) -> str:
-    return arrival.attempt.eligible_routes[0].id if route is None else route
-
-
-def _index(arrival: Arrival, route: str) -> int:
-    for index, eligible in enumerate(arrival.attempt.eligible_routes):
-        if eligible.id == route:
-            return index
-    names = ", ".join(r.id for r in arrival.attempt.eligible_routes)
-    raise InputError(f"this world has no route {route!r}", code="unknown_route", param="route", hint=f"one of: {names}")
 
 
 def _network(attempt: Attempt) -> Network | None:

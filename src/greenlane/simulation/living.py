@@ -20,7 +20,7 @@ Send in time order, retries among arrivals (a heap of due times does): memory is
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
@@ -42,7 +42,7 @@ from greenlane.simulation.answers import (
     Terms,
     WayOdds,
 )
-from greenlane.simulation.consequences import LATE_APPROVALS, Story, settle
+from greenlane.simulation.consequences import LATE_APPROVALS, Luck, Story, settle
 from greenlane.simulation.memory import Memory
 from greenlane.simulation.randomness import Reals, uniforms, word
 from greenlane.simulation.recovery import ASKED, FUNDS, Declined, Recovery, cause_of
@@ -56,7 +56,7 @@ from greenlane.simulation.response import (
     Table,
     respond,
 )
-from greenlane.simulation.truth import LARGE, MUCH_FRICTIONLESS, Luck
+from greenlane.simulation.truth import LARGE, MUCH_FRICTIONLESS
 from greenlane.simulation.weather import Weather
 from greenlane.simulation.world import Arrival, World
 from greenlane.simulation.worth import VALUES, Chances, money_of
@@ -68,9 +68,9 @@ MERCHANT_PATIENCE_DAYS: Final = 45.0
 EXPERIENCE: Final = 0.08
 """Weight of one attempt in what thieves know of a merchant."""
 EXPIRED_WORKS: Final = 0.02
-DRAWS: Final = ("authorization", *Luck._fields[1:], "code")
+DRAWS: Final = (*Luck._fields, "code")
 WORDS: Final = np.concatenate([word(purpose) for purpose in DRAWS])
-PERSONAL: Final = np.concatenate([word(purpose) for purpose in ("patience", "returns", "returns when")])
+PATIENCE: Final = word("patience")
 
 Declines = list[Declined]
 
@@ -194,28 +194,20 @@ class Living:
 
     def stays(self, arrival: Arrival, at_us: int) -> bool:
         """Is this payer still there at `at_us`? Once gone, gone for good."""
-        return self._personal(arrival, 0)[0] < self.persistence(arrival, max(0, at_us - arrival.at_us))
-
-    def returns(self, arrival: Arrival, declined_at_us: int) -> int | None:
-        """When the payer tries again unasked after this decline, if they do. Nobody does where nobody is there."""
-        course = self._courses.get(arrival.attempt.attempt_id)
-        _, whether, when = self._personal(arrival, len(course.past) if course else 0)
-        payers = self.world.parameters.payers
-        if arrival.attempt.payment.initiator == "mit" or whether >= payers.returns:
-            return None
-        return declined_at_us - int(math.log(when) * payers.returns_minutes * MINUTE_US)
+        patience = np.empty(1)
+        uniforms(np.uint64(arrival.truth.case.luck), 0, 0, PATIENCE, patience)
+        return bool(patience[0] < self.persistence(arrival, max(0, at_us - arrival.at_us)))
 
     def _story(self, arrival: Arrival, sent: Sent, course: Course) -> Story:
         case = arrival.truth.case
         uniforms(np.uint64(case.luck), sent.attempt_no, self._place.get(sent.route, 0), WORDS, self._u)
-        draw, *luck, code = self._u.tolist()
+        *luck, code = self._u.tolist()
         economics = self.world.economics[arrival.attempt.payment.merchant_id]
         return Story(
             arrival,
             sent,
             self._chances(arrival, sent, course),
-            luck=Luck((draw,), *luck),
-            draw=draw,
+            luck=Luck(*luck),
             code=self._code(arrival, course, code),
             shifted=economics.shifted_ppm / 1e6,
             passed=course.passed,
@@ -224,7 +216,7 @@ class Living:
 
     def _chances(self, arrival: Arrival, sent: Sent, course: Course) -> Chances:
         """Of this very payer."""
-        truth, odds, cells = arrival.truth, arrival.truth.odds, (0.0,) * 5
+        truth, cells = arrival.truth, (0.0,) * 5
         broken, late = 0.0, 1.0
         if sent.intervention != "block":
             place, token = self._at(arrival, sent)
@@ -236,8 +228,8 @@ class Living:
                 late += broken / (1 - broken) * self.world.parameters.outages.timeouts * LATE_APPROVALS
         plain, authenticated, exempt, soft_plain, soft_exempt = cells
         return Chances(
-            plain, authenticated, exempt, soft_plain, soft_exempt, truth.unavailable, odds.frictionless,
-            odds.challenge_success, odds.review_cancel, odds.review_release, broken, late,
+            plain, authenticated, exempt, soft_plain, soft_exempt, truth.unavailable, truth.frictionless,
+            truth.challenge_success, truth.review_cancel, truth.review_release, broken, late,
         )  # fmt: skip
 
     def _own_table(self, arrival: Arrival, sent: Sent, course: Course) -> tuple[Table, Reals]:
@@ -339,11 +331,6 @@ class Living:
         if answer.approved and truth.would_be_reported:
             delay_us = truth.dispute_delay_us if truth.brings == "dispute" else truth.report_delay_us
             self.memory.will_be_reported(case.merchant, case.card_range, answer.at_us + delay_us)
-
-    def _personal(self, arrival: Arrival, turn: int) -> Sequence[float]:
-        out = np.empty(len(PERSONAL))
-        uniforms(np.uint64(arrival.truth.case.luck), turn, 0, PERSONAL, out)
-        return out.tolist()
 
 
 def _approval(chances: Chances, sent: Sent, *, passed: bool) -> float:

@@ -89,19 +89,10 @@ class Recovery:
     def __init__(self, world: Parameters):
         self._world = world
         stated, there = world.recovery, min(1.0, world.interaction)
-        self._shares = Shares(
-            funds_at_once=stated.funds_at_once,
-            funds_waiting=stated.funds_waiting,
-            funds_payday=stated.funds_payday,
-            funds_decay=stated.funds_decay,
-            generic_at_once=stated.generic_at_once,
+        self._shares = Shares(*(getattr(stated, name, 0.0) for name in Shares._fields))._replace(
             generic_cascade=_between(stated.generic_at_once, stated.generic_cascade, there),
-            generic_waiting=stated.generic_waiting,
-            generic_decay=stated.generic_decay,
             generic_authenticated=there * world.interactions.retry_authenticated,
-            technical_at_once=stated.technical_at_once,
             technical_cascade=_between(stated.technical_at_once, stated.technical_cascade, there),
-            technical_hours=stated.technical_hours,
         )
         self.fresh = np.ones((len(world.routes), 2, MODES))
         self.paydays = list(world.payers.paydays)

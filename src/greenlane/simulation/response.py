@@ -103,14 +103,3 @@ def respond(
                 out[r, token, mode, 0] = share * again * approved(z, issuer)
                 out[r, token, mode, 1] = share * fraud_again * approved(z + case[FRAUD_SHIFT] + issuer[FRAUD], issuer)
                 out[r, token, mode, 2] = soft
-
-
-@njit(cache=True, error_model="numpy")
-def respond_all(cases: Table, at: NDArray[np.int64], issuers: Table, overs: Table) -> Table:
-    """First attempts of a crowd in a world at rest: [payments, routes, credentials, modes, 3]; `at` names issuers."""
-    routes = overs.shape[1]
-    out = np.empty((cases.shape[0], routes, 2, MODES, 3))
-    still, well, fresh = np.zeros(routes), np.ones(routes), np.ones((routes, 2, MODES))
-    for i in range(cases.shape[0]):
-        respond(cases[i], issuers[at[i]], overs[at[i]], still, well, 0.0, fresh, out[i])
-    return out

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenlane.payments.times import DAY_US, HOUR_US, SECOND_US
-from greenlane.simulation.answers import AUTHENTICATED, PLAIN
 from greenlane.simulation.banks import Banks
 from greenlane.simulation.crowd import GOOD, Crowd
 from greenlane.simulation.parameters import MEASURED, TYPOLOGIES, Delay, Parameters
@@ -21,41 +20,6 @@ ABSENT: Final = len(WHO) - 1
 LARGE: Final = math.log(2.0)
 MUCH_FRICTIONLESS: Final = 0.6
 """Above half of an issuer's threshold fewer payers pass without a challenge."""
-
-
-class Odds(NamedTuple):
-    """How the world would treat this payment if its payer were of one kind."""
-
-    approval: tuple[float, ...]
-    """By route, in the order of `eligible_routes`."""
-    approval_authenticated: tuple[float, ...]
-    frictionless: float
-    challenge_success: float
-    """Given a challenge: the rest fails or leaves."""
-    review_cancel: float
-    """P(the payer does not wait for a review)."""
-    review_release: float
-    """P(the reviewer lets it pass | the payer waits)."""
-
-
-class Luck(NamedTuple):
-    """Uniform draws of this payment: an event of probability q happens where the draw is below q.
-
-    They do not depend on what is decided, so two policies differ only where their decisions do.
-    """
-
-    authorization: tuple[float, ...]
-    """By route."""
-    unavailable: float
-    frictionless: float
-    challenge: float
-    cancel: float
-    release: float
-    shift: float
-    soft: float
-    broken: float
-    cause: float
-    late: float
 
 
 class Case(NamedTuple):
@@ -82,14 +46,15 @@ class Truth(NamedTuple):
     case: Case
     typology: str
     """Empty for an honest payer, else one of `TYPOLOGIES`."""
-    if_good: Odds
-    if_fraud: Odds
-    """For an honest payer: as if the card were stolen."""
-    luck: Luck
     unavailable: float
     """P(3-D Secure gives no answer)."""
-    decline_code: str
-    """The network response code of a decline, if it is declined."""
+    frictionless: float
+    challenge_success: float
+    """Given a challenge: the rest fails or leaves."""
+    review_cancel: float
+    """P(the payer does not wait for a review)."""
+    review_release: float
+    """P(the reviewer lets it pass | the payer waits)."""
     report_probability: float
     """P(third-party fraud is reported | approved unauthenticated): 0 for an honest payer."""
     would_be_reported: bool
@@ -106,10 +71,6 @@ class Truth(NamedTuple):
     @property
     def fraud(self) -> bool:
         return self.typology != ""
-
-    @property
-    def odds(self) -> Odds:
-        return self.if_fraud if self.fraud else self.if_good
 
 
 class Oracle:
@@ -141,10 +102,8 @@ class Oracle:
         columns: tuple[Iterable[Any], ...] = (
             self._cases(crowd, cases),
             np.array(["", *TYPOLOGIES], dtype=object)[who + 1].tolist(),
-            *self._odds(crowd, who, cases),
-            self._luck(draws),
             np.full(len(crowd), self._world.authentication.unavailable).tolist(),
-            self._decline_codes(crowd, draws).tolist(),
+            *(column.tolist() for column in self._friction(crowd, who)),
             reported.tolist(),
             draws.chance("reported", reported).tolist(),
             self._brings(draws).tolist(),
@@ -167,40 +126,17 @@ class Oracle:
         )  # fmt: skip
         return map(Case, *(map(tuple, c.tolist()) if c is cases else c.tolist() for c in columns))
 
-    def _odds(self, crowd: Crowd, who: Indexes, cases: Reals) -> tuple[list[Odds], list[Odds]]:
-        """Over the network token where there is one, else over the number."""
-        answers = self._banks.first_answers(crowd, cases)
-        use_token = (crowd["token"] & ~crowd["suspended"]).astype(np.int64)
-        chosen = answers[np.arange(len(crowd)), :, use_token]
-        frictionless, success = self.authentication(crowd)
-        kind, review = np.maximum(who, 0), self._world.review
-        factor = self._world.authentication.fraud_frictionless_factor
-        good_review, fraud_review = (review.cancel, review.true_negative), (0.0, 1 - review.true_positive)
-        return (
-            _odds(chosen[..., 0], frictionless, success, good_review),
-            _odds(chosen[..., 1], factor * frictionless, self._passes[kind], fraud_review),
-        )
-
-    def authentication(self, crowd: Crowd) -> tuple[Reals, Reals]:
-        """Frictionless share and challenge success of good payers; issuers ask more often where much is at stake."""
-        issuer = self._banks.range_issuer[crowd["card_range"]]
+    def _friction(self, crowd: Crowd, who: Indexes) -> tuple[Reals, Reals, Reals, Reals]:
+        """Frictionless share, success, review cancelled, released. Issuers ask more where much is at stake."""
+        world, fraud, issuer = self._world, who != GOOD, self._banks.range_issuer[crowd["card_range"]]
         much = np.log(crowd["amount_minor"]) > self._banks.issuers[issuer, LIMIT] - LARGE
-        return self.frictionless[issuer] * np.where(much, MUCH_FRICTIONLESS, 1.0), self.success[issuer]
-
-    def _luck(self, draws: Draws) -> list[Luck]:
-        routes = np.column_stack([draws.of(r.id).uniform("authorization") for r in self._world.routes])
-        single = [draws.uniform(name).tolist() for name in Luck._fields[1:]]
-        return list(map(Luck, map(tuple, routes.tolist()), *single))
-
-    def _decline_codes(self, crowd: Crowd, draws: Draws) -> NDArray[np.object_]:
-        """By issuer and kind of payer."""
-        codes = np.empty(len(crowd), dtype=object)
-        issuer = self._banks.range_issuer[crowd["card_range"]]
-        who = np.where(crowd["absent"] & (crowd["typology"] == GOOD), ABSENT, crowd["typology"] + 1)
-        for kind, (names, shares) in enumerate(zip(self.codes, self.decline_shares, strict=True)):
-            rows = np.flatnonzero(who == kind)
-            codes[rows] = np.array(names, dtype=object)[draws[rows].choice("code", shares[issuer[rows]])]
-        return codes
+        frictionless = self.frictionless[issuer] * np.where(much, MUCH_FRICTIONLESS, 1.0)
+        return (
+            np.where(fraud, world.authentication.fraud_frictionless_factor * frictionless, frictionless),
+            np.where(fraud, self._passes[np.maximum(who, 0)], self.success[issuer]),
+            np.where(fraud, 0.0, world.review.cancel),
+            np.where(fraud, 1 - world.review.true_positive, world.review.true_negative),
+        )
 
     def _report_probability(self, crowd: Crowd) -> Reals:
         r = self._world.reporting
@@ -227,12 +163,6 @@ class Oracle:
         a = self._world.authentication
         seconds = a.latency_median_s * np.exp(a.latency_sigma * draws.normal("challenge time"))
         return (seconds * SECOND_US).astype(np.int64)
-
-
-def _odds(answers: Reals, frictionless: Reals, success: Reals, review: tuple[float, float]) -> list[Odds]:
-    plain, authenticated = answers[:, :, PLAIN].tolist(), answers[:, :, AUTHENTICATED].tolist()
-    columns = zip(map(tuple, plain), map(tuple, authenticated), frictionless.tolist(), success.tolist(), strict=True)
-    return [Odds(*column, *review) for column in columns]
 
 
 def _scattered(shares: list[float], log_odds: Reals) -> Reals:

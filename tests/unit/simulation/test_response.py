@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from greenlane.simulation.answers import AUTHENTICATED, EXEMPT, PLAIN
 from greenlane.simulation.response import (
-    CASE,
     COMMON,
     IN_SCOPE,
     ISSUER,
@@ -19,7 +18,6 @@ from greenlane.simulation.response import (
     approved,
     latent,
     respond,
-    respond_all,
     soft_declined,
 )
 from greenlane.simulation.world import World
@@ -84,10 +82,3 @@ def test_above_an_issuers_own_threshold_approval_falls_at_once_and_less_when_aut
     fall = (answered(case, row=below) - answered(case, row=above))[..., 0][:, 0]
     assert (fall[:, PLAIN] > 0.02).all()
     assert (fall[:, AUTHENTICATED] < fall[:, PLAIN]).all()
-
-
-def test_a_crowd_is_answered_as_each_payment_alone():
-    crowd = np.array([case.row for case in CASES[:20]])
-    together = respond_all(crowd, np.array([c.issuer for c in CASES[:20]]), BANKS.issuers, BANKS.overs)
-    assert together == pytest.approx(np.stack([answered(case) for case in CASES[:20]]))
-    assert crowd.shape[1] == len(CASE)

@@ -6,51 +6,43 @@ import pytest
 from greenlane.merchants.stakes import stakes
 from greenlane.policy.actions import INTERVENTIONS
 from greenlane.policy.value import MICRO, VALUE, Authentication, values
-from greenlane.simulation.consequences import true_value_minor
+from greenlane.simulation.answers import Sent
+from greenlane.simulation.living import Living
 from greenlane.simulation.world import World
 
 WORLD = World.load("shop")
-ARRIVALS = list(WORLD.payments(start_us=0, n=3000, seed=9))
+LIVING = Living(WORLD, 9, start_us=0)
+ARRIVALS = list(LIVING.arrivals(3000))
 CHOSEN = ARRIVALS[:40] + [a for a in ARRIVALS if a.truth.fraud][:40]
+
+
+def way(arrival, economics, r, *, stop):
+    """A row of `values`: what is true of this payer, who is surely one or the other, stands for both kinds."""
+    sent, fees = Sent(economics.routes[r].id, at_us=arrival.at_us), economics.routes[r].fees
+    plain = LIVING.true_terms(arrival, sent, economics).approved
+    shown = LIVING.true_terms(arrival, sent._replace(intervention="challenge"), economics).approved
+    passed = (1 - arrival.truth.unavailable) * (
+        arrival.truth.frictionless + (1 - arrival.truth.frictionless) * arrival.truth.challenge_success
+    )
+    authenticated = (shown - arrival.truth.unavailable * plain) / passed
+    approvals = [1e9 * plain, 1e9 * plain, 1e9 * authenticated, 1e9 * authenticated, 0.0, 0.0, 0.0]
+    approved = fees.approved_minor(arrival.attempt.payment.amount)
+    return [*approvals, approved, approved, fees.declined_minor, economics.challenge_minor, stop, 0.0, 0.0, 0.0, 0.0]
 
 
 def policy_values(arrival, economics):
     """The value table of the policy for p = 0 or p = 1, with every probability taken from the truth."""
     truth, payment = arrival.truth, arrival.attempt.payment
-    good, bad = truth.if_good, truth.if_fraud
     money = stakes(economics, payment.amount, "merchant")
     money = money._replace(
         dispute=truth.friendly_probability * (money.margin + money.loss),
-        cancel_share=truth.odds.review_cancel,
-        true_negative=good.review_release,
-        true_positive=1 - bad.review_release,
+        cancel_share=truth.review_cancel,
+        true_negative=truth.review_release,
+        true_positive=1 - truth.review_release,
     )
-    payer = Authentication(
-        good.frictionless, good.challenge_success, bad.frictionless, bad.challenge_success, truth.unavailable
-    )
-    routes = np.array(
-        [
-            (
-                1e9 * good.approval[r],
-                1e9 * bad.approval[r],
-                1e9 * good.approval_authenticated[r],
-                1e9 * bad.approval_authenticated[r],
-                0.0,
-                0.0,
-                0.0,
-                economics.routes[r].fees.approved_minor(payment.amount),
-                economics.routes[r].fees.approved_minor(payment.amount),
-                economics.routes[r].fees.declined_minor,
-                economics.challenge_minor,
-                money.stop,
-                0.0,
-                0.0,
-                0.0,
-                0.0,
-            )
-            for r in range(2)
-        ]
-    )
+    passes = truth.frictionless, truth.challenge_success
+    payer = Authentication(*passes, *passes, truth.unavailable)
+    routes = np.array([way(arrival, economics, r, stop=money.stop) for r in range(2)])
     return values(10**9 if truth.fraud else 0, money, payer, routes)[:, :, VALUE] / MICRO
 
 
@@ -63,5 +55,6 @@ def test_the_policy_told_the_truth_values_every_action_as_the_world_does(arrival
         if intervention == "exempt":
             continue
         for r, route in enumerate(arrival.attempt.eligible_routes):
-            true = true_value_minor(arrival, intervention, route.id, economics)
+            terms = LIVING.true_terms(arrival, Sent(route.id, "pan", intervention, at_us=arrival.at_us), economics)
+            true = terms.value + terms.declined * terms.stop
             assert table[i, r] == pytest.approx(true, abs=1e-4), (intervention, route.id)
