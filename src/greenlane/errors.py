@@ -8,6 +8,7 @@
     │   └── LimitExceeded     larger, longer or faster than the stated limit
     ├── FeatureError          a feature definition cannot be used
     ├── JournalError          the journal cannot be opened, read or written
+    ├── TimedOut              something that was waited for took too long (503)
     ├── ModelRefused          an artefact does not reproduce what it promises, so it is not loaded
     ├── TrainingError         a training set, fit or evaluation cannot be made from this data
     └── SettingsError         the data directory or its settings are wrong
@@ -70,6 +71,11 @@ class FeatureError(GreenlaneError):
 
 class JournalError(GreenlaneError):
     code = "journal_unavailable"
+    status = 503
+
+
+class TimedOut(GreenlaneError):
+    code = "timed_out"
     status = 503
 
 

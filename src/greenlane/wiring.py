@@ -70,7 +70,7 @@ from greenlane.payments.facts import Facts
 from greenlane.payments.outcome import Outcome
 from greenlane.payments.times import day_of, format_day
 from greenlane.policy.approving import Approving
-from greenlane.policy.arms import Experiment
+from greenlane.policy.arms import Arm, Experiment
 from greenlane.policy.choose import choose
 from greenlane.policy.explore import Draw, Exploring, secret_draw
 from greenlane.policy.gather import Folds
@@ -217,23 +217,30 @@ class System:
     ) -> Entry:
         """Create, start, pause, ramp or stop one, or take a draft back (None, by its name): one control entry.
 
-        InputError where it cannot be, or cannot run beside those that do. What is slow happened in `prepare`.
+        Whatever may fail is done before it is written. InputError where it cannot be, or cannot run beside those that
+        do; ModelRefused or NotFound. What is slow happened in `prepare`.
         """
         name = name if after is None else after.id
         if after is not None:
-            self.prepare(after)
-            self.experiments.check(after)
+            if after.state == "running":
+                self.prepare(after)
+            self.lanes(self.experiments.check(after))
         before = self.experiments.known.get(name)
         record = ControlRecord(EXPERIMENT, name, who, why, plain(before), plain(after))
         return self.control(record, event_id=event_id, who=who)
 
     def arrange(self) -> None:
         """A lane for each mixture of arms that a decision may ask for, and its versions written down."""
-        self.lane.mixtures = {mixture: self.mixed(mixture) for mixture in self.experiments.mixtures()}
+        self.lane.mixtures = self.lanes(self.experiments)
+        for lane in self.lane.mixtures.values():
+            lane.release = self.written(lane)
 
-    def mixed(self, mixture: Mixture) -> Lane:
+    def lanes(self, running: Running) -> dict[Mixture, Lane]:
+        return {mixture: self.mixed(mixture, running.arms(mixture)) for mixture in running.mixtures()}
+
+    def mixed(self, mixture: Mixture, arms: Sequence[Arm]) -> Lane:
         """The lane as these arms have it: their models, policy and prices, and what their attempts taught."""
-        lane, arms = self.lane, self.experiments.arms(mixture)
+        lane = self.lane
         fraud, approval = overriding(arms, "fraud_model"), overriding(arms, "approval_model")
         policy = changed(lane.policy, *[arm.otherwise.policy for arm in arms])
         approving = Approving(
@@ -247,9 +254,7 @@ class System:
         if prices is not None:
             folds.prices = StatedPrices(prices)
         model = lane.model if fraud is None else self.bound(fraud)
-        found = replace(lane, model=model, policy=policy, folds=folds, mixtures={})
-        found.release = self.written(found, approving)
-        return found
+        return replace(lane, model=model, policy=policy, folds=folds, mixtures={})
 
     def promote(self, model_id: str, *, event_id: str, who: str, why: str, alias: str = CHAMPION) -> Entry:
         """Hot swap: the next decision believes the new champion. Everything slow happened in `ready`."""
@@ -276,12 +281,12 @@ class System:
 
     def release(self) -> None:
         """Write down which versions are in force, where that changed."""
-        self.lane.release = self.written(self.lane, self.approving)
+        self.lane.release = self.written(self.lane)
         self.arrange()
 
-    def written(self, lane: Lane, approving: Approving) -> str:
+    def written(self, lane: Lane) -> str:
         """The digest of the versions that a lane decides by, which the journal knows."""
-        policy, versions = lane.policy, versions_of(lane, approving)
+        policy, versions = lane.policy, versions_of(lane)
         digest, at = digest_of(versions), f"{self.journal.position.generation}/{self.journal.position.seq}"
         if policy.version not in self.live.policies:
             change = policy_change(policy, who="engine", why="the policy in force")
@@ -362,7 +367,7 @@ def pause_what_cannot_run(system: System) -> None:
     for experiment in system.experiments.running:
         try:
             system.prepare(experiment)
-        except (ModelRefused, NotFound) as error:
+        except (ModelRefused, InputError) as error:  # of a parameter, perhaps, that this build has no more
             system.lane.failed("experiment", error)
             paused, at = msgspec.structs.replace(experiment, state="paused"), system.journal.position
             change = ControlRecord(EXPERIMENT, experiment.id, "engine", str(error), plain(experiment), plain(paused))
@@ -455,9 +460,9 @@ def standing_at(places: Places, store: JournalStore, exploring: Exploring, *, se
     """As of an entry: the newest that was saved before it by this build, and is of this journal, brought up to it."""
     standing, after_seq = Standing(exploring), 0
     for path in sorted(places.snapshots.glob("*.standing"), reverse=True):
-        generation, _, dumped = path.read_bytes().partition(b"\n")
-        if int(path.stem) <= seq and holds(store, int(generation), int(path.stem)):
-            with suppress(ValueError, msgspec.MsgspecError):  # damaged, or of another build: an older one may do
+        with suppress(ValueError, msgspec.MsgspecError):  # damaged, of another build or not ours: an older one may do
+            generation, _, dumped = path.read_bytes().partition(b"\n")
+            if int(path.stem) <= seq and holds(store, int(generation), int(path.stem)):
                 standing, after_seq = Standing.load(dumped, exploring), int(path.stem)
                 break
     for entry in all_entries(places, store, after_seq=after_seq):
@@ -574,9 +579,9 @@ def reporting_of(settings: Settings) -> Reporting:
     return Reporting(currency=settings.reporting_currency, rates=settings.rates)
 
 
-def versions_of(lane: Lane, approving: Approving) -> Versions:
-    models = {"fraud": lane.model.id} if lane.model is not None else {}
-    if approving.model is not None:
+def versions_of(lane: Lane) -> Versions:
+    models, approving = {"fraud": lane.model.id} if lane.model is not None else {}, lane.folds.approvals
+    if isinstance(approving, Approving) and approving.model is not None:
         models["approval"] = approving.model.id
     return Versions(
         engine=engine_version(),

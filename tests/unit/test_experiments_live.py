@@ -89,6 +89,32 @@ def test_a_model_that_cannot_be_loaded_starts_nothing(shop: System) -> None:
     assert not shop.experiments
 
 
+def test_what_cannot_be_arranged_is_not_written(shop: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise InputError("no lane can be made of it")
+
+    before = shop.journal.position
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="no lane"):
+        patch.setattr(System, "mixed", broken)
+        started(shop, halves())
+    assert shop.journal.position == before and not shop.experiments and not shop.lane.mixtures
+    assert decided(shop, 1)[1].arms == ()
+
+
+def test_what_lost_its_model_can_still_be_stopped(tmp_path: Path) -> None:
+    first = shop_in(tmp_path)
+    gone = save_model(first.places.models, lean=3.0)
+    running = started(first, halves("canary", Otherwise(fraud_model=gone)))
+    first.close()
+    shutil.rmtree(first.places.models / gone)
+    again = open_system(tmp_path)
+    again.change_experiment(replace(running, state="stopped"), why="no more", who="tests", event_id="s")
+    with pytest.raises(NotFound):
+        started(again, running)
+    assert again.experiments.known["canary"].state == "stopped"
+    again.close()
+
+
 def test_a_new_champion_reaches_the_control_arm_at_once(shop: System) -> None:
     started(shop, halves())
     model = save_model(shop.places.models, lean=1.0)

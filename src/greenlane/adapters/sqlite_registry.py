@@ -8,23 +8,25 @@ from typing import Final
 import msgspec
 
 from greenlane.adapters.sqlite import transaction
-from greenlane.ports.registry import Move, Registered
+from greenlane.ports.journal import Position
+from greenlane.ports.registry import NOWHERE, Move, Registered
 
-VERSION: Final = 1
+VERSION: Final = 2
 SCHEMA: Final = """
     CREATE TABLE IF NOT EXISTS models (id TEXT PRIMARY KEY, kind TEXT, registered_us INTEGER, record BLOB);
     CREATE TABLE IF NOT EXISTS moves (
         seq INTEGER, alias TEXT, model TEXT, before TEXT, record BLOB, PRIMARY KEY (seq, alias)
     );
-    CREATE TABLE IF NOT EXISTS upto (seq INTEGER);
+    CREATE TABLE IF NOT EXISTS upto (generation INTEGER, seq INTEGER);
 """
 
 
 class SqliteRegistry:
     """
     >>> registry = SqliteRegistry(":memory:")
-    >>> registry.take([], [], upto_seq=3)
-    >>> registry.upto_seq(), registry.models()
+    >>> [registry.take([], [], seen=NOWHERE, upto=Position(1, seq)) for seq in (3, 2)]
+    [True, False]
+    >>> registry.upto().seq, registry.models()
     (3, [])
     """
 
@@ -35,13 +37,19 @@ class SqliteRegistry:
             self._db.executescript("DROP TABLE models; DROP TABLE moves; DROP TABLE upto;")
         self._db.executescript(f"{SCHEMA} PRAGMA user_version = {VERSION};")
 
-    def upto_seq(self) -> int:
-        (seq,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM upto").fetchone()
-        return int(seq)
+    def upto(self) -> Position:
+        found = self._db.execute("SELECT generation, seq FROM upto").fetchone()
+        return Position(*found) if found else NOWHERE
 
-    def take(self, models: Sequence[Registered], moves: Sequence[Move], *, upto_seq: int) -> None:
+    def take(
+        self, models: Sequence[Registered], moves: Sequence[Move], *, seen: Position, upto: Position, anew: bool = False
+    ) -> bool:
         encode = msgspec.msgpack.encode
         with transaction(self._db):
+            if self.upto() != seen:
+                return False
+            for table in ("models", "moves") if anew else ():
+                self._db.execute(f"DELETE FROM {table}")
             self._db.executemany(
                 "INSERT OR REPLACE INTO models VALUES (?, ?, ?, ?)",
                 [(m.id, m.kind, m.registered_us, encode(m)) for m in models],
@@ -51,7 +59,8 @@ class SqliteRegistry:
                 [(m.seq, m.alias, m.model, m.before, encode(m)) for m in moves],
             )
             self._db.execute("DELETE FROM upto")
-            self._db.execute("INSERT INTO upto VALUES (?)", (upto_seq,))
+            self._db.execute("INSERT INTO upto VALUES (?, ?)", (upto.generation, upto.seq))
+        return True
 
     def models(self, *, kind: str = "") -> list[Registered]:
         rows = self._db.execute(
@@ -65,11 +74,6 @@ class SqliteRegistry:
             (model, limit),
         ).fetchall()
         return [msgspec.msgpack.decode(record, type=Move) for (record,) in reversed(rows)]
-
-    def clear(self) -> None:
-        with transaction(self._db):
-            for table in ("models", "moves", "upto"):
-                self._db.execute(f"DELETE FROM {table}")
 
     def close(self) -> None:
         self._db.close()

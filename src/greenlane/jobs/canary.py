@@ -15,6 +15,7 @@ from greenlane.jobs.experimenting import kept_tallies
 from greenlane.learning.canary import CanaryReadout, StageReadout
 from greenlane.policy.arms import PPM, Arm, Experiment, Otherwise, Rail, UnitKind
 from greenlane.policy.running import Running
+from greenlane.ports.journal import Entry
 from greenlane.wiring import Reader, System
 
 MODEL_ARM: Final = "model"
@@ -68,10 +69,10 @@ def stage(model_id: str, *, kind: str, share_ppm: int, number: int, unit: UnitKi
 
 def next_stage(system: System, model_id: str, *, kind: str, share_ppm: int, unit: UnitKind) -> Experiment:
     """Conflict where a guardrail ended the model's canary, or another model has one."""
-    for other in system.experiments.running:
-        if other.layer == f"canary.{kind}" and not other.id.startswith(stem_of(model_id)):
+    for other in under_way(system, kind):
+        if not other.id.startswith(stem_of(model_id)):
             hint = f"end it first: greenlane models challenge {model_id} --share 0"
-            raise Conflict(f"{other.id} runs", param="model_id", hint=hint)
+            raise Conflict(f"{other.id} is {other.state}", param="model_id", hint=hint)
     earlier = stages_of(system.experiments, model_id)
     if any(MODEL_ARM in found.paused_arms for found in earlier):
         raise Conflict(
@@ -80,15 +81,26 @@ def next_stage(system: System, model_id: str, *, kind: str, share_ppm: int, unit
     return stage(model_id, kind=kind, share_ppm=share_ppm, number=len(earlier) + 1, unit=unit)
 
 
+def under_way(system: System, kind: str) -> list[Experiment]:
+    here = (one for one in system.experiments.known.values() if one.layer == f"canary.{kind}")
+    return [one for one in here if one.state in ("running", "paused")]
+
+
 def end(system: System, kind: str, *, why: str, who: str, event_id: str) -> list[str]:
-    """Stop the canary of this kind: all its payments go back to the champion with the next decision."""
-    ended = [
-        one for one in system.experiments.known.values() if one.layer == f"canary.{kind}" and one.state == "running"
-    ]
+    """Stop the canary of this kind, paused or not: its payments go back to the champion with the next decision."""
+    ended = under_way(system, kind)
     for one in ended:
         stopped = replace(one, state="stopped")
         system.change_experiment(stopped, why=why, who=who, event_id=f"{event_id}/{one.id}")
     return [one.id for one in ended]
+
+
+def move_alias(system: System, alias: str, model_id: str, *, why: str, who: str, event_id: str) -> Entry:
+    """Promote or roll back. A champion that changes ends its canary first: what the stage compares is gone."""
+    kind, _, role = alias.partition("/")
+    if role == "champion" and system.live.aliases.get(alias) != model_id:
+        end(system, kind, why=f"{alias} becomes {model_id}", who=who, event_id=event_id)
+    return system.promote(model_id, event_id=event_id, who=who, why=why, alias=alias)
 
 
 def canary_readout(reader: Reader, model_id: str) -> CanaryReadout | None:

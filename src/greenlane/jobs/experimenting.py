@@ -88,14 +88,13 @@ def kept_tallies(reader: Reader, upto: Position | None = None) -> tuple[Tallies,
     """As the follower kept them, or empty; and the seq they stand at. `upto`: folded up to there."""
     tallies, after_seq = tallies_of(reader), 0
     path = tallies_path(reader.places)
-    if path.exists():
+    try:
         generation, seq, dumped = msgspec.msgpack.decode(path.read_bytes(), type=tuple[int, int, bytes])
         if (upto is None or seq <= upto.seq) and holds(reader.store, generation, seq):
-            try:
-                tallies.restore(dumped)
-                after_seq = seq
-            except (msgspec.MsgspecError, ValueError):
-                tallies = tallies_of(reader)  # of another build: folded again
+            tallies.restore(dumped)
+            after_seq = seq
+    except (OSError, msgspec.MsgspecError, ValueError):
+        tallies = tallies_of(reader)  # nothing kept, not ours or of another build: folded again
     if upto is not None:
         for entry in reader.entries(after_seq=after_seq):
             if entry.seq > upto.seq:

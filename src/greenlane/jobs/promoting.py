@@ -9,7 +9,7 @@ from greenlane.decisions.control import ControlRecord
 from greenlane.decisions.live import GATES, rollback_change
 from greenlane.errors import Conflict, InputError, ModelRefused
 from greenlane.jobs.asking import server_client
-from greenlane.jobs.canary import canary_readout
+from greenlane.jobs.canary import canary_readout, move_alias
 from greenlane.jobs.registering import measured, registered_card, unserved
 from greenlane.jobs.shadowing import shadow_reports
 from greenlane.learning.gates import Evidence, Verdict, failed, judge
@@ -138,7 +138,7 @@ def promote(
                 why=why, forced=force,
             )  # fmt: skip
             system.control(change, event_id=f"gates/{at}", who="cli")
-        system.promote(model_id, event_id=at, who="cli", why=why, alias=alias)
+        move_alias(system, alias, model_id, why=why, who="cli", event_id=at)
     finally:
         system.close()
 
@@ -172,7 +172,7 @@ def rollback(directory: Path, *, alias: str, why: str) -> str:
     system = open_system(directory)
     try:
         at = f"{alias}/{system.journal.position.generation}/{system.journal.position.seq}"
-        system.promote(previous, event_id=at, who="cli", why=why, alias=alias)
+        move_alias(system, alias, previous, why=why, who="cli", event_id=at)
     finally:
         system.close()
     return previous

@@ -41,7 +41,7 @@ def open_registry(reader: Reader) -> Registry:
     from greenlane.adapters.sqlite_registry import SqliteRegistry
 
     registry = SqliteRegistry(reader.places.root / "registry.sqlite")
-    bring_up_to_date(registry, reader.store.controls(), last_seq=reader.store.span()[1])
+    bring_up_to_date(registry, list(reader.store.controls()))
     return registry
 
 

@@ -199,10 +199,7 @@ class Shadows:
         """What was kept, and the control entries up to there; `apply` goes on after `upto`."""
         for entry in takewhile(lambda entry: entry.seq <= upto.seq, self.reader.store.controls()):
             self.apply(entry)
-        with suppress(OSError, msgspec.MsgspecError):
-            kept = msgspec.msgpack.decode(path.read_bytes(), type=Kept)
-            if holds(self.reader.store, kept.position.generation, kept.position.seq):
-                self.watched = kept.watched
+        self.watched = kept_at(path, self.reader)
 
     def save(self, path: Path, position: Position) -> None:
         part = path.with_suffix(".part")
@@ -229,11 +226,16 @@ def shadows_path(places: Places) -> Path:
 
 def shadow_reports(reader: Reader) -> list[ShadowReport]:
     """Of every pair that the follower has kept, the latest last, with the labels as the journal has them now."""
-    try:
-        kept = msgspec.msgpack.decode(shadows_path(reader.places).read_bytes(), type=Kept)
-    except FileNotFoundError:
-        return []
-    return [reported(reader, watched) for watched in kept.watched]
+    return [reported(reader, watched) for watched in kept_at(shadows_path(reader.places), reader)]
+
+
+def kept_at(path: Path, reader: Reader) -> list[Watched]:
+    """Nothing where there is no such file, or it is not one of ours, or of another journal."""
+    with suppress(OSError, msgspec.MsgspecError):
+        kept = msgspec.msgpack.decode(path.read_bytes(), type=Kept)
+        if holds(reader.store, kept.position.generation, kept.position.seq):
+            return kept.watched
+    return []
 
 
 def shadow_over(reader: Reader, model_id: str, *, kind: str = "fraud", progress: Progress) -> list[ShadowReport]:

@@ -4,7 +4,7 @@ The journal's control entries are the truth (`registration`, `model`, `gates`), 
 table behind `ports.registry` is an index over both: delete it, and it is made again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +14,7 @@ from greenlane.decisions.control import ControlRecord, control_of
 from greenlane.decisions.live import GATES, MODEL, REGISTRATION
 from greenlane.models.artefact import Manifest
 from greenlane.ports.journal import Entry
-from greenlane.ports.registry import Move, Registered, Registry
+from greenlane.ports.registry import NOWHERE, Move, Registered, Registry
 
 ROLES: Final = ("champion", "challenger", "shadow")
 """In the order in which a stage is named where a model has several."""
@@ -92,23 +92,28 @@ def registration_change(card: Card, *, who: str, why: str) -> ControlRecord:
     return ControlRecord(REGISTRATION, card.id, who, why, None, msgspec.to_builtins(card))
 
 
-def bring_up_to_date(registry: Registry, controls: Iterable[Entry], *, last_seq: int) -> None:
-    """Take in the control entries it does not have; an index of another journal is made anew.
+def bring_up_to_date(registry: Registry, controls: Sequence[Entry]) -> None:
+    """Take in the control entries it does not have; an index of another journal, or of a tail that was lost, is made
+    anew. Whoever is overtaken by another process that does the same looks again.
 
     `controls` are all of the journal's, in order.
     """
-    if registry.upto_seq() > last_seq:
-        registry.clear()
-    after, models, moves, upto = registry.upto_seq(), list[Registered](), list[Move](), registry.upto_seq()
-    for entry in controls:
-        if entry.seq > after:
-            record, upto = control_of(entry), entry.seq
-            if record.subject == REGISTRATION:
-                models.append(registered(record, at_us=entry.ingest_us))
-            elif record.subject in (MODEL, GATES):
-                moves.append(move_of(record, entry))
-    if upto > after:
-        registry.take(models, moves, upto_seq=upto)
+    while not _taken_in(registry, controls):
+        """Another was quicker."""
+
+
+def _taken_in(registry: Registry, controls: Sequence[Entry]) -> bool:
+    seen, models, moves = registry.upto(), list[Registered](), list[Move]()
+    anew = seen not in (NOWHERE, *(entry.position for entry in controls))
+    new = [entry for entry in controls if anew or entry.seq > seen.seq]
+    for entry in new:
+        record = control_of(entry)
+        if record.subject == REGISTRATION:
+            models.append(registered(record, at_us=entry.ingest_us))
+        elif record.subject in (MODEL, GATES):
+            moves.append(move_of(record, entry))
+    upto = controls[-1].position if controls else NOWHERE
+    return upto == seen or registry.take(models, moves, seen=seen, upto=upto, anew=anew)
 
 
 def registered(record: ControlRecord, *, at_us: int) -> Registered:

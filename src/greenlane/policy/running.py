@@ -110,15 +110,13 @@ class Running:
         together = (sum(each, ()) for each in product(*layers.values()))
         return [tuple(sorted(each, key=lambda pair: order[pair[0]])) for each in together if each]
 
-    def check(self, after: Experiment) -> None:
-        """InputError where this experiment could not be, or could not stand beside those that run."""
+    def check(self, after: Experiment) -> "Running":
+        """What would run from then on; InputError where it could not be, or could not stand beside those that run."""
         for unknown in set(after.excludes) - set(self.known):
             raise InputError(f"there is no experiment {unknown}", param="$.excludes", hint="create it first")
-        later = Running(self.salt)
-        later.known = {**self.known, after.id: replace(after, state="running")}
-        later.settle()
+        later = self._with(replace(after, state="running"))
         if after.state != "running":
-            return
+            return self._with(after)
         if len(later.mixtures()) > MIXTURES_MAX:
             hint = "stop an experiment, or put several into one layer"
             raise InputError(f"more than {MIXTURES_MAX} ways to decide would run at once", param="$.arms", hint=hint)
@@ -128,6 +126,13 @@ class Running:
             if shared and not apart:
                 hint = "put both into one layer, with slots that do not overlap"
                 raise InputError(f"{after.id} and {other.id} both change {min(shared)}", param="$.arms", hint=hint)
+        return later
+
+    def _with(self, after: Experiment) -> "Running":
+        later = Running(self.salt)
+        later.known = {**self.known, after.id: after}
+        later.settle()
+        return later
 
 
 def mixture_of(arms: Iterable[Exposure]) -> Mixture:

@@ -1,9 +1,14 @@
 """Where models and their moves are looked up: an index over the journal's control entries, which can be made again."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from msgspec import Struct
+
+from greenlane.ports.journal import Position
+
+NOWHERE: Final = Position(0, 0)
+"""Where an empty index stands."""
 
 
 class Registered(Struct, frozen=True, kw_only=True):
@@ -41,12 +46,16 @@ class Move(Struct, frozen=True, kw_only=True):
 class Registry(Protocol):
     """An index up to one control entry of the journal. It says nothing that the journal and the files do not."""
 
-    def upto_seq(self) -> int:
-        """The last control entry that was taken in; 0 of an empty index."""
+    def upto(self) -> Position:
+        """The last control entry that was taken in; NOWHERE of an empty index."""
         ...
 
-    def take(self, models: Sequence[Registered], moves: Sequence[Move], *, upto_seq: int) -> None:
-        """Put in, all or nothing. What has the same id, or seq and alias, is replaced."""
+    def take(
+        self, models: Sequence[Registered], moves: Sequence[Move], *, seen: Position, upto: Position, anew: bool = False
+    ) -> bool:
+        """Put in, all or nothing, in place of everything where `anew`. What has the same id, or seq and alias, is
+        replaced. False, and nothing happened, where the index no longer stands where it was `seen`.
+        """
         ...
 
     def models(self, *, kind: str = "") -> list[Registered]:
@@ -57,34 +66,37 @@ class Registry(Protocol):
         """The last ones, oldest first; with a model, those that put it somewhere or took it away."""
         ...
 
-    def clear(self) -> None: ...
-
     def close(self) -> None: ...
 
 
 class MemoryRegistry:
     """
     >>> registry = MemoryRegistry()
-    >>> registry.take([], [], upto_seq=3)
-    >>> registry.upto_seq(), registry.models()
+    >>> [registry.take([], [], seen=NOWHERE, upto=Position(1, seq)) for seq in (3, 2)]
+    [True, False]
+    >>> registry.upto().seq, registry.models()
     (3, [])
     """
 
     def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
         self._models: dict[str, Registered] = {}
         self._moves: dict[tuple[int, str], Move] = {}
-        self._upto_seq = 0
+        self._upto = NOWHERE
 
-    def upto_seq(self) -> int:
-        return self._upto_seq
+    def upto(self) -> Position:
+        return self._upto
 
-    def take(self, models: Sequence[Registered], moves: Sequence[Move], *, upto_seq: int) -> None:
+    def take(
+        self, models: Sequence[Registered], moves: Sequence[Move], *, seen: Position, upto: Position, anew: bool = False
+    ) -> bool:
+        if self._upto != seen:
+            return False
+        if anew:
+            self._models, self._moves = {}, {}
         self._models.update((model.id, model) for model in models)
         self._moves.update(((move.seq, move.alias), move) for move in moves)
-        self._upto_seq = upto_seq
+        self._upto = upto
+        return True
 
     def models(self, *, kind: str = "") -> list[Registered]:
         found = [model for model in self._models.values() if kind in ("", model.kind)]

@@ -15,8 +15,8 @@ from msgspec import Struct
 
 from greenlane.decisions.control import control_of
 from greenlane.decisions.live import CHAMPION, rollback_change
-from greenlane.errors import Conflict, GreenlaneError, ModelRefused
-from greenlane.jobs.canary import end, next_stage, stem_of
+from greenlane.errors import Conflict, ModelRefused, TimedOut
+from greenlane.jobs.canary import end, move_alias, next_stage, stem_of
 from greenlane.jobs.promoting import check_alias, gates_change, refuse_unless_passed
 from greenlane.learning.gates import Verdict
 from greenlane.learning.registry import Card, registration_change
@@ -88,7 +88,7 @@ CHALLENGE_FIELDS: Final = ChallengeRequest.__struct_fields__
 MOVE_DECODER: Final = msgspec.json.Decoder(MoveRequest)
 MOVE_FIELDS: Final = ("why", "alias", "force")
 REGISTER_DECODER: Final = msgspec.json.Decoder(RegisterRequest)
-ERRORS: Final = (400, 404, 409, 413, 422)
+ERRORS: Final = (400, 404, 409, 413, 422, 503)
 
 
 class ModelDoors:
@@ -153,9 +153,7 @@ class ModelDoors:
                 forced=move.force,
             )  # fmt: skip
             self.system.control(change, event_id=f"gates/{event_id}", who=key.id)
-        entry = self.system.promote(model_id, event_id=event_id, who=key.id, why=move.why, alias=move.alias)
-        if move.alias.endswith("/champion"):
-            end(self.system, check_alias(move.alias), why="a champion was made", who=key.id, event_id=event_id)
+        entry = move_alias(self.system, move.alias, model_id, why=move.why, who=key.id, event_id=event_id)
         return json_reply(moved(entry), durable_seq=entry.seq)
 
     def prepare_rollback(self, request: Request) -> None:
@@ -173,7 +171,7 @@ class ModelDoors:
         if stored is not None and (control_of(stored).id, control_of(stored).why) == (move.alias, move.why):
             return json_reply(moved(stored), durable_seq=stored.seq)
         change = rollback_change(self.system.live, move.alias, who=key.id, why=move.why)
-        entry = self.system.promote(str(change.after), event_id=event_id, who=key.id, why=move.why, alias=move.alias)
+        entry = move_alias(self.system, move.alias, str(change.after), why=move.why, who=key.id, event_id=event_id)
         return json_reply(moved(entry), durable_seq=entry.seq)
 
     def prepare_challenge(self, request: Request) -> None:
@@ -225,7 +223,8 @@ class ModelDoors:
             found = msgspec.json.decode(done.stdout, type=dict[str, Any])
             return msgspec.convert(found[verb], kind)
         except subprocess.TimeoutExpired as error:
-            raise GreenlaneError(f"models {verb} took too long", code="timed_out") from error
+            hint = f"nothing changed: ask again, or run `greenlane {' '.join(command[3:])}` where there is more time"
+            raise TimedOut(f"models {verb} took more than {JUDGED_S_MAX:g} s", hint=hint) from error
         except (msgspec.MsgspecError, KeyError) as error:
             said = done.stderr.decode(errors="replace").strip()[-300:]
             raise ModelRefused(f"models {verb} failed: {said}", code="model_refused", param="model_id") from error

@@ -13,6 +13,7 @@ from greenlane.jobs.promoting import introduce, promote, rollback, verdicts_of
 from greenlane.jobs.registering import listed, measured, open_registry, prune, register, registered_card
 from greenlane.learning.gates import failed
 from greenlane.models.artefact import read_manifest
+from greenlane.ports.journal import Position
 from greenlane.wiring import Places, Reader, open_reader
 
 
@@ -60,6 +61,9 @@ def test_the_index_is_made_again_from_the_journal(shop: Path) -> None:
     (shop / "registry.sqlite").unlink()
     again = open_registry(reader(shop))
     assert (again.models(), again.moves()) == (models, moves)
+    stale = Position(again.upto().generation + 1, again.upto().seq)
+    assert again.take([], [], seen=again.upto(), upto=stale, anew=True), "an index of a tail that was lost"
+    assert open_registry(reader(shop)).moves() == moves
 
 
 def test_the_list_names_each_models_stage(shop: Path) -> None:

@@ -163,6 +163,18 @@ def test_a_shadow_that_cannot_be_loaded_is_an_error_of_the_report_and_of_nothing
     assert (found.decisions, found.errors, found.coverage, found.error_rate) == (2, 2, 0.0, 1.0)
 
 
+@pytest.mark.parametrize("content", [b"", b"\x93not ours", b"\x81\xa1a\x01"])
+def test_a_file_that_is_not_ours_is_no_report_and_no_reason_to_stop(shop: System, content: bytes) -> None:
+    watch(shop, lean=1.0)
+    decided(shop, attempt_body(1))
+    shop.places.snapshots.mkdir(exist_ok=True)
+    for name in ("shadows", "experiments", "mine.standing", "00000000000000000001.standing", "mine.snapshot"):
+        (shop.places.snapshots / name).write_bytes(content)
+    assert shadow_reports(open_reader(shop.places.root)) == []
+    followed(shop)
+    assert report(shop).decisions == 1
+
+
 def test_a_shadow_leaves_the_answers_as_they_are(shop: System) -> None:
     decided(shop, attempt_body(1))
     before = record_of(shop.journal.entries("attempt", "att_1")[0])
