@@ -12,6 +12,7 @@ import pytest
 
 from greenlane.errors import InputError
 from greenlane.jobs.calibrating import check
+from greenlane.jobs.simulated_truth import truth_of
 from greenlane.jobs.simulating import run, simulate
 from greenlane.payments.times import DAY_US, HOUR_US, MINUTE_US
 from greenlane.simulation.answers import AUTHENTICATED, PLAIN, Heard, Sent
@@ -60,7 +61,7 @@ def test_the_shipped_worlds_are_frozen():
 @pytest.mark.parametrize("name", WORLDS)
 def test_the_shipped_worlds_answer_as_they_did_when_they_were_frozen(name):
     """The code is a part of a world too: the hash of the numbers does not see it."""
-    answers = [answer for _, _, answer in run(World.load(name), 1, 600)]
+    answers = [answer for _, _, answer, _ in run(World.load(name), 1, 600)]
     assert sum(a.approval_probability for a in answers) == pytest.approx(ANSWERED[name], rel=1e-9)
 
 
@@ -88,7 +89,7 @@ def test_policies_meet_the_same_people_and_the_same_luck_for_the_same_action():
 @pytest.mark.parametrize("name", ["europe", "subscriptions"])
 def test_approvals_come_as_often_as_their_stated_probability(name):
     """In every tenth of it, over all kinds of actions and retries."""
-    answers = [answer for _, _, answer in run(World.load(name), 3, 6000)]
+    answers = [answer for _, _, answer, _ in run(World.load(name), 3, 6000)]
     stated = np.array([a.approval_probability for a in answers])
     came = np.array([a.issuer_approved for a in answers])
     assert abs((came - stated).sum()) < 4 * math.sqrt((stated * (1 - stated)).sum())
@@ -352,3 +353,11 @@ def test_a_simulated_history_is_a_journal_in_order_with_labels_when_they_became_
     payments = {e.facts.payment_id for e in entries if e.facts is not None}
     assert 1450 < len(payments) <= 1500
     assert len(entries) == done.outcomes + len(world.economics) + 1
+    answers = [e for e in entries if e.kind == "authorization"]
+    so = truth_of(open_reader(tmp_path / "data"), np.array([e.seq for e in answers]))
+    approved = np.array([e.facts.decline_class == "approved" for e in answers])[so.honest]
+    expected = so.approval_probability[so.honest]
+    assert abs(approved.sum() - expected.sum()) < 4 * np.sqrt((expected * (1 - expected)).sum())
+    reported = so.report_us > 0
+    assert reported.any() and not so.honest[reported].any()
+    assert truth_of(open_reader(tmp_path / "data"), np.array([entries[0].seq])) is None

@@ -31,11 +31,10 @@ from greenlane.adapters.onnx_net import open_net
 from greenlane.decisions.live import CHAMPION
 from greenlane.errors import Conflict, InputError, NotFound
 from greenlane.features.finalise import Finaliser
-from greenlane.jobs.pricing_rows import priced
 from greenlane.jobs.promoting import evidence_of, promote
 from greenlane.jobs.registering import register, registered_card
 from greenlane.jobs.shadowing import shadow_over
-from greenlane.jobs.training import Plan, matured_rows, provenance, split, training_set, write_report
+from greenlane.jobs.training import Plan, beside_of, matured_rows, provenance, split, training_set, write_report
 from greenlane.jobs.training_sets import keep_fraud, kept_fraud, quality_of, reference_of
 from greenlane.learning.calibrate import Calibration, calibrate
 from greenlane.learning.evaluate import evaluate
@@ -225,8 +224,8 @@ def calibrator_of(run: Run, who: str) -> AnyCalibrator:
 
 def evaluate_later(run: Run) -> Outputs:
     margins, later, seed = run.margins["later"], run.parts[2], run.recipe.seed
-    money = priced(run.reader, run.found.seq[run.rows[1][-len(later) :]], later.y, seed=seed)
-    found = evaluate(margins, calibrator_of(run, "judged").probabilities(margins), later, money=money, seed=seed)
+    beside = beside_of(run.reader, run.found, run.recipe.plan, rows=run.rows[1][-len(later) :], y=later.y)
+    found = evaluate(margins, calibrator_of(run, "judged").probabilities(margins), later, beside=beside, seed=seed)
     kept = run.write("evaluation.json", msgspec.json.encode(found.record(), order="sorted"))
     facts = {"run": run.name, **run.found.manifest, "parameters": run.output("fit")["parameters"]}
     write_report(run.path / "report.html", found, facts=facts, quality=quality_of(run.found))

@@ -59,7 +59,7 @@ def measured(reader: Reader, model_id: str) -> Card:
     path = model_path(reader.places, model_id)
     manifest = read_manifest(path, kind=kind_of(path))
     started_s = time.thread_time()
-    predict = prediction(reader, path, manifest)
+    predict, memory_bytes = prediction(reader, path, manifest)
     load_ms = (time.thread_time() - started_s) * 1e3
     rows = verified(path / "golden_rows.npy", manifest.files)
     took_us = timed(predict, np.ascontiguousarray(rows, np.float32))
@@ -68,6 +68,7 @@ def measured(reader: Reader, model_id: str) -> Card:
         manifest,
         Cost(
             bytes_on_disk=sum(file.stat().st_size for file in path.iterdir()),
+            memory_bytes=memory_bytes,
             load_ms=round(load_ms, 3),
             p50_us=round(float(np.quantile(took_us, 0.5)), 3),
             p99_us=round(float(np.quantile(took_us, 0.99)), 3),
@@ -78,13 +79,13 @@ def measured(reader: Reader, model_id: str) -> Card:
     )
 
 
-def prediction(reader: Reader, path: Path, manifest: Manifest) -> Callable[[Any, int], object]:
-    """One prediction as the hot path asks for it, of the row at a place; the model was loaded for it."""
+def prediction(reader: Reader, path: Path, manifest: Manifest) -> tuple[Callable[[Any, int], object], int]:
+    """(one prediction as the hot path asks for it, of the row at a place; bytes in memory); the model was loaded."""
     if manifest.kind == "fraud":
         model = load_model(reader.places, path.name)
-        return lambda rows, at: model.predict(rows[at])
+        return lambda rows, at: model.predict(rows[at]), model.predictor.memory_bytes
     approval, height = load_approval(path, open_net=open_net), WAYS * len(MODES)
-    return lambda rows, at: approval.predictor.margins(rows[at : at + height])
+    return lambda rows, at: approval.predictor.margins(rows[at : at + height]), approval.predictor.memory_bytes
 
 
 def timed(predict: Callable[[Any, int], object], rows: Any) -> Any:

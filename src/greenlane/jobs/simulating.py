@@ -15,6 +15,7 @@ import numpy as np
 
 from greenlane.decisions.control import ControlRecord
 from greenlane.features.catalogue import CATALOGUE
+from greenlane.jobs.simulated_truth import TrueRow, approval_of, write_truth
 from greenlane.payments.codes import decline_of
 from greenlane.payments.outcome import Outcome
 from greenlane.payments.times import DAY_US, HOUR_US, MINUTE_US
@@ -35,6 +36,7 @@ TRIES_MAX: Final = 4
 WAITS_US: Final = (10 * MINUTE_US, HOUR_US, DAY_US, 3 * DAY_US, 7 * DAY_US)
 PROGRESS_EACH: Final = 500
 GIVES_UP: Final = 0.3
+LABELS: Final = ("fraud_report", "dispute")
 CHOICES: Final = np.concatenate([word(f"logging {what}") for what in ("route", "how", "token", "tries", "waits")])
 T = TypeVar("T")
 
@@ -105,7 +107,7 @@ def _nth(choices: Sequence[T], draw: float) -> T:
 
 def simulate(world: World, seed: int, payments: int, directory: Path, progress: Progress) -> Simulated:
     """Writes the history of `payments` payments into `directory`: payments whole, each attempt's answer, labels when
-    they became known. What is known only after the last payment stays out.
+    they became known. What is known only after the last payment stays out, and lies in `truth.parquet` beside it.
 
     Raises what `Importer` raises where the directory is in use or of another kind.
     """
@@ -113,34 +115,43 @@ def simulate(world: World, seed: int, payments: int, directory: Path, progress: 
     name, currency = world.parameters.name, world.parameters.currency
     write_settings(directory, Settings(tenant=name, clock="simulated", reporting_currency=currency))
     journal, known, attempts, told, at_us = Importer(directory), _Known(), 0, 0, START_US
+    truth: dict[int, TrueRow] = {}
     try:
         _configure(journal, world)
-        for number, (at_us, arrival, answer) in enumerate(run(world, seed, payments)):
-            for known_us, outcome in known.until(at_us):
-                journal.take(outcome, known_us)
+        for number, (at_us, arrival, answer, so) in enumerate(run(world, seed, payments)):
+            for known_us, outcome, of_it in known.until(at_us):
+                entry = journal.take(outcome, known_us)
                 told += 1
+                if outcome.type not in LABELS:
+                    truth[entry.seq] = of_it
             first = arrival.at_us == at_us
-            known.add(bringing(arrival, answer.outcomes) if first else answer.outcomes)
+            known.add(bringing(arrival, answer.outcomes) if first else answer.outcomes, so)
             attempts += 1
             if number % PROGRESS_EACH == 0:
                 progress(number, payments)
     finally:
         journal.close()
+    write_truth(directory, list(truth), list(truth.values()))
     return Simulated(payments, attempts, told, at_us)
 
 
-def run(world: World, seed: int, payments: int) -> Iterator[tuple[int, Arrival, Answer]]:
-    """Every attempt of the logging policy in time order: (when it was made, of whom, what came of it)."""
+def run(world: World, seed: int, payments: int) -> Iterator[tuple[int, Arrival, Answer, TrueRow]]:
+    """Every attempt of the logging policy in time order: (when it was made, of whom, what came of it, what is so)."""
     living, logging = Living(world, seed), Logging(world)
     due: list[tuple[int, int, Arrival, Sent]] = []
     order = count()
 
-    def made(arrival: Arrival, sent: Sent) -> tuple[int, Arrival, Answer]:
+    def made(arrival: Arrival, sent: Sent) -> tuple[int, Arrival, Answer, TrueRow]:
+        odds = living.odds(arrival, sent.at_us, living.past(arrival))
         answer = living.send(arrival, sent)
         again = logging.again(arrival, sent, answer)
         if again is not None and living.stays(arrival, again.at_us):
             heapq.heappush(due, (again.at_us, next(order), arrival, again))
-        return sent.at_us, arrival, answer
+        so = arrival.truth
+        reported = so.would_be_reported and so.brings != "dispute"
+        approval = approval_of(odds, sent, passed=living.authenticated(arrival))
+        report_us = sent.at_us + so.report_delay_us if reported else 0
+        return sent.at_us, arrival, answer, TrueRow(not so.fraud, approval, report_us)
 
     for arrival in living.arrivals(payments):
         while due and due[0][0] <= arrival.at_us:
@@ -153,17 +164,17 @@ class _Known:
     """Outcomes that have happened and are not known yet, by the time they will be."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, int, Outcome]] = []
+        self._heap: list[tuple[int, int, Outcome, TrueRow]] = []
         self._order = count()
 
-    def add(self, happened: Sequence[tuple[int, Outcome]]) -> None:
+    def add(self, happened: Sequence[tuple[int, Outcome]], so: TrueRow) -> None:
         for at_us, outcome in happened:
-            heapq.heappush(self._heap, (at_us, next(self._order), outcome))
+            heapq.heappush(self._heap, (at_us, next(self._order), outcome, so))
 
-    def until(self, now_us: int) -> Iterator[tuple[int, Outcome]]:
+    def until(self, now_us: int) -> Iterator[tuple[int, Outcome, TrueRow]]:
         while self._heap and self._heap[0][0] <= now_us:
-            at_us, _, outcome = heapq.heappop(self._heap)
-            yield at_us, outcome
+            at_us, _, outcome, so = heapq.heappop(self._heap)
+            yield at_us, outcome, so
 
 
 def _configure(journal: Importer, world: World) -> None:

@@ -1,6 +1,5 @@
 """From the journal to a champion: set, fit, calibrate, evaluate, artefact, alias, each an ordinary function."""
 
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,24 +22,23 @@ from greenlane.features.finalise import Finaliser
 from greenlane.features.kernels import Ints
 from greenlane.jobs.pricing_rows import priced
 from greenlane.jobs.promoting import introduce
+from greenlane.jobs.simulated_truth import known_of
 from greenlane.jobs.training_sets import PROFILE, quality_of, reference_of
-from greenlane.learning.evaluate import Evaluation, Priced, evaluate
+from greenlane.learning.evaluate import NOTHING, Beside, Evaluation, evaluate
 from greenlane.learning.examples import Examples
 from greenlane.learning.fit import Budget, Fit, Recipe, fit
 from greenlane.learning.kept_trials import KeptTrials
 from greenlane.learning.labels import REPORTED
-from greenlane.learning.maturity import learn_pooled, loss_rows
+from greenlane.learning.maturity import SHARE_MIN, MaturedRate, learn_pooled, loss_rows, matured_rate
 from greenlane.learning.policy_money import PolicyMoney
 from greenlane.learning.publish import Provenance, calibrated, publish
 from greenlane.learning.quality import Quality
 from greenlane.learning.report import html
-from greenlane.learning.served import CALLS, Served, served, timed
 from greenlane.learning.signs import signs_of
 from greenlane.learning.training_set import TrainingSet, build
 from greenlane.learning.weighing import EQUAL, Weighing
-from greenlane.models.artefact import load, read_manifest
+from greenlane.models.artefact import read_manifest
 from greenlane.models.fraud_model import FraudModel
-from greenlane.models.predictor import Floats32
 from greenlane.payments.times import DAY_US, day_of, format_day
 from greenlane.ports.journal import Entry
 from greenlane.replay import width_of
@@ -150,7 +148,7 @@ def matured_rows(found: TrainingSet, plan: Plan) -> tuple[Examples, Ints]:
             "no labelled payments in this window",
             hint="import history, or take a longer window; see `greenlane status`",
         )
-    share = share_of(found, cut_us, gap_us=plan.gap_us)
+    share, _ = shares_of(found, plan)
     rows = loss_rows(examples.y, share, examples.weight)
     if not len(rows.y):
         raise TrainingError(
@@ -160,16 +158,23 @@ def matured_rows(found: TrainingSet, plan: Plan) -> tuple[Examples, Ints]:
     return replace(examples.take(rows.row), y=rows.y, weight=rows.weight), np.flatnonzero(found.labelled)[rows.row]
 
 
-def share_of(found: TrainingSet, cut_us: int, *, gap_us: int) -> NDArray[np.float64]:
-    """F of each labelled row, from the labels of its segment drawn towards all of them: those of authenticated payments
-    come at another pace. Where labels are too few to learn from, one is final after the gap."""
-    age_us, labelled = cut_us - found.at_us[found.labelled], found.labelled
-    reported = found.state == REPORTED
+def shares_of(found: TrainingSet, plan: Plan) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """F of each labelled row and its error, from the labels of its segment drawn towards all of them: those of
+    authenticated payments come at another pace. Where labels are too few to learn from, one is final after the gap."""
+    cut_us, labelled, reported = int(found.manifest["label_cut_us"]), found.labelled, found.state == REPORTED
+    age_us, segment = cut_us - found.at_us[labelled], found.authenticated[labelled]
     if reported.sum() < LABELS_MIN:
-        return (age_us >= gap_us).astype(np.float64)
+        return (age_us >= plan.gap_us).astype(np.float64), np.zeros(len(age_us))
     at_us = found.at_us[reported]
     known = learn_pooled(found.reported_us[reported] - at_us, cut_us - at_us, found.authenticated[reported])
-    return known.at(age_us, found.authenticated[labelled])
+    return known.at(age_us, segment), known.error_at(age_us, segment)
+
+
+def rate_of(found: TrainingSet, plan: Plan, *, from_us: int) -> MaturedRate:
+    """Reported frauds per labelled payment since then, of payments old enough to say something."""
+    share, error = shares_of(found, plan)
+    rows = (found.at_us[found.labelled] >= from_us) & (share >= SHARE_MIN)
+    return matured_rate(int((found.state[found.labelled][rows] == REPORTED).sum()), share[rows], error[rows])
 
 
 def split(found: TrainingSet, examples: Examples, plan: Plan) -> tuple[Examples, Examples]:
@@ -208,7 +213,7 @@ def train_fraud(
     quality = quality_of(found, reference=reference_of(reader)).check()
     examples, rows = matured_rows(found, plan)
     earlier, later = split(found, examples, plan)
-    seqs = found.seq[rows[len(rows) - len(later) :]]
+    beside = beside_of(reader, found, plan, rows=rows[len(rows) - len(later) :], y=later.y)
     judged = fit(
         estimator,
         earlier,
@@ -220,8 +225,7 @@ def train_fraud(
         seed=plan.seed,
         on_trial=lambda number, _: progress(last + number, steps),
     )
-    money = priced(reader, seqs, later.y, seed=plan.seed)
-    evaluation = judge(judged, earlier, later, money=money, seed=plan.seed)
+    evaluation = judge(judged, earlier, later, beside=beside, seed=plan.seed)
     whole = fit(
         estimator,
         examples,
@@ -242,7 +246,6 @@ def train_fraud(
         seed=plan.seed,
         open_net=open_net,
     )
-    measure(places.models / model.id, examples.X)
     facts = {"model": model.id, **found.manifest, "parameters": judged.parameters}
     for path in {report or places.report(model.id), places.report(model.id)}:
         write_report(path, evaluation, facts=facts, quality=quality)
@@ -251,20 +254,22 @@ def train_fraud(
     return Trained(model.id, evaluation, found.manifest)
 
 
-def measure(path: Path, rows: Floats32) -> Served:
-    """What a stored fraud model weighs and takes here, on rows in the order of its own columns."""
-    start = time.perf_counter()
-    model = load(path, open_net=open_net)
-    load_ms = 1e3 * (time.perf_counter() - start)
-    us = timed({"": model}, {"": np.ascontiguousarray(rows[-CALLS:])})[""]
-    return served(path, model, us, load_ms=load_ms)
+def beside_of(
+    reader: Reader, found: TrainingSet, plan: Plan, *, rows: NDArray[np.int64], y: NDArray[np.int8]
+) -> Beside:
+    """What is known of test rows (places in the set, oldest first) beside their labels."""
+    return Beside(
+        money=priced(reader, found.seq[rows], y, seed=plan.seed),
+        rate=rate_of(found, plan, from_us=int(found.at_us[rows[0]])),
+        known=known_of(reader, found, rows, seed=plan.seed),
+    )
 
 
-def judge(judged: Fit, earlier: Examples, later: Examples, *, money: Priced | None = None, seed: int) -> Evaluation:
+def judge(judged: Fit, earlier: Examples, later: Examples, *, beside: Beside = NOTHING, seed: int) -> Evaluation:
     """How the recipe, fitted and calibrated on the earlier time, did on the later."""
     margins = judged.fitted.margins(later.X)
     calibrator = calibrated(judged, earlier).calibrator
-    return evaluate(margins, calibrator.probabilities(margins), later, money=money, seed=seed)
+    return evaluate(margins, calibrator.probabilities(margins), later, beside=beside, seed=seed)
 
 
 def provenance(found: TrainingSet, features: FeatureSet, quality: Quality) -> Provenance:
@@ -293,8 +298,8 @@ def evaluate_fraud(
     model = load_model(reader.places, model_id)
     found = training_set(reader, plan, progress=progress)
     examples, rows = matured_rows(found, plan)
-    money = priced(reader, found.seq[rows], examples.y, seed=plan.seed)
-    evaluation = evaluate(*predicted(model, examples), examples, money=money, seed=plan.seed)
+    beside = beside_of(reader, found, plan, rows=rows, y=examples.y)
+    evaluation = evaluate(*predicted(model, examples), examples, beside=beside, seed=plan.seed)
     if report is not None:
         facts = {"model": model_id, **found.manifest}
         write_report(report, evaluation, facts=facts, quality=quality_of(found, reference=reference_of(reader)))
@@ -327,6 +332,7 @@ def figures(evaluation: Evaluation) -> Sequence[tuple[str, str]]:
     return [
         ("payments", str(evaluation.rows)),
         ("reported frauds", str(evaluation.events)),
+        *known_figures(evaluation),
         ("AUC", ranged(evaluation.auc)),
         ("average precision", ranged(evaluation.average_precision)),
         *((f"card precision@{k}", f"{v:.3f}") for k, v in evaluation.card_precision.items()),
@@ -337,6 +343,24 @@ def figures(evaluation: Evaluation) -> Sequence[tuple[str, str]]:
         ("  best fixed threshold", f"{point.best_threshold_cost_per_1000_minor:,.0f} minor"),
         *captured_figures(evaluation.policy),
     ]
+
+
+def known_figures(evaluation: Evaluation) -> list[tuple[str, str]]:
+    found = []
+    if (rate := evaluation.rate) is not None:
+        observed, state = rate.value * rate.matured_share, "" if rate.state == "mature" else ", immature"
+        matured = f"{1e4 * rate.value:.1f} ({1e4 * rate.low:.1f} to {1e4 * rate.high:.1f}){state}"
+        found.append(("  bps, so far / matured", f"{1e4 * observed:.1f} / {matured}"))
+    if (truth := evaluation.truth) is not None:
+        found += [
+            ("  bps in truth", f"{1e4 * truth.rate:.1f}"),
+            ("RMS log(p / true rate), bins", f"{truth.rms_log_ratio_of_bins:.3f}"),
+            ("RMS log(p / informed p)", f"{truth.rms_log_ratio:.3f}"),
+            (f"{truth.total.name}, all known", ranged(truth.total)),
+        ]
+        if truth.informed_per_1000_minor is not None:
+            found.append(("value per 1,000 of the informed oracle", f"{truth.informed_per_1000_minor:,.0f} minor"))
+    return found
 
 
 def captured_figures(policy: PolicyMoney | None) -> list[tuple[str, str]]:

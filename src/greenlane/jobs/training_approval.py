@@ -5,10 +5,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from greenlane.adapters.families import estimator_of
 from greenlane.adapters.onnx_net import open_net
 from greenlane.decisions.live import APPROVAL_CHAMPION
 from greenlane.jobs.promoting import introduce
+from greenlane.jobs.simulated_truth import true_approvals
 from greenlane.jobs.training import Plan
 from greenlane.learning.approval_fit import ApprovalEvaluation, judge, learn, split_us
 from greenlane.learning.approval_publish import publish_approval
@@ -56,7 +59,8 @@ def train_approval(directory: Path, plan: Plan, *, promote: bool = True, progres
     samples = approval_samples(reader, plan, progress=progress)
     from_us = split_us(samples)
     judged = learn(samples, estimator, recipe=recipe, frozen_from_us=from_us, seed=plan.seed)
-    evaluation = judge(judged, samples, from_us=from_us)
+    truth = true_approvals(reader, np.array([row.seq for row in samples.rows], np.int64))
+    evaluation = judge(judged, samples, from_us=from_us, truth=truth, seed=plan.seed)
     whole = learn(samples, estimator, recipe=recipe, seed=plan.seed)
     model = publish_approval(
         reader.places.models,
@@ -94,10 +98,22 @@ def approval_figures(evaluation: ApprovalEvaluation) -> list[tuple[str, str]]:
         ("AUC", f"{evaluation.auc:.3f}"),
         ("log loss", f"{evaluation.log_loss:.4f}"),
         ("  of the base rate", f"{evaluation.base_log_loss:.4f}"),
+        *true_figures(evaluation),
         ("calibration", evaluation.verdict),
         *((f"  {c.name}", f"{c.value:.3f} ({c.low:.3f} to {c.high:.3f}) {c.state}") for c in evaluation.checks),
         *(
             (f"  furthest {name}: {g.name}", f"declines {g.ratio:.2f} of expected ({g.low:.2f} to {g.high:.2f})")
             for name, g in worst.items()
         ),
+    ]
+
+
+def true_figures(evaluation: ApprovalEvaluation) -> list[tuple[str, str]]:
+    truth = evaluation.truth
+    if truth is None:
+        return []
+    return [
+        ("  of the true probabilities, honest payers", f"{truth.log_loss:.4f}; {truth.captured:.0%} of the way there"),
+        ("RMS log(p / true p), approvals", f"{truth.rms_log_ratio:.3f}"),
+        ("RMS log(p / true p), declines", f"{truth.rms_log_ratio_declines:.3f}"),
     ]

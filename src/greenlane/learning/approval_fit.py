@@ -23,6 +23,7 @@ from greenlane.learning.reliability import (
     Check,
     bins_check,
     reliability_bins,
+    rms_log_ratio,
     skill_check,
     slope_check,
     total_check,
@@ -65,6 +66,18 @@ class Group(Struct, frozen=True):
     high: float
 
 
+class AgainstTruth(Struct, frozen=True):
+    """Held against the true probabilities of a simulation, over honest payers."""
+
+    rms_log_ratio: float
+    """RMS log(p / true p) of approvals."""
+    rms_log_ratio_declines: float
+    log_loss: float
+    """Of the true probabilities: no model can do better."""
+    captured: float
+    """Share of the way from the base rate's log loss to it."""
+
+
 class ApprovalEvaluation(Struct, frozen=True):
     """How the recipe did on attempts that came after all it had learned from."""
 
@@ -84,6 +97,8 @@ class ApprovalEvaluation(Struct, frozen=True):
     verdict: str = "undecided"
     weeks: list[Week] = []
     """Declines observed over expected."""
+    truth: AgainstTruth | None = None
+    """Of a simulation."""
 
     @property
     def skill(self) -> float:
@@ -170,11 +185,16 @@ def split_us(samples: Samples) -> int:
     return samples.rows[int(len(samples.rows) * (1.0 - HELD_OUT_SHARE))].situation.at_us
 
 
-def judge(learned: Learned, samples: Samples, *, from_us: int) -> ApprovalEvaluation:
-    """How a model that was frozen at `from_us` did on what came later."""
+def judge(
+    learned: Learned, samples: Samples, *, from_us: int, truth: Floats | None = None, seed: int = 0
+) -> ApprovalEvaluation:
+    """How a model that was frozen at `from_us` did on what came later.
+
+    `truth` float64[rows of `samples`]: the true P(approved) where a simulation knows it, else NaN.
+    """
     every = learned.encoded.examples
-    later = every.at_us >= from_us
-    issuers = np.array([s.situation.facts.issuer_id for s in samples.rows if s.genuine > 0.0])[later]
+    later, counts = every.at_us >= from_us, np.array([s.genuine > 0.0 for s in samples.rows])
+    issuers = np.array([s.situation.facts.issuer_id for s in samples.rows])[counts][later]
     test = every.take(later)
     if not 0 < int(test.y.sum()) < len(test):
         raise TrainingError("the held-out time has no declines, or nothing else", hint="take a longer period")
@@ -183,7 +203,7 @@ def judge(learned: Learned, samples: Samples, *, from_us: int) -> ApprovalEvalua
     y, weight = test.y.astype(np.float64), test.weight
     base = float(weight @ y / weight.sum())
     routes = route_names(test.X, learned.encoded.encoding)
-    checks = decline_checks(1.0 - p, 1.0 - y, weight, card=test.card)
+    checks = decline_checks(1.0 - p, 1.0 - y, weight, card=test.card, seed=seed)
     return ApprovalEvaluation(
         attempts=len(test),
         approved_share=base,
@@ -197,10 +217,24 @@ def judge(learned: Learned, samples: Samples, *, from_us: int) -> ApprovalEvalua
         checks=checks,
         verdict=VERDICTS[worst([each.state for each in checks])],
         weeks=weeks(test.at_us, 1.0 - p, 1.0 - y, weight),
+        truth=None if truth is None else against_truth(p, truth[counts][later], y, weight),
     )
 
 
-def decline_checks(p: Floats, y: Floats, weight: Floats, *, card: NDArray[np.int64], seed: int = 0) -> list[Check]:
+def against_truth(p: Floats, truth: Floats, y: Floats, weight: Floats) -> AgainstTruth:
+    known = np.isfinite(truth)
+    p, truth, y, weight = p[known], truth[known], y[known], weight[known]
+    base = np.full(len(y), np.average(y, weights=weight))
+    best, ours, naive = (log_loss(each, y, weight) for each in (truth, p, base))
+    return AgainstTruth(
+        rms_log_ratio(p, truth, weight),
+        rms_log_ratio(1.0 - p, 1.0 - truth, weight),
+        best,
+        (naive - ours) / max(naive - best, 1e-9),
+    )
+
+
+def decline_checks(p: Floats, y: Floats, weight: Floats, *, card: NDArray[np.int64], seed: int) -> list[Check]:
     """Bins, slope, total, and skill above the base rate; its interval resamples cards."""
     cluster = np.unique(card, return_inverse=True)[1] % CLUSTERS_MAX
     draws = np.random.default_rng(seed).poisson(1.0, (200, int(cluster.max()) + 1)).astype(np.float64)

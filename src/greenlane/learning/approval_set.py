@@ -60,6 +60,8 @@ class Sample(NamedTuple):
     approved: bool
     genuine: float
     """P(the payer is genuine | the answer)."""
+    seq: int = 0
+    """The answer's place in the journal."""
 
 
 @dataclass(slots=True)
@@ -173,6 +175,7 @@ class Samples:
             mode_of(facts, past.status),
             facts.decline_class == "approved",
             genuine_of(decision, approved=facts.decline_class == "approved"),
+            entry.seq,
         )
         why = self._excluded(sample, entry.ingest_us)
         if sample.mode == EXEMPT and why in ("", "soft decline"):

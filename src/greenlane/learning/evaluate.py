@@ -11,6 +11,7 @@ from greenlane.errors import TrainingError
 from greenlane.learning.calibrate import log_loss
 from greenlane.learning.estimator import Record
 from greenlane.learning.examples import Examples
+from greenlane.learning.maturity import MaturedRate
 from greenlane.learning.money import CostPoint, Stakes, cost_curve
 from greenlane.learning.policy_money import PolicyMoney, PolicyValues, friction, policy_money
 from greenlane.learning.ranking import Ranking, card_precision
@@ -21,6 +22,8 @@ from greenlane.learning.reliability import (
     bins_check,
     regret_check,
     reliability_bins,
+    rms_log_ratio,
+    rms_log_ratio_of_bins,
     skill_check,
     slope_check,
     total_check,
@@ -50,6 +53,41 @@ class Priced(NamedTuple):
     rows: NDArray[np.int64]
     values: PolicyValues
     weight: Floats
+
+
+class Known(NamedTuple):
+    """What only a simulation knows of each test row."""
+
+    informed: Floats
+    """P(reported) as believed by who knows every label of other cards, later ones included, and no more features."""
+    y: NDArray[np.int8]
+    """Will be reported, however late."""
+
+
+class Beside(NamedTuple):
+    """What may be known of test rows beside their labels."""
+
+    money: Priced | None = None
+    rate: MaturedRate | None = None
+    known: Known | None = None
+
+
+NOTHING: Final = Beside()
+
+
+class AgainstTruth(Struct, frozen=True):
+    """Held against what a simulation knows."""
+
+    rms_log_ratio: float
+    """RMS log(p / the informed oracle's p): that is an estimate too, so that two good models differ."""
+    rms_log_ratio_of_bins: float
+    """RMS log(expected / true events), less what chance alone would give."""
+    rate: float
+    """Frauds that will be reported, per payment."""
+    total: Check
+    """Observed over expected with every report that will come."""
+    informed_per_1000_minor: float | None
+    """Value under the policy with the informed oracle's probabilities."""
 
 
 class CurvePoint(Struct, frozen=True):
@@ -97,6 +135,10 @@ class Evaluation(Struct, frozen=True):
     weeks: list[Week] = []
     policy: PolicyMoney | None = None
     """Under the real policy on each row's economics; None where these are not known."""
+    rate: MaturedRate | None = None
+    """Reported frauds per payment, of those whose reports have come and of those that will."""
+    truth: AgainstTruth | None = None
+    """Of a simulation."""
 
     def record(self) -> Record:
         """As plain JSON."""
@@ -111,7 +153,7 @@ def evaluate(
     *,
     stakes: Stakes | None = None,
     card_ks: tuple[int, ...] = (100,),
-    money: Priced | None = None,
+    beside: Beside = NOTHING,
     seed: int = 0,
     replicates: int = 200,
 ) -> Evaluation:
@@ -137,13 +179,15 @@ def evaluate(
     day = test.at_us // DAY_US
     aucs, precisions = resampled(ranking, cluster, draws)
     stopped, rows = probabilities > stakes.break_even, np.arange(len(test))
-    policy = None
+    policy, truth, (money, rate, known) = None, None, beside
     if money is not None:
         p, rows = probabilities[money.rows], money.rows
         stopped = friction(money.values.interventions(p))
         policy = policy_money(
             money.values, p, test.y[rows], weight=weight[rows] * money.weight, cluster=cluster[rows], draws=draws
         )
+    if known is not None:
+        truth = against_truth(probabilities, known, test, money=money)
     return Evaluation(
         rows=len(test),
         events=int(test.y.sum()),
@@ -165,6 +209,23 @@ def evaluate(
         segments=segment_rates(test.take(rows), stopped, cluster=cluster[rows], draws=draws),
         weeks=weeks(test.at_us, probabilities, y, weight),
         policy=policy,
+        rate=rate,
+        truth=truth,
+    )
+
+
+def against_truth(probabilities: Floats, known: Known, test: Examples, *, money: Priced | None) -> AgainstTruth:
+    y, informed = known.y.astype(np.float64), None
+    bins = reliability_bins(probabilities, y, test.weight)
+    if money is not None:
+        at, weight = money.rows, test.weight[money.rows] * money.weight
+        informed = 1000.0 * float(weight @ money.values.earned(known.informed[at], test.y[at]) / weight.sum())
+    return AgainstTruth(
+        rms_log_ratio(probabilities, known.informed, test.weight),
+        rms_log_ratio_of_bins(bins),
+        float(test.weight @ y / test.weight.sum()),
+        total_check(probabilities, y, test.weight),
+        informed,
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenlane.errors import TrainingError
-from greenlane.learning.calibrate import log_loss
+from greenlane.learning.calibrate import cross_calibrated, log_loss
 from greenlane.learning.estimator import Estimator, Fitted, NewSearch, Record
 from greenlane.learning.examples import Examples
 from greenlane.learning.kept_trials import KeptTrials
@@ -223,3 +223,12 @@ def held_out_loss(examples: Examples, held_out: HeldOut, recipe: Recipe = PLAIN)
     labels, weight = examples.y[held_out.rows].astype(np.float64), examples.weight[held_out.rows]
     believed = Identity(negatives_kept=recipe.weighing.negatives_kept)
     return log_loss(believed.probabilities(held_out.margins), labels, weight)
+
+
+def informed(estimator: Estimator, final: Examples, *, parts: int = 5, seed: int = 0) -> NDArray[np.float64]:
+    """P(event), float64[rows], of who knows the final labels of all time, though none of the same card's."""
+    margins, part = np.empty(len(final)), final.card % parts
+    for number in range(parts):
+        fitted = estimator.fit(final.take(part != number), estimator.default, seed=seed)
+        margins[part == number] = fitted.margins(final.X[part == number])
+    return cross_calibrated(margins, final.y.astype(np.float64), final.weight, half=part % 2 == 0)

@@ -8,11 +8,12 @@ a set of disputes such a row has none, so that a merchant whose fraud was authen
 """
 
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from greenlane.journal.sequencer import LINK_PREFIX
 from greenlane.outcomes.accept import RECORD_DECODER as OUTCOME_DECODER
 from greenlane.ports.journal import SOURCE_BIT, Entry
 
@@ -40,7 +41,8 @@ FAILED_AUTHENTICATION: Final = ("N", "R")
 """Transaction statuses of 3-D Secure: not authenticated, rejected."""
 PASSED_AUTHENTICATION: Final = ("Y", "A")
 EARLY_MAX: Final = 200_000
-"""Attempts whose authentication came before the attempt itself, the latest: an imported history begins with it."""
+"""What came before the attempt itself, the latest: an imported history begins with the authentication. A label that did
+so is one no decision should have been made under: it keeps its own time, by which the set's checks refuse it."""
 CANCELLED_REVIEW: Final = ("failed", "declined")
 
 
@@ -57,7 +59,9 @@ class Labels:
         self._said: list[int] = []
         self._reported_us: list[int] = []
         self._standing: list[int] = []
-        self._early: dict[str, int] = {}
+        self._early: dict[str, list[Entry]] = {}
+        self._waiting_us: dict[tuple[str, str], int] = {}
+        """When a label came whose payment had not come yet."""
 
     def __len__(self) -> int:
         return len(self._said)
@@ -66,30 +70,33 @@ class Labels:
         """A row: the entry that is the attempt's event."""
         assert entry.facts is not None, "an attempt has facts"
         self._row_of[entry.facts.attempt_id] = len(self._said)
-        self._said.append(self._early.pop(entry.facts.attempt_id, 0))
+        self._said.append(0)
         self._reported_us.append(0)
         self._standing.append(0)
+        for early in self._early.pop(entry.facts.attempt_id, ()):
+            self.hear(early)
         self.hear(entry)
 
     def hear(self, entry: Entry) -> None:
         """Any entry; one after the cut, or of no attempt expected, says nothing."""
-        if entry.facts is None or entry.ingest_us > self._cut_us:
+        if entry.ingest_us > self._cut_us:
+            return
+        if entry.facts is None:
+            if entry.kind == self._kind:
+                keep_latest(self._waiting_us, (entry.source, entry.event_id), entry.ingest_us)
             return
         row = self._row_of.get(entry.facts.attempt_id)
         if row is None:
-            self._hear_early(entry, entry.facts.attempt_id)
+            if entry.facts.attempt_id and (entry.kind == "authentication" or entry.emits & self._bit):
+                earlier = self._early.get(entry.facts.attempt_id, [])
+                keep_latest(self._early, entry.facts.attempt_id, [*earlier, entry])
         elif entry.emits & self._bit:
             self._standing[row] += entry.sign
             if entry.sign > 0 and not self._reported_us[row]:
-                self._reported_us[row] = entry.ingest_us
+                name = entry.source, entry.event_id.removeprefix(LINK_PREFIX)
+                self._reported_us[row] = self._waiting_us.pop(name, entry.ingest_us)
         elif entry.sign > 0:
             self._said[row] |= bit_of(entry)
-
-    def _hear_early(self, entry: Entry, attempt_id: str) -> None:
-        if entry.kind == "authentication" and entry.sign > 0 and attempt_id:
-            if len(self._early) >= EARLY_MAX:
-                del self._early[next(iter(self._early))]
-            self._early[attempt_id] = self._early.get(attempt_id, 0) | bit_of(entry)
 
     @property
     def reported_us(self) -> NDArray[np.int64]:
@@ -113,6 +120,12 @@ class Labels:
         """bool[rows]: authentication was passed, so that liability lies with the issuer."""
         passed: NDArray[np.bool_] = np.array(self._said, np.int64) & PASSED_BIT != 0
         return passed
+
+
+def keep_latest(kept: dict[Any, Any], name: object, value: object) -> None:
+    if name not in kept and len(kept) >= EARLY_MAX:
+        del kept[next(iter(kept))]
+    kept[name] = value
 
 
 def kind_of(entry: Entry) -> str:

@@ -274,22 +274,6 @@ def leakage(found: Inspected, columns: Profile) -> Iterator[Breach]:
             yield Breach("leakage, AUC of one column", name, column.auc, AUC_MAX, hint)
 
 
-def changed(names: tuple[str, ...], earlier: Floats, later: Floats) -> list[Breach]:
-    """Columns whose values of the same rows differ between a set built then and one built later: what a decision
-    knew cannot change afterwards, so such a column has looked at what came later.
-
-    >>> [str(b) for b in changed(("n",), np.float32([[1]]), np.float32([[2]]))]
-    ['leakage, rows that changed after the cut: n is 1, allowed 0']
-    """
-    hint = "the feature reads entries from after its decision: cut it at the decision's position"
-    differ = ((earlier != later) & ~(np.isnan(earlier) & np.isnan(later))).sum(axis=0).tolist()
-    return [
-        Breach("leakage, rows that changed after the cut", name, rows, 0, hint)
-        for name, rows in zip(names, differ, strict=True)
-        if rows
-    ]
-
-
 def html(quality: Quality) -> str:
     """A section of a report."""
     told = "no breach" if not quality.breaches else f"{len(quality.breaches)} breaches"

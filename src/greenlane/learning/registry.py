@@ -39,6 +39,8 @@ class Cost(Struct, frozen=True, kw_only=True):
     """What serving it costs, measured where it was registered."""
 
     bytes_on_disk: int
+    memory_bytes: int = 0
+    """Its arrays, or by how much the process grew when the net was opened."""
     load_ms: float
     """CPU time to load, verify, prove and warm."""
     p50_us: float

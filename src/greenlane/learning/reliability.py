@@ -171,10 +171,21 @@ def skill_check(
     return Check("log-loss skill above the base rate", skill, low, high, 0.0, None, state)
 
 
-def rms_log_ratio(probabilities: Floats, truth: Floats) -> float:
-    """RMS of log(p_hat / p) against generating probabilities, which only a simulation knows.
+def rms_log_ratio(probabilities: Floats, truth: Floats, weight: Floats | None = None) -> float:
+    """RMS of log(p_hat / p) against true probabilities, which only a simulation knows.
 
     >>> rms_log_ratio(np.array([0.02, 0.1]), np.array([0.02, 0.1]))
     0.0
     """
-    return float(np.sqrt(np.mean(np.log(probabilities / truth) ** 2)))
+    return float(np.sqrt(np.average(np.log(probabilities / truth) ** 2, weights=weight)))
+
+
+def rms_log_ratio_of_bins(bins: list[Bin]) -> float:
+    """RMS log(expected / observed) over bins, less the Poisson noise of the observed, 1 / n each; 0 where that is all.
+
+    >>> rms_log_ratio_of_bins([Bin(0.0, 0.1, 9_000, 120.0, 100.0, 0.83, 0.68, 1.02)]).__round__(3)
+    0.152
+    """
+    seen = [max(one.observed, 0.5) for one in bins]
+    squares = [np.log(one.expected / n) ** 2 - 1.0 / n for one, n in zip(bins, seen, strict=True)]
+    return float(np.sqrt(max(np.mean(squares), 0.0)))

@@ -2,10 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any, Final
-
-import msgspec
 
 from greenlane.learning.evaluate import Evaluation
 from greenlane.learning.policy_money import PolicyMoney
@@ -112,17 +109,6 @@ def band(one: Check) -> str:
     low = "" if one.band_low is None else f"{one.band_low:g}"
     high = "" if one.band_high is None else f"{one.band_high:g}"
     return f"{low} to {high}" if low and high else (f"above {low}" if low else f"at most {high}")
-
-
-def write(
-    directory: Path, evaluation: Evaluation, *, title: str, facts: Mapping[str, Any], plots: Plots
-) -> tuple[Path, Path]:
-    """Write report.html and report.json into the directory, and answer their paths."""
-    directory.mkdir(parents=True, exist_ok=True)
-    page, data = directory / "report.html", directory / "report.json"
-    page.write_text(html(evaluation, title=title, facts=facts, plots=plots), encoding="utf-8")
-    data.write_bytes(msgspec.json.encode({"title": title, "facts": facts, "evaluation": evaluation.record()}) + b"\n")
-    return page, data
 
 
 def frontier_html(

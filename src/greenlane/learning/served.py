@@ -1,4 +1,4 @@
-"""What an artefact weighs and how fast it answers, on this machine: beside the artefact, never part of its hash."""
+"""What an artefact weighs and how fast it answers, on this machine."""
 
 import gc
 import time
@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from greenlane.models.artefact import SERVED
 from greenlane.models.predictor import Predictor
 
 CALLS: Final = 2_000
@@ -68,15 +66,6 @@ def timed(
 
 
 def served(path: Path, model: Believing, us: Sequence[float] | NDArray[np.float64], *, load_ms: float) -> Served:
-    """Written beside the artefact, too."""
     p50, p99 = np.quantile(us, [0.5, 0.99]).tolist()
-    disk = sum(file.stat().st_size for file in path.iterdir() if file.name != SERVED)
-    found = Served(disk, model.predictor.memory_bytes, load_ms, p50, p99)
-    (path / SERVED).write_bytes(msgspec.json.encode(found) + b"\n")
-    return found
-
-
-def read_served(path: Path) -> Served | None:
-    """What was measured when the artefact was made; None where nothing was."""
-    file = path / SERVED
-    return msgspec.json.decode(file.read_bytes(), type=Served) if file.exists() else None
+    disk = sum(file.stat().st_size for file in path.iterdir())
+    return Served(disk, model.predictor.memory_bytes, load_ms, p50, p99)

@@ -6,7 +6,6 @@
         golden_rows.npy        rows with missing, infinite, unseen and threshold values among them
         golden_margins.npy     what the trainer's own library says about these rows
         golden_probabilities.npy
-        served.json            what it weighs and how fast it answered on the machine that made it; not hashed
 
 A model is loaded only if all of it is as it was when saved and it reproduces its golden vectors here and now. Nothing
 is unpickled. The golden rows are some of the VERIFIED_ROWS that it had to get right before it was saved.
@@ -42,7 +41,6 @@ GOLDEN_ROWS: Final = 2_000
 """Of the verified ones, kept in the artefact."""
 NET: Final = "net"
 GRAPH: Final = "net.onnx"
-SERVED: Final = "served.json"
 GOLDEN: Final = ("golden_rows", "golden_margins", "golden_probabilities")
 UNREADABLE: Final = "save the model again from its trainer"
 

@@ -136,6 +136,11 @@ class Living:
         course = self._courses.get(arrival.attempt.attempt_id)
         return tuple(course.past) if course else ()
 
+    def authenticated(self, arrival: Arrival) -> bool:
+        """Has this payment passed 3-D Secure?"""
+        course = self._courses.get(arrival.attempt.attempt_id)
+        return course is not None and course.passed
+
     def odds(self, arrival: Arrival, at_us: int, history: History = ()) -> WayOdds:
         """Conditional approval probabilities at `at_us` after `history`, which may be only imagined.
 

@@ -1,5 +1,5 @@
 import re
-from pathlib import Path
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -8,7 +8,8 @@ from unit.learning.synthetic_examples import payments
 
 from greenlane.errors import TrainingError
 from greenlane.learning import report
-from greenlane.learning.evaluate import Evaluation, evaluate
+from greenlane.learning.evaluate import Beside, Evaluation, Known, evaluate
+from greenlane.learning.fit import informed
 from greenlane.learning.money import Stakes, cost_curve
 from greenlane.learning.reliability import bin_count, check, reliability_bins, rms_log_ratio
 
@@ -95,20 +96,38 @@ def test_rms_log_ratio_measures_the_distance_from_the_generating_probability():
     assert rms_log_ratio(TRUTH * 1.1, TRUTH) == pytest.approx(np.log(1.1))
 
 
+def test_what_a_simulation_knows_is_held_against_what_is_said(true_model):
+    none_yet = replace(TEST, y=np.where(np.arange(len(TEST)) < len(TEST) // 2, TEST.y, 0).astype(np.int8))
+    p = 1 / (1 + np.exp(-LOG_ODDS))
+    found = evaluate(LOG_ODDS, p * 1.1, none_yet, beside=Beside(known=Known(TRUTH, TEST.y)), replicates=20).truth
+    assert found.rms_log_ratio == pytest.approx(np.log(1.1))
+    assert found.rms_log_ratio_of_bins == pytest.approx(np.log(1.1), abs=0.03)
+    assert found.rate == TEST.y.mean()
+    assert found.total.value == pytest.approx(TEST.y.sum() / TRUTH.sum() / 1.1)
+    assert true_model.truth is None
+
+
+def test_the_informed_oracle_comes_near_the_generating_probabilities():
+    pytest.importorskip("lightgbm", reason="needs the [train] extra")
+    from greenlane.adapters.lightgbm_trainer import LightGbm
+
+    some, truth = TEST.take(np.arange(15_000)), TRUTH[:15_000]
+    believed = informed(LightGbm(threads=1), some, parts=2)
+    assert rms_log_ratio(believed, truth) < 0.6 * rms_log_ratio(np.full(len(some), some.y.mean()), truth)
+
+
 def test_a_test_period_without_events_is_refused():
     nothing = TEST.take(TEST.y == 0)
     with pytest.raises(TrainingError):
         evaluate(np.zeros(len(nothing)), np.full(len(nothing), 0.5), nothing)
 
 
-def test_the_report_is_one_page_that_needs_nothing_beside_it(true_model, tmp_path: Path):
+def test_the_report_is_one_page_that_needs_nothing_beside_it(true_model):
     pytest.importorskip("matplotlib", reason="needs the [train] extra")
     from greenlane.adapters.plots import plots
 
-    page, data = report.write(tmp_path, true_model, title="Fraud <1>", facts={"model": "mdl_1"}, plots=plots)
-    text = page.read_text()
+    text = report.html(true_model, title="Fraud <1>", facts={"model": "mdl_1"}, plots=plots)
     assert text.count("<svg") == 5
     assert "Fraud &lt;1&gt;" in text
     assert not re.findall(r'(?:src|href)="(?!#)', text)
-    found = msgspec.json.decode(data.read_bytes())
-    assert msgspec.convert(found["evaluation"], Evaluation) == true_model
+    assert msgspec.convert(true_model.record(), Evaluation) == true_model

@@ -14,7 +14,8 @@ from greenlane.journal.memory import MemoryJournal
 from greenlane.journal.sequencer import Sequencer
 from greenlane.learning import training_set
 from greenlane.learning.labels import STATES
-from greenlane.learning.training_set import TrainingSet, build, check_positions, split
+from greenlane.learning.quality import inspect
+from greenlane.learning.training_set import TrainingSet, build, check_positions, inspected, split
 from greenlane.outcomes.accept import ENCODER, OutcomeRecord
 from greenlane.payments.facts import Facts
 from greenlane.ports.clock import FakeClock
@@ -158,6 +159,20 @@ def test_what_was_heard_before_its_payment_counts_as_if_it_had_come_after():
     for name in ("cancelled", "left", "declined", "approved"):
         shop.pay(name, approved=None)
     assert states(shop.rows()) == ["review_cancelled", "abandoned", "declined", "good"]
+
+
+@pytest.mark.parametrize("label", ["fraud_report", "dispute"])
+def test_a_label_journalled_before_its_attempt_is_refused(label):
+    shop = Shop()
+    shop.pay("sound")
+    shop.say(label, "sound")
+    inspect(inspected(shop.rows(label=label))).check()
+    shop.say(label, "planted")
+    shop.pay("planted")
+    found = shop.rows(label=label)
+    assert states(found) == ["reported", "reported"]
+    with pytest.raises(TrainingError, match="labels known before their decision: label is 1, allowed 0"):
+        inspect(inspected(found)).check()
 
 
 def test_a_reported_payment_went_through_whatever_else_was_heard():
