@@ -8,12 +8,13 @@ The first hours are gone through twice: once to learn what is usual, then to be 
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from math import exp, log
 from typing import Final, NamedTuple
 
 from greenlane.monitoring.alarms import Alarm, Cause, Signal
 from greenlane.monitoring.incidents import Incidents
-from greenlane.monitoring.streams import Budget, Change, Streams
+from greenlane.monitoring.streams import SHARP, Budget, Change, Streams
 from greenlane.monitoring.traffic import APPROVAL_TILTS, OUTAGE_TILTS
 from greenlane.policy.heard import kind_of
 
@@ -31,8 +32,11 @@ VOLUME_DROPS: Final = (0.7, 2.3)
 """In logarithms: to half, to a tenth."""
 SLOW: Final = 0.003
 """The weight of a minute in the volume's dispersion."""
-ENDS_AT: Final = 0.8
-"""Of the usual volume."""
+OFF_US: Final = 12 * 3_600_000_000
+BACK: Final = 0.5
+"""It is over once a minute is nearer to the usual than to what was seen since."""
+OTHERWISE_US: Final = 3 * 3_600_000_000
+"""What lasts for hours is the evening, or the new usual."""
 
 
 class Minute(NamedTuple):
@@ -55,19 +59,25 @@ class Volume:
     def __init__(self) -> None:
         self.usual = 0.0
         self.spread = 2.0
-        self.heard = 0
+        self.heard = self.last_us = 0
         self.sums = [0.0] * len(VOLUME_DROPS)
         self.since = [0] * len(VOLUME_DROPS)
         self.lost = 0.0
+        self.minutes = 0
+        """Since the alarm, like what was lost."""
         self.started_us = 0
         """Of the alarm; 0 where there is none."""
 
     def hear(self, count: int, at_us: int, *, group: tuple[str, ...] = ()) -> Change | None:
-        expected = max(self.usual, 1.0)
+        if at_us - self.last_us >= OFF_US:
+            self.usual, self.heard = 0.0, 0
+        self.last_us, expected = at_us, max(self.usual, 1.0)
         self.heard += 1
         if self.started_us:
-            self.lost += expected - count
-            if count < ENDS_AT * expected:
+            lost_usually = self.lost / self.minutes
+            self.lost, self.minutes = self.lost + expected - count, self.minutes + 1
+            if count < expected - BACK * lost_usually:
+                self.usual += MINUTE_US / OTHERWISE_US * (count - self.usual)
                 return None
             ended, self.started_us, self.sums = self._change(group, ended_us=at_us), 0, [0.0] * len(self.sums)
             return ended
@@ -78,9 +88,9 @@ class Volume:
             ratio = expected * (1.0 - exp(-drop)) - drop * count
             self.sums[at] = max(0.0, self.sums[at] + ratio / self.spread) if warm else 0.0
         limit = log(1440.0 * len(self.sums) / PER_DAY)
-        crossed = [since for since, total in zip(self.since, self.sums, strict=True) if total >= limit]
-        if crossed:
-            self.started_us, self.lost = min(crossed), expected - count
+        if max(self.sums) >= limit:
+            sharp = max(since for since, total in zip(self.since, self.sums, strict=True) if total >= SHARP * limit)
+            self.started_us, self.lost, self.minutes = sharp, expected - count, 1
             return self._change(group)
         self._learn(count, expected)
         return None
@@ -185,12 +195,25 @@ def filled(minutes: Sequence[Minute]) -> list[Minute]:
     known = {(minute.at_us, minute.group): minute.counts for minute in minutes}
     groups = sorted({minute.group for minute in minutes})
     codes = {group: sorted({c for m in minutes if m.group == group for c in m.counts}) for group in groups}
-    times = [minute.at_us for minute in minutes]
     return [
         Minute(at_us, group, {code: known.get((at_us, group), {}).get(code, 0) for code in codes[group]})
-        for at_us in range(min(times), max(times) + 1, MINUTE_US)
+        for at_us in ticks(sorted({minute.at_us for minute in minutes}))
         for group in groups
     ]
+
+
+def ticks(told: Sequence[int]) -> list[int]:
+    """The minutes that were told of, and those in between from the second missing on: one may be a lost row, more are
+    silence. Half a day of nothing was not recorded.
+
+    >>> [at // MINUTE_US for at in ticks([0, 2 * MINUTE_US, 5 * MINUTE_US, 900 * MINUTE_US])]
+    [0, 2, 4, 5, 900]
+    """
+    found = list(told[:1])
+    for last, at in pairwise(told):
+        found += [*range(last + 2 * MINUTE_US, at, MINUTE_US)] if at - last < OFF_US else []
+        found.append(at)
+    return found
 
 
 def is_approved(code: str) -> bool:

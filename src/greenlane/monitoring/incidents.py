@@ -4,7 +4,7 @@ Where one route fails, all that it is a part of fails too, and all its parts: th
 harm best. Where that is everything together, and the model or the release had just changed, that did it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -111,11 +111,13 @@ class Incidents:
             if alarm.ended_us:
                 return
             incident = self._begin(alarm)
-        others = [one for one in incident.alarms if one.key != alarm.key or 0 < one.ended_us < alarm.started_us]
+        others = [one for one in incident.alarms if one.key != alarm.key or 0 < one.ended_us <= alarm.started_us]
         incident.alarms = [*others[-ALARMS_MAX:], alarm]
         before = (incident.severity, incident.cause, incident.ended_us)
-        incident.severity = max(incident.severity, alarm.severity, key=RANK.__getitem__)
-        incident.started_us = min(incident.started_us, alarm.started_us)
+        if RANK[alarm.severity] > RANK[incident.severity]:
+            incident.severity = alarm.severity
+            if alarm.started_us > incident.detected_us:  # what was a ticket's until then is not what wakes somebody
+                incident.detected_us = alarm.detected_us
         if not alarm.ended_us:
             self._judge(incident)
         if all(each.ended_us for each in incident.alarms):
@@ -144,6 +146,7 @@ class Incidents:
 
     def _judge(self, incident: Incident) -> None:
         incident.size_minor = max(each.size_minor for each in incident.alarms)
+        incident.started_us = probable_start(incident)
         incident.cause = probable_cause(incident.alarms) or self._suspect(incident.started_us)
 
     def _begin(self, alarm: Alarm) -> Incident:
@@ -229,7 +232,22 @@ def places_of(alarms: Iterable[Alarm]) -> set[Cause]:
     return {cause for each in alarms for cause in each.causes if cause.kind != "network"}
 
 
-def probable_cause(alarms: Iterable[Alarm]) -> Cause | None:
+def explains(alarm: Alarm) -> tuple[float, int, float]:
+    return alarm.harm**2 / max(alarm.count, 1), len(alarm.causes), alarm.observed
+
+
+def probable_start(incident: Incident) -> int:
+    """Of the gravest alarm that explains most, and of those of its kind that began shortly before it."""
+    gravest = max(RANK[each.severity] for each in incident.alarms)
+    known = [each for each in incident.alarms if each.started_us <= incident.detected_us]
+    grave = [each for each in known if RANK[each.severity] == gravest] or known
+    if not grave:
+        return incident.started_us
+    best = max(grave, key=explains)
+    return min(each.started_us for each in grave if each.started_us >= best.started_us - GAP_US)
+
+
+def probable_cause(alarms: Sequence[Alarm]) -> Cause | None:
     """Of the series that explains the harm best: it has most of it, in the fewest trials.
 
     harm^2 / trials goes with the log-likelihood that a change of this series gains. A part of a failing route has less
@@ -240,10 +258,8 @@ def probable_cause(alarms: Iterable[Alarm]) -> Cause | None:
     >>> probable_cause([above, route])
     Cause(kind='route', name='a')
     """
-    best = max(
-        alarms, key=lambda each: (each.harm**2 / max(each.count, 1), len(each.causes), each.observed), default=None
-    )
-    if best is None or not best.causes:
+    best = max(alarms, key=explains)
+    if not best.causes:
         return None
     first = best.causes[0]
     over = next((cause.name for cause in best.causes[1:] if cause.kind == "route"), "")

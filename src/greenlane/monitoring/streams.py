@@ -46,10 +46,14 @@ PRIOR_BLOCKS: Final = 20.0
 BLOCKS_MIN: Final = 100
 """Before so many blocks were seen their tail is taken to be normal."""
 EXPONENT_MAX: Final = 8.0
+WILDEST: Final = 80.0
+"""Deviations; e to the exponent times this is still a number."""
 INFORMATION_MIN: Final = 40.0
 MENDING: Final = 0.7
 WORSE: Final = 1.5
 """Times the harm per trial of the alarm so far, for another one inside it."""
+SHARP: Final = 0.5
+"""Of its limit: a change is dated by the sharpest sum this far up, not by one that had wandered up before."""
 NEVER: Final = 1e30
 
 # columns of a row: what it has learned, its open block, its alarm, then four groups of TILTS
@@ -123,8 +127,12 @@ def observe(state, rows, tilts, logit, events, trials, money, at_us):  # type: i
         if crossed >= 0:
             row[ALARM] = 1 + mending_tilt(row, tilts, p, sign * row[HARM_SINCE + crossed] / row[TRIALS_SINCE + crossed])
             row[CROSSED], row[NEWS], row[MENDED], row[MENDED_FROM] = crossed, OPENED, 0.0, at_us
-            row[STARTED], row[HARM] = row[SINCE + crossed], row[HARM_SINCE + crossed]
-            row[TRIALS], row[MONEY] = row[TRIALS_SINCE + crossed], row[MONEY_SINCE + crossed]
+            dated = crossed
+            for j in range(crossed + 1, TILTS):
+                if row[SUM + j] > SHARP * row[LIMIT + j]:
+                    dated = j
+            row[STARTED], row[HARM] = row[SINCE + dated], row[HARM_SINCE + dated]
+            row[TRIALS], row[MONEY] = row[TRIALS_SINCE + dated], row[MONEY_SINCE + dated]
             for j in range(crossed + 1, TILTS):
                 row[SUM + j] = 0.0
             news += 1
@@ -384,7 +392,7 @@ def tail(blocks: Floats, steepness: Floats) -> Floats:
     if len(blocks) < BLOCKS_MIN:
         return np.ones_like(steepness)
     t = np.linspace(0.05, EXPONENT_MAX, 160)
-    centred = blocks - blocks.mean()
+    centred = np.minimum(blocks - blocks.mean(), WILDEST)
     rises = np.log(np.exp(t[:, None] * centred).mean(axis=1)) / t
     exponent = np.interp(steepness, np.maximum.accumulate(rises), t, right=np.inf)
     return np.maximum(2.0 * steepness / np.maximum(exponent, 1e-9), 1.0)

@@ -1,4 +1,4 @@
-"""The whole fold over made streams: faults are found and named, restarts change nothing, files are read."""
+"""The whole fold over made streams: faults are found and named, and restarts change nothing."""
 
 from pathlib import Path
 
@@ -6,13 +6,10 @@ import pytest
 from small_shop import attempt, shop_in
 from unit.monitoring.made import MINUTE, control, facts
 
-from greenlane.adapters.count_table import read_counts
 from greenlane.decide import decide
-from greenlane.errors import SettingsError
 from greenlane.features.definition import FeatureSet
 from greenlane.jobs.drills import FAST, START_US, Stream, watch
 from greenlane.jobs.monitoring import kept_monitors, monitors_path, replay
-from greenlane.monitoring.counts import Minute, replayed
 from greenlane.monitoring.monitors import Monitors
 from greenlane.ports.journal import Entry, Position
 from greenlane.wiring import System, open_reader
@@ -86,50 +83,6 @@ def test_a_new_model_is_remembered_as_a_suspect():
     monitors = Monitors()
     monitors.apply(control(5, "model", "fraud/champion", "mdl_9"))
     assert [str(cause) for _, cause in monitors.incidents.releases] == ["model mdl_9"]
-
-
-def minutes(hours: int, *, down: range, group: tuple[str, ...] = ()) -> list[Minute]:
-    return [
-        Minute(START_US + n * MINUTE, group,
-               {"00": 12 if n in down else 90 + n % 11, "51": 6 + n % 3, "91": 70 if n in down else 0})
-        for n in range(hours * 60)
-    ]  # fmt: skip
-
-
-def test_an_outage_in_minute_counts_is_found_within_minutes_and_ends():
-    (one,) = replayed(minutes(12, down=range(500, 520))).incidents.closed
-    assert one.severity == "page"
-    assert -6 <= (one.started_us - START_US) // MINUTE - 500 <= 3
-    assert (one.detected_us - START_US) // MINUTE - 500 <= 3
-    assert abs((one.ended_us - START_US) // MINUTE - 520) <= 3
-
-
-@pytest.mark.parametrize("wide", [False, True])
-def test_a_file_of_counts_is_replayed(tmp_path: Path, wide):
-    path, whole = tmp_path / "counts.csv", minutes(12, down=range(500, 520))
-    stamps = [f"2026-01-01 {n // 60:02}:{n % 60:02}:00" for n in range(len(whole))]
-    if wide:
-        rows = [
-            "time,00,51,91",
-            *(f"{s},{','.join(map(str, m.counts.values()))}" for s, m in zip(stamps, whole, strict=True)),
-        ]
-    else:
-        rows = ["timestamp,auth_code,count"]
-        rows += [f"{s},{code},{n}" for s, m in zip(stamps, whole, strict=True) for code, n in m.counts.items()]
-    path.write_text("\n".join(rows))
-    found = replay(path)
-    assert len(found.told()["incidents"]) == 1
-    assert found.told()["incidents"][0]["started_at"].startswith("2026-01-01T08:")
-    assert found.pages_per_day == pytest.approx(1 / found.days)
-
-
-def test_a_file_without_what_is_needed_says_what_is_missing(tmp_path: Path):
-    path = tmp_path / "other.csv"
-    path.write_text("a,b\n1,2\n")
-    with pytest.raises(SettingsError, match="needs a time, a code and a count"):
-        read_counts(path)
-    with pytest.raises(SettingsError, match="no file"):
-        read_counts(tmp_path / "absent.parquet")
 
 
 @pytest.fixture
