@@ -14,9 +14,11 @@ from greenlane.decide import decide
 from greenlane.decisions.control import ControlRecord
 from greenlane.decisions.record import DecisionRecord, answer_of
 from greenlane.errors import InputError, NotFound
-from greenlane.jobs.experimenting import Reference
+from greenlane.jobs.experimenting import Reference, kept_tallies, page, readout_of
 from greenlane.jobs.replaying import replay_decisions
+from greenlane.outcomes.accept import draft_of
 from greenlane.outcomes.happened import Declined, Happened
+from greenlane.payments.outcome import Outcome
 from greenlane.policy.arms import Arm, Experiment, Otherwise
 from greenlane.policy.running import HOLDOUT
 from greenlane.ports.journal import Entry
@@ -235,7 +237,7 @@ def test_each_arm_learns_from_its_own_attempts(shop: System) -> None:
     assert shop.lane.mixtures[("careful", "treatment"),].folds.approvals._health is online.arms["careful/treatment"]
 
 
-def test_where_the_first_champion_is_gone_each_arms_own_belief_is_the_yardstick(shop: System) -> None:
+def test_where_the_first_champion_cannot_be_read_the_expected_loss_is_not_judged(shop: System) -> None:
     champion = shop.live.aliases["fraud/champion"]
     started(shop, halves("canary", Otherwise(fraud_model=save_model(shop.places.models, lean=3.0))))
     shop.journal.writer.wait(shop.journal.position.seq)
@@ -243,5 +245,37 @@ def test_where_the_first_champion_is_gone_each_arms_own_belief_is_the_yardstick(
     treated = next(record for record in records if record.model != champion)
     yardstick = Reference(open_reader(shop.places.root))
     assert yardstick("canary", treated) not in (None, treated.fraud_probability_e9)
-    (shop.places.models / champion / "nodes.npy").write_bytes(b"")
-    assert Reference(open_reader(shop.places.root))("canary", treated) == treated.fraud_probability_e9
+    for name, content in (("nodes.npy", b""), ("manifest.json", b"{"), ("manifest.json", None)):
+        file = shop.places.models / champion / name
+        file.unlink() if content is None else file.write_bytes(content)
+        told = Reference(open_reader(shop.places.root))("canary", treated)
+        assert isinstance(told, str) and champion in told
+    shown = readout_of(shop.places.root, "canary")
+    (rail,) = [rail for rail in shown.guardrails if rail.metric == "expected_loss"]
+    assert "cannot be read" in rail.not_judged and rail.not_judged in page(shown) and not rail.paused
+    (metric,) = [each for each in shown.metrics if each.metric == "expected_loss"]
+    assert metric.value is None and shown.notes[0].startswith("expected_loss is not judged")
+
+
+def test_an_answer_that_came_before_its_decision_counts_when_it_is_linked(shop: System) -> None:
+    started(shop, halves())
+    shop.clock.set(NOON)
+    for number, kind in ((1, "authorization"), (1, "fraud_report"), (2, "authorization")):
+        outcome = Outcome(
+            type=kind,
+            source="a",
+            event_id=f"{kind}{number}",
+            attempt_id=f"att_{number}",
+            result="approved" if kind == "authorization" else None,
+        )
+        shop.journal.append(
+            draft_of(
+                outcome, body_hash=bytes([number]) * 16, subjects=shop.subjects, reporting=shop.reporting, now_us=NOON
+            )
+        )
+    for number in (1, 2):
+        decided(shop, number)
+    shop.journal.writer.wait(shop.journal.position.seq)
+    tallies, _ = kept_tallies(open_reader(shop.places.root), shop.journal.position)
+    totals = [sum(arm.total(c) for arm in tallies.of["careful"].arms.values()) for c in ("approved", "reports")]
+    assert totals == [2.0, 1.0] and tallies.past[:, 1].sum() == 2

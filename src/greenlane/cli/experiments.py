@@ -276,7 +276,7 @@ def experiments_show(name: Name, data: Data, report: Report = None, as_json: Jso
             f"{each.harm:.4g}",
             f"{each.tolerated:g}",
             f"{each.p_value:.2g}",
-            f"paused at {each.paused.units:,} payments" if each.paused else "",
+            f"paused at {each.paused.units:,} payments" if each.paused else each.not_judged,
         )
         for each in found.guardrails
     ]

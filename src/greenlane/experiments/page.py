@@ -37,7 +37,8 @@ def page(shown: Readout) -> str:
         _ratio(shown),
         "<h2>Guardrails</h2><p>Each line is how much worse than the control the arm is; the shaded side is what is not "
         "known yet. The arm is paused when all of it lies above the dashed line. However often it is looked at, a "
-        f"harmless arm is ever paused with probability {budget:.2g} at most, all rails together.</p>",
+        f"harmless arm is ever paused, from its start or last resumption on, with probability {budget:.2g} at most, "
+        "all rails together.</p>",
         *(_rail(rail) for rail in shown.guardrails),
         "<h2>Every metric against the control</h2>",
         _metrics(shown.metrics),
@@ -70,7 +71,7 @@ def _why(rail: RailShown, point: Point) -> str:
 
 def _arms(shown: Readout) -> str:
     columns = ("arm", "", "share %", "units", "payments", "forbidden retries", "reports that can have come %",
-               "lost a payment, matured", "net a payment, matured")  # fmt: skip
+               "disputes %", "lost a payment, matured", "net a payment, matured")  # fmt: skip
     rows = [
         (
             each.arm,
@@ -80,6 +81,7 @@ def _arms(shown: Readout) -> str:
             f"{each.payments:,}",
             f"{each.forbidden_retries}",
             f"{100 * each.matured_share:.0f}",
+            f"{100 * each.disputes_matured_share:.0f}",
             "immature" if each.lost_matured_minor is None else _number(each.lost_matured_minor),
             "immature" if each.net_matured_minor is None else _number(each.net_matured_minor),
         )
@@ -137,6 +139,8 @@ def _table(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _rail(rail: RailShown) -> str:
+    if rail.not_judged:
+        return f"<p>{escape(rail.metric)}, arm {escape(rail.arm)}: not judged, {escape(rail.not_judged)}.</p>"
     unit = MEASURES[rail.metric].unit if rail.metric in MEASURES else "attempts"
     caption = (
         f"{escape(rail.metric)}, arm {escape(rail.arm)}: worse by {_number(rail.harm)} {unit}; tolerated "

@@ -20,10 +20,10 @@ from greenlane.experiments.moments import Moments
 from greenlane.experiments.multiple import holm
 from greenlane.experiments.sequences import always_valid
 from greenlane.experiments.srm import chi_square_check, sequential_check
-from greenlane.experiments.tally import Pause, Point, Tallies, Tally, sums_of
-from greenlane.learning.headroom import PRIORS
-from greenlane.learning.maturity import SHARE_MIN
-from greenlane.payments.times import DAY_US
+from greenlane.experiments.tally import ArmTally, Pause, Point, Tallies, Tally
+from greenlane.learning.lateness import Label, Lateness
+from greenlane.learning.maturity import SHARE_MIN, Maturity
+from greenlane.payments.times import DAY_US, format_rfc3339
 from greenlane.policy.arms import PPM, Experiment, Rail
 from greenlane.ports.journal import Entry
 
@@ -32,6 +32,7 @@ LOOK_EVERY: Final = 1.02
 """A guardrail looks again when there are so many times as many payments: often enough, and bounded."""
 PATH_MAX: Final = 200
 SEED: Final = 7
+LABELS: Final[tuple[Label, ...]] = ("fraud_reports", "disputes")
 
 
 class Measure(NamedTuple):
@@ -102,11 +103,15 @@ class ArmShown(Struct, frozen=True, kw_only=True):
     paused: bool
     units: int
     payments: int
+    since_us: int
+    """From when on it is read: its last resumption, else the start."""
     forbidden_retries: int
     matured_share: float
     """Of the reports that will come about its payments, how many can have come."""
+    disputes_matured_share: float
+    """The same of disputes, which come later."""
     lost_matured_minor: float | None
-    """A payment, with what is still to come; None while less than 30 % has."""
+    """A payment, with what is still to come; None while less than 30 % of either has."""
     net_matured_minor: float | None
     """Earned less that, a payment."""
 
@@ -120,6 +125,8 @@ class RailShown(Struct, frozen=True, kw_only=True):
     p_value: float
     path: list[Point]
     paused: Point | None
+    not_judged: str
+    """Why it cannot be; "" where it is."""
 
 
 class Readout(Struct, frozen=True, kw_only=True):
@@ -136,21 +143,22 @@ class Readout(Struct, frozen=True, kw_only=True):
     notes: list[str]
 
 
-def readout(tally: Tally, *, now_us: int) -> Readout:
+def readout(tally: Tally, *, now_us: int, lateness: Lateness | None = None, beside: int = 0) -> Readout:
+    """`lateness` says how late labels come here (default: as stated), `beside` how many other experiments are read."""
     experiment = tally.experiment
-    control, *others = (arm.name for arm in experiment.arms)
-    found = [compared(tally, control, arm, metric) for arm in others for metric in MEASURES]
+    _, *others = (arm.name for arm in experiment.arms)
+    found = [compared(tally, arm, metric) for arm in others for metric in MEASURES]
     found = with_holm(found)
     return Readout(
         experiment=experiment,
         started_us=tally.started_us,
         ended_us=tally.ended_us,
-        arms=[shown(tally, name, now_us=now_us) for name in tally.sums],
+        arms=[shown(tally, name, now_us=now_us, lateness=lateness or Lateness()) for name in tally.arms],
         srm_p_value=srm(tally),
         srm_sequential_p_value=tally.srm_p_value,
         metrics=found,
         guardrails=[rail_shown(tally, arm, rail) for arm in others for rail in rails_of(experiment)],
-        notes=notes_of(tally),
+        notes=notes_of(tally, beside=beside),
     )
 
 
@@ -158,19 +166,25 @@ def rails_of(experiment: Experiment) -> tuple[Rail, ...]:
     return experiment.guardrails or RAILS
 
 
-def moments_of(tally: Tally, arm: str, metric: str) -> Moments:
-    """Buckets are the clusters; the covariate is what cards' past said, centred."""
-    measure = MEASURES[metric]
-    sums = sums_of(tally, arm, (measure.numerator, measure.denominator, "before"))
-    return Moments.of(sums[:, 0], sums[:, 1], sums[:, 2])
+def pair_of(tally: Tally, arm: str, metric: str) -> tuple[Moments, Moments] | None:
+    """The control and the arm since the same moment; None while nothing can be said. Buckets are the clusters; the
+    covariate is what the pasts of a bucket's units said, beyond the mean of both arms, in units of a bucket's usual
+    size: arms may be of any share.
+    """
+    both = tally.held_against(arm, (MEASURES[metric].numerator, MEASURES[metric].denominator, "before", "units"))
+    if metric in tally.unjudged or any(len(sums) < 2 or sums[:, 1].sum() <= 0.0 for sums in both):
+        return None
+    usual = np.concatenate(both)[:, 2:].sum(axis=0)
+    mean = usual[0] / usual[1] if usual[1] else 0.0
+    first, second = (
+        Moments.of(y, d, (x - mean * n) / max(float(n.mean()), 1.0)) for y, d, x, n in (sums.T for sums in both)
+    )
+    return first, second
 
 
-def is_known(*arms: Moments) -> bool:
-    return all(float(arm.count) >= 2.0 and float(arm.mean[..., 1]) > 0.0 for arm in arms)
-
-
-def payments(tally: Tally, *arms: str, metric: str) -> float:
-    return fsum(tally.total(arm, MEASURES[metric].denominator) for arm in arms)
+def payments(*arms: Moments) -> float:
+    """Or whatever the metric's denominator counts."""
+    return fsum(float(arm.count * arm.mean[..., 1]) for arm in arms)
 
 
 def counted(found: Lift, units: float) -> Lift:
@@ -178,24 +192,24 @@ def counted(found: Lift, units: float) -> Lift:
     return Lift(found.estimate, found.se, found.dof, np.asarray(units), found.base_errors)
 
 
-def compared(tally: Tally, control: str, arm: str, metric: str) -> Compared:
+def compared(tally: Tally, arm: str, metric: str) -> Compared:
     with np.errstate(divide="ignore", invalid="ignore"):
-        return _compared(tally, control, arm, metric)
+        return _compared(tally, arm, metric)
 
 
-def _compared(tally: Tally, control: str, arm: str, metric: str) -> Compared:
-    a, b = (moments_of(tally, name, metric) for name in (control, arm))
-    unknown = Interval(0.0, None, None, 1.0)
-    if not is_known(a, b):
+def _compared(tally: Tally, arm: str, metric: str) -> Compared:
+    pair, unknown = pair_of(tally, arm, metric), Interval(0.0, None, None, 1.0)
+    if pair is None:
         return Compared(
             arm=arm, metric=metric, unit=MEASURES[metric].unit, value=None, control=None, absolute=unknown,
             relative=unknown, bootstrap=unknown, cuped=unknown, pre_period_p_value=1.0, sequence=unknown,
             adjusted_p_value=1.0,
         )  # fmt: skip
-    beside, units = adjusted(a, b), payments(tally, control, arm, metric=metric)
-    sequence = always_valid(counted(lift(a, b), units), planned=float(tally.experiment.planned))
-    rows = [sums_of(tally, name, MEASURES[metric][:2]) for name in (control, arm)]
-    again = cluster_bootstrap((rows[0][:, 0], rows[0][:, 1]), (rows[1][:, 0], rows[1][:, 1]), seed=SEED, replicates=400)
+    a, b = pair
+    beside, anew = adjusted(a, b), began_anew(tally, arm)
+    sequence = always_valid(counted(lift(a, b), payments(a, b)), planned=float(tally.experiment.planned))
+    first, second = tally.held_against(arm, MEASURES[metric][:2])
+    again = cluster_bootstrap((first[:, 0], first[:, 1]), (second[:, 0], second[:, 1]), seed=SEED, replicates=400)
     return Compared(
         arm=arm,
         metric=metric,
@@ -205,8 +219,8 @@ def _compared(tally: Tally, control: str, arm: str, metric: str) -> Compared:
         absolute=interval(beside.plain),
         relative=interval(compare(a, b, relative=True)),
         bootstrap=interval(again),
-        cuped=interval(beside.adjusted),
-        pre_period_p_value=float(beside.pre_period.p_value),
+        cuped=unknown if anew else interval(beside.adjusted),
+        pre_period_p_value=1.0 if anew else float(beside.pre_period.p_value),
         sequence=interval(sequence),
         adjusted_p_value=float(sequence.p_value),
     )
@@ -227,33 +241,38 @@ def with_holm(found: list[Compared]) -> list[Compared]:
     return [replace(each, adjusted_p_value=float(p)) for each, p in zip(found, together, strict=True)]
 
 
-def shown(tally: Tally, name: str, *, now_us: int) -> ArmShown:
-    experiment = tally.experiment
-    arm = experiment.named(name)
-    exposed, settled = tally.total(name, "exposed"), tally.total(name, "settled")
-    share = matured_share(tally, name, now_us=now_us)
-    lost = tally.total(name, "lost_minor") / exposed / share if exposed and share >= SHARE_MIN else None
-    earned = tally.total(name, "earned_minor") / settled if settled else 0.0
+def shown(tally: Tally, name: str, *, now_us: int, lateness: Lateness) -> ArmShown:
+    """What a report told of grows to what it will be by the reports' F, what a dispute told of by the disputes'."""
+    experiment, arm = tally.experiment, tally.arms[name]
+    stated = experiment.named(name)
+    exposed, settled, lost = arm.total("exposed"), arm.total("settled"), arm.total("lost_minor")
+    disputed = arm.total("disputed_minor")
+    reports, disputes = (matured(arm, lateness.curve(label, at_us=now_us), now_us) for label in LABELS)
+    known = exposed > 0.0 and min(reports, disputes) >= SHARE_MIN
+    lost_matured = ((lost - disputed) / reports + disputed / disputes) / exposed if known else None
+    earned = arm.total("earned_minor") / settled if settled else 0.0
     return ArmShown(
         arm=name,
-        share=arm.share_ppm / PPM if arm is not None else 0.0,
+        share=stated.share_ppm / PPM if stated is not None else 0.0,
         paused=name in experiment.paused_arms,
-        units=tally.units(name),
+        units=arm.units(),
         payments=round(exposed),
-        forbidden_retries=tally.forbidden[name],
-        matured_share=share,
-        lost_matured_minor=lost,
-        net_matured_minor=None if lost is None else earned - lost,
+        since_us=arm.since_us or tally.started_us,
+        forbidden_retries=arm.forbidden,
+        matured_share=reports,
+        disputes_matured_share=disputes,
+        lost_matured_minor=lost_matured,
+        net_matured_minor=None if lost_matured is None else earned - lost_matured,
     )
 
 
-def matured_share(tally: Tally, arm: str, *, now_us: int) -> float:
-    days = tally.by_day[arm]
-    if not days:
+def matured(arm: ArmTally, curve: Maturity, now_us: int) -> float:
+    """Share of its labels that can have come."""
+    if not arm.by_day:
         return 0.0
-    ages = np.array([max(0, now_us - day * DAY_US - DAY_US // 2) for day in days], np.int64)
-    counts = np.array(list(days.values()), np.float64)
-    return float(PRIORS["fraud_reports"].at(ages) @ counts / counts.sum())
+    ages = np.array([max(0, now_us - day * DAY_US - DAY_US // 2) for day in arm.by_day], np.int64)
+    counts = np.array(list(arm.by_day.values()), np.float64)
+    return float(curve.at(ages) @ counts / counts.sum())
 
 
 def srm(tally: Tally) -> float:
@@ -262,22 +281,36 @@ def srm(tally: Tally) -> float:
 
 
 def met(tally: Tally) -> tuple[list[float], list[int]]:
-    """(units, shares) of the arms that were never paused: only these were filled by their shares all the time."""
-    steady = [arm for arm in tally.experiment.arms if arm.name not in tally.paused_once]
-    return [float(tally.units(arm.name)) for arm in steady], [arm.share_ppm for arm in steady]
+    """(units, shares) of the arms that were there as long as the control: others were not filled by their shares."""
+    paused = tally.experiment.paused_arms
+    steady = [arm for arm in tally.experiment.arms if arm.name not in paused and not began_anew(tally, arm.name)]
+    return [float(tally.arms[arm.name].units()) for arm in steady], [arm.share_ppm for arm in steady]
 
 
-def notes_of(tally: Tally) -> list[str]:
+def began_anew(tally: Tally, arm: str) -> bool:
+    return tally.arms[arm].since_us != tally.control.since_us
+
+
+def notes_of(tally: Tally, *, beside: int) -> list[str]:
     """What arms share, and so what the numbers do not say."""
     experiment = tally.experiment
-    found = ["prices of shared budgets are the same for all arms, except where an arm states its own"]
+    family = f"{len(MEASURES) * (len(experiment.arms) - 1)} comparisons of this experiment (Holm)"
+    found = [
+        "prices of shared budgets are the same for all arms, except where an arm states its own",
+        f"p, all together, is of the {family}; the {beside} other experiments here are not corrected for",
+    ]
     if experiment.unit == "cell":
         hours = experiment.block_us / 3_600_000_000
         found.append(f"a switchback: cells of issuer and routes take turns every {hours:g} h; blocks are the clusters")
     elif experiment.learner == "shared":
         found.append("all arms share one learner of approval: what one arm learns, the others use")
-    for arm in sorted(tally.paused_once - set(experiment.paused_arms)):
-        found.insert(0, f"{arm} was paused for a while: its payments are of other days than the control's")
+    found[:0] = [f"{metric} is not judged: {why}" for metric, why in tally.unjudged.items()]
+    for name, arm in tally.arms.items():
+        if arm.since_us:
+            since = format_rfc3339(arm.since_us)
+            found.insert(
+                0, f"{name} was resumed: it is read, against the control and by its guardrails, from {since} on"
+            )
     if tally.srm_p_value < SRM_ALPHA:
         found.insert(0, "SAMPLE RATIO: the arms did not get their shares; nothing else may be read")
     return found
@@ -295,18 +328,17 @@ def rail_shown(tally: Tally, arm: str, rail: Rail) -> RailShown:
         p_value=min([seen.p_value, *(point.p_value for point in tally.paths.get(f"{arm}/{rail.metric}", ()))]),
         path=tally.paths.get(f"{arm}/{rail.metric}", []),
         paused=paused,
+        not_judged=tally.unjudged.get(rail.metric, ""),
     )
 
 
 def watched(tally: Tally, arm: str, rail: Rail) -> tuple[Watch, int]:
     """One look, and at how many payments of both arms."""
     if rail.metric == "forbidden_retries":
-        return forbidden(tally.forbidden[arm]), round(tally.total(arm, "exposed"))
-    control = tally.experiment.arms[0].name
-    a, b = (moments_of(tally, name, rail.metric) for name in (control, arm))
-    units = payments(tally, control, arm, metric=rail.metric)
-    if not is_known(a, b):
-        return Watch(0.0, 1.0, False), round(units)
+        return forbidden(tally.arms[arm].forbidden), round(tally.arms[arm].total("exposed"))
+    if (pair := pair_of(tally, arm, rail.metric)) is None:
+        return Watch(0.0, 1.0, False), 0
+    (a, b), units = pair, payments(*pair)
     guardrail = Guardrail(
         metric=rail.metric,
         harm=MEASURES[rail.metric].harm,

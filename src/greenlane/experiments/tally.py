@@ -7,12 +7,15 @@ counted in a bitmap (Whang, Vander-Zanden and Taylor 1990).
 
 A payment counts for approval once it is settled: at the first answer, when we block it, when the payer leaves, or a day
 later as not approved. Reports, disputes and what they cost count whenever they come, for the arm that decided.
+
+An arm that is resumed begins anew: what paused it says nothing of what it does from now on, and its days would be
+others than the control's. It is held against what the control does from that moment on.
 """
 
 from collections import deque
 from collections.abc import Callable, Sequence
 from math import log
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -20,6 +23,8 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from greenlane.decisions.record import DecisionRecord, record_of
+from greenlane.learning.labels import kind_of
+from greenlane.learning.lateness import Late, Lateness
 from greenlane.merchants.economics import Economics
 from greenlane.merchants.stakes import stakes
 from greenlane.payments.facts import Facts
@@ -33,10 +38,12 @@ Floats = NDArray[np.float64]
 
 COLUMNS: Final = (
     "exposed", "settled", "approved", "attempts", "attempts_approved", "decisions", "challenged", "blocked",
-    "latency_us", "expected_loss_minor", "believed_minor", "earned_minor", "lost_minor", "reports", "disputes",
-    "before",
+    "latency_us", "expected_loss_minor", "believed_minor", "earned_minor", "lost_minor", "disputed_minor", "reports",
+    "disputes", "units", "before",
 )  # fmt: skip
-"""Sums by bucket. `exposed` are payments; `before` is what the card's past said of approval, less the mean."""
+"""Sums by bucket. `exposed` are payments; `disputed_minor` is that part of what was lost of which a dispute told first;
+`before` is, once for each unit, what its card's past said of approval when the experiment started.
+"""
 AT: Final = {name: place for place, name in enumerate(COLUMNS)}
 BUCKETS: Final = 512
 BITS: Final = 1 << 20
@@ -53,11 +60,11 @@ MICRO: Final = 1e6
 
 First = Callable[[str], DecisionRecord | None]
 """The first decision of a payment, or None."""
-Scored = Callable[[str, DecisionRecord], int | None]
-"""(experiment, a decision in it) -> P(fraud) by the reference model, integer 1e-9."""
+Scored = Callable[[str, DecisionRecord], int | str | None]
+"""(experiment, a decision in it) -> P(fraud) by the reference model, integer 1e-9; or why there is no yardstick."""
 
 
-def own_score(_experiment: str, record: DecisionRecord) -> int | None:
+def own_score(_experiment: str, record: DecisionRecord) -> int | str | None:
     return record.fraud_probability_e9
 
 
@@ -85,25 +92,79 @@ class Followed(Struct, array_like=True, gc=False):
 
     arms: tuple[Exposure, ...]
     at_us: int
-    settled: bool
-    approved: bool
-    answered: tuple[str, ...]
-    reported: bool
-    before: float
+    settled: bool = False
+    approved: bool = False
+    answered: tuple[str, ...] = ()
+    reported: bool = False
+
+
+class ArmTally:
+    """What one arm did since `since_us`; payments from before, and what is still heard of them, are not in it."""
+
+    def __init__(self, since_us: int = 0):
+        self.since_us = since_us
+        self.sums: Floats = np.zeros((BUCKETS, len(COLUMNS)))
+        self.earlier: Floats = np.zeros((BUCKETS, len(COLUMNS)))
+        """Of the control: what it did with payments from before `since_us`."""
+        self.bits = np.zeros(BITS // 8, np.uint8)
+        self.set_bits = 0
+        self.by_day: dict[int, int] = {}
+        """Payments by UTC day of their first decision: how old they are, so how much of the labels can have come."""
+        self.forbidden = 0
+        """Attempts granted although a limit stood against them."""
+
+    def meet(self, unit: int, at_us: int) -> bool:
+        """A payment of this unit; True where the unit was not met before."""
+        day = at_us // DAY_US
+        self.by_day[day] = self.by_day.get(day, 0) + 1
+        if len(self.by_day) > DAYS_MAX:
+            first = min(self.by_day)
+            self.by_day[first + 1] = self.by_day.get(first + 1, 0) + self.by_day.pop(first)
+        bit = (unit >> 16) % BITS
+        byte, mask = bit >> 3, 1 << (bit & 7)
+        if self.bits[byte] & mask:
+            return False
+        self.bits[byte] |= mask
+        self.set_bits += 1
+        return True
+
+    def units(self) -> int:
+        """Distinct ones, to about a thousandth.
+
+        >>> ArmTally().units()
+        0
+        """
+        return round(-BITS * log(1.0 - min(self.set_bits, BITS - 1) / BITS))
+
+    def total(self, column: str) -> float:
+        return float(self.sums[:, AT[column]].sum())
+
+    def dump(self) -> "ArmDump":
+        arrays = (self.sums.tobytes(), self.earlier.tobytes(), self.bits.tobytes())
+        return self.since_us, arrays, self.set_bits, sorted(self.by_day.items()), self.forbidden
+
+    @classmethod
+    def load(cls, dumped: "ArmDump") -> "ArmTally":
+        since_us, (sums, earlier, bits), set_bits, by_day, forbidden = dumped
+        found = cls(since_us)
+        found.sums, found.earlier = (
+            np.frombuffer(each).reshape(BUCKETS, len(COLUMNS)).copy() for each in (sums, earlier)
+        )
+        found.bits = np.frombuffer(bits, np.uint8).copy()
+        found.set_bits, found.by_day, found.forbidden = set_bits, dict(by_day), forbidden
+        return found
+
+
+ArmDump = tuple[int, tuple[bytes, bytes, bytes], int, list[tuple[int, int]], int]
 
 
 class Tally:
-    """Of one experiment."""
+    """Of one experiment. `past` is what cards' pasts said of approval when it started, by cell, less a mean."""
 
-    def __init__(self, experiment: Experiment):
+    def __init__(self, experiment: Experiment, past: NDArray[np.float32] | None = None):
         self.experiment = experiment
-        self.sums: dict[str, Floats] = {arm.name: np.zeros((BUCKETS, len(COLUMNS))) for arm in experiment.arms}
-        self.bits = {arm.name: np.zeros(BITS // 8, np.uint8) for arm in experiment.arms}
-        self.set_bits = dict.fromkeys(self.sums, 0)
-        self.by_day: dict[str, dict[int, int]] = {name: {} for name in self.sums}
-        """Payments by UTC day of their first decision: how old they are, so how much of the labels can have come."""
-        self.forbidden = dict.fromkeys(self.sums, 0)
-        """Attempts granted although a limit stood against them."""
+        self.past = np.zeros(CELLS, np.float32) if past is None else past
+        self.arms = {arm.name: ArmTally() for arm in experiment.arms}
         self.started_us = self.ended_us = 0
         self.srm_p_value = 1.0
         """The smallest one of the sequential check so far."""
@@ -112,73 +173,69 @@ class Tally:
         self.paths: dict[str, list[Point]] = {}
         """By ARM/METRIC: thinned to a bounded number of looks."""
         self.pauses: list[Pause] = []
-        self.paused_once: set[str] = set()
-        """Arms that were paused for a while: the others went on, so that shares and days differ from theirs."""
+        self.unjudged: dict[str, str] = {}
+        """By metric: why it is not judged."""
 
-    def add(self, seen: Exposure, /, **amounts: float) -> None:
-        if seen.arm in self.sums:
-            row = self.sums[seen.arm][seen.unit % BUCKETS]
-            for name, amount in amounts.items():
-                row[AT[name]] += amount
+    @property
+    def control(self) -> ArmTally:
+        return self.arms[self.experiment.arms[0].name]
 
-    def meet(self, exposed: Exposure, at_us: int) -> None:
-        """A unit of the arm: perhaps one that was met before."""
-        if exposed.arm not in self.bits:
+    def add(self, seen: Exposure, at_us: int, /, **amounts: float) -> None:
+        """To the arm that decided a payment at this time."""
+        if (arm := self.arms.get(seen.arm)) is None or at_us < arm.since_us:
             return
-        self.exposed += 1
-        bit = (exposed.unit >> 16) % BITS
-        byte, mask = bit >> 3, 1 << (bit & 7)
-        if not self.bits[exposed.arm][byte] & mask:
-            self.bits[exposed.arm][byte] |= mask
-            self.set_bits[exposed.arm] += 1
-        days, day = self.by_day[exposed.arm], at_us // DAY_US
-        days[day] = days.get(day, 0) + 1
-        if len(days) > DAYS_MAX:
-            first = min(days)
-            days[first + 1] = days.get(first + 1, 0) + days.pop(first)
+        rows = [arm.sums]
+        if arm is self.control:
+            rows += [other.earlier for other in self.arms.values() if at_us < other.since_us]
+        for name, amount in amounts.items():
+            for sums in rows:
+                sums[seen.unit % BUCKETS, AT[name]] += amount
 
-    def units(self, arm: str) -> int:
-        """Distinct units, to about a thousandth.
+    def meet(self, exposed: Exposure, at_us: int, *, card: int = 0) -> None:
+        """A payment's unit: perhaps one that was met before."""
+        if (arm := self.arms.get(exposed.arm)) is not None:
+            self.exposed += 1
+            if arm.meet(exposed.unit, at_us):
+                before = float(self.past[card % CELLS]) if card else 0.0
+                self.add(exposed, at_us, units=1.0, before=before)
 
-        >>> Tally(Experiment(id="x", unit="card", arms=())).set_bits
-        {}
-        """
-        return round(-BITS * log(1.0 - min(self.set_bits[arm], BITS - 1) / BITS))
+    def begin_anew(self, name: str, at_us: int) -> None:
+        """For one arm; where it is the control, for all that are held against it."""
+        anew = list(self.arms) if self.arms[name] is self.control else [name]
+        self.arms |= {each: ArmTally(at_us) for each in anew}
+        for each in anew:
+            self.arms[each].earlier += self.control.sums
+        self.pauses = [pause for pause in self.pauses if pause.arm not in anew]
+        self.paths = {path: points for path, points in self.paths.items() if path.partition("/")[0] not in anew}
 
-    def total(self, arm: str, column: str) -> float:
-        return float(self.sums[arm][:, AT[column]].sum())
+    def held_against(self, name: str, columns: Sequence[str]) -> tuple[Floats, Floats]:
+        """float64[buckets, columns] of the control and of an arm since the same moment, where there is anything."""
+        arm, at = self.arms[name], [AT[column] for column in columns]
+        both = self.control.sums - arm.earlier, arm.sums
+        first, second = (each[each[:, AT["decisions"]] > 0.0][:, at] for each in both)
+        return first, second
 
     def dump(self) -> bytes:
-        arms = {name: (self.sums[name].tobytes(), self.bits[name].tobytes(), self.set_bits[name],
-                       sorted(self.by_day[name].items()), self.forbidden[name]) for name in self.sums}  # fmt: skip
-        counts, paused = (self.exposed, self.looked_at), sorted(self.paused_once)
-        rest = (self.started_us, self.ended_us, self.srm_p_value, counts, self.paths, self.pauses, paused)
-        return msgspec.msgpack.encode((self.experiment, arms, rest))
+        arms, past = (
+            {name: arm.dump() for name, arm in self.arms.items()},
+            self.past.tobytes() if self.past.any() else b"",
+        )
+        counts = (self.started_us, self.ended_us, self.exposed, self.looked_at)
+        seen = (self.srm_p_value, self.paths, self.pauses, self.unjudged)
+        return msgspec.msgpack.encode((self.experiment, past, arms, counts, seen))
 
     @classmethod
     def load(cls, dumped: bytes) -> "Tally":
-        experiment, arms, rest = msgspec.msgpack.decode(dumped, type=Dumped)
-        found = cls(experiment)
-        for name, (sums, bits, set_bits, by_day, forbidden) in arms.items():
-            found.sums[name] = np.frombuffer(sums).reshape(BUCKETS, len(COLUMNS)).copy()
-            found.bits[name] = np.frombuffer(bits, np.uint8).copy()
-            found.set_bits[name], found.forbidden[name], found.by_day[name] = set_bits, forbidden, dict(by_day)
-        found.started_us, found.ended_us, found.srm_p_value, counts, found.paths, found.pauses, paused = rest
-        found.paused_once = set(paused)
-        found.exposed, found.looked_at = counts
+        experiment, past, arms, counts, seen = msgspec.msgpack.decode(dumped, type=Dumped)
+        found = cls(experiment, np.frombuffer(past, np.float32) if past else None)
+        found.arms = {name: ArmTally.load(each) for name, each in arms.items()}
+        found.started_us, found.ended_us, found.exposed, found.looked_at = counts
+        found.srm_p_value, found.paths, found.pauses, found.unjudged = seen
         return found
 
 
-class ArmDump(NamedTuple):
-    sums: bytes
-    bits: bytes
-    set_bits: int
-    by_day: list[tuple[int, int]]
-    forbidden: int
-
-
-Rest = tuple[int, int, float, tuple[int, int], dict[str, list[Point]], list[Pause], list[str]]
-Dumped = tuple[Experiment, dict[str, ArmDump], Rest]
+Seen = tuple[float, dict[str, list[Point]], list[Pause], dict[str, str]]
+Dumped = tuple[Experiment, bytes, dict[str, ArmDump], tuple[int, int, int, int], Seen]
 
 
 class Tallies:
@@ -199,8 +256,10 @@ class Tallies:
         self.waiting: deque[Followed] = deque()
         """Not settled when they came, the oldest first."""
         self.past: NDArray[np.int32] = np.zeros((CELLS, 2), np.int32)
+        self.lateness = Lateness()
 
     def apply(self, entry: Entry) -> None:
+        self.lateness.apply(entry)
         if entry.kind == "control":
             self._changed(entry)
         elif entry.facts is None or not self.of:
@@ -218,11 +277,13 @@ class Tallies:
 
     def dump(self) -> bytes:
         past = self.past.tobytes() if self.past.any() else b""
-        return msgspec.msgpack.encode(([each.dump() for each in self.of.values()], list(self.payments.items()), past))
+        tallies, payments = [each.dump() for each in self.of.values()], list(self.payments.items())
+        return msgspec.msgpack.encode((tallies, payments, past, self.lateness.late))
 
     def restore(self, dumped: bytes) -> None:
-        kinds = tuple[list[bytes], list[tuple[str, Followed]], bytes]
-        tallies, payments, past = msgspec.msgpack.decode(dumped, type=kinds)
+        kinds = tuple[list[bytes], list[tuple[str, Followed]], bytes, Late]
+        tallies, payments, past, late = msgspec.msgpack.decode(dumped, type=kinds)
+        self.lateness = Lateness(late)
         loaded = [Tally.load(each) for each in tallies]
         self.of, self.payments = {each.experiment.id: each for each in loaded}, dict(payments)
         self.waiting = deque(each for each in self.payments.values() if not each.settled)
@@ -239,26 +300,26 @@ class Tallies:
             self.of.pop(change.id, None)
             return
         if tally is None or [a.name for a in tally.experiment.arms] != [a.name for a in after.arms]:
-            tally = self.of[change.id] = Tally(after)
+            tally = self.of[change.id] = Tally(after, self._rates())
             while len(self.of) > EXPERIMENTS_MAX:
                 del self.of[next(iter(self.of))]
-        again = set(tally.experiment.paused_arms) - set(after.paused_arms)
-        tally.pauses = [pause for pause in tally.pauses if pause.arm not in again]
+        for arm in tally.experiment.paused_arms:
+            if arm not in after.paused_arms:
+                tally.begin_anew(arm, entry.ingest_us)
         tally.experiment = after
-        tally.paused_once |= set(after.paused_arms)
         tally.started_us = tally.started_us or entry.ingest_us
         tally.ended_us = 0 if after.state == "running" else entry.ingest_us
 
     def _remember(self, entry: Entry) -> None:
         """What the past says of a card's approval: a covariate that was there before any arm."""
-        if entry.kind == "authorization" and entry.facts is not None and entry.facts.card:
+        if entry.facts is not None and entry.facts.card and kind_of(entry) == "authorization":
             cell = self.past[entry.facts.card % CELLS]
             cell[0] += entry.facts.decline_class == "approved"
             cell[1] += 1
 
-    def _before(self, facts: Facts) -> float:
-        approved, answered = (int(n) for n in self.past[facts.card % CELLS]) if facts.card else (0, 0)
-        return (approved + 4.5) / (answered + 5.0) - 0.9
+    def _rates(self) -> NDArray[np.float32]:
+        """Of approval, by cell, drawn towards .9 and less that."""
+        return np.asarray((self.past[:, 0] + 4.5) / (self.past[:, 1] + 5.0) - 0.9, np.float32)
 
     def _decided(self, entry: Entry, facts: Facts) -> None:
         record = record_of(entry) if entry.payload else None
@@ -269,51 +330,53 @@ class Tallies:
         latency = float(record.latency_us)
         for exposed in record.arms:
             if (tally := self.of.get(exposed.experiment)) is not None:
-                tally.add(exposed, decisions=1.0, latency_us=latency)
-                if exposed.arm in tally.forbidden and against_a_limit(record):
-                    tally.forbidden[exposed.arm] += 1
+                tally.add(exposed, entry.ingest_us, decisions=1.0, latency_us=latency)
+                if exposed.arm in tally.arms and against_a_limit(record):
+                    tally.arms[exposed.arm].forbidden += 1
         if followed is None and record.further is None and record.attempt_no == 1:
-            followed = Followed(record.arms, entry.ingest_us, False, False, (), False, self._before(facts))
+            followed = Followed(record.arms, entry.ingest_us)
             self.payments[facts.payment_id] = followed
             self.waiting.append(followed)
             if len(self.payments) > PAYMENTS_MAX:
                 oldest = next(iter(self.payments))
                 self._settle(self.payments.pop(oldest))
-            self._exposed(record, followed, entry.ingest_us, intervention)
+            self._exposed(record, followed, facts.card, intervention)
         if followed is not None and record.further is None and intervention == "block":
             self._settle(followed)
 
-    def _exposed(self, record: DecisionRecord, followed: Followed, at_us: int, intervention: str) -> None:
+    def _exposed(self, record: DecisionRecord, followed: Followed, card: int, intervention: str) -> None:
         for exposed in followed.arms:
             tally = self.of.get(exposed.experiment)
             if tally is None:
                 continue
-            tally.meet(exposed, at_us)
+            tally.meet(exposed, followed.at_us, card=card)
             reference = self.reference(exposed.experiment, record)
+            if isinstance(reference, str):
+                tally.unjudged["expected_loss"], reference = reference, None
             passes = intervention in PASSES and reference is not None
             tally.add(
                 exposed,
+                followed.at_us,
                 exposed=1.0,
                 challenged=float(intervention == "challenge"),
                 blocked=float(intervention == "block"),
                 believed_minor=record.chosen.value_micro / MICRO,
                 expected_loss_minor=record.given.amount_minor * (reference or 0) / E9 if passes else 0.0,
-                before=followed.before,
             )
 
     def _happened(self, entry: Entry, facts: Facts) -> None:
-        followed = self.payments.get(facts.payment_id)
+        followed, kind = self.payments.get(facts.payment_id), kind_of(entry)
         if followed is None:
-            late = self.first(facts.payment_id) if entry.kind in ("fraud_report", "dispute") else None
+            late = self.first(facts.payment_id) if kind in ("fraud_report", "dispute") else None
             if late is None or not late.arms:
                 return
-            followed = Followed(late.arms, 0, True, True, (), False, 0.0)
-        if entry.kind == "authorization":
+            followed = Followed(late.arms, late.given.ingest_us, settled=True, approved=True)
+        if kind == "authorization":
             self._answered(followed, facts)
-        elif entry.kind in GONE:
+        elif kind in GONE:
             self._settle(followed)
-        elif entry.kind in ("fraud_report", "dispute") and entry.sign > 0:
-            self._reported(followed, facts, entry.kind)
+        elif kind in ("fraud_report", "dispute") and entry.sign > 0:
+            self._reported(followed, facts, kind)
 
     def _answered(self, followed: Followed, facts: Facts) -> None:
         if facts.attempt_id in followed.answered or facts.decline_class == "unknown":
@@ -331,6 +394,7 @@ class Tallies:
         if not followed.reported:
             margin, loss = self._stakes(facts)
             amounts["lost_minor"] = margin + loss
+            amounts["disputed_minor"] = margin + loss if kind == "dispute" else 0.0
         followed.reported = True
         self._add(followed, **amounts)
 
@@ -347,17 +411,10 @@ class Tallies:
     def _add(self, followed: Followed, **amounts: float) -> None:
         for exposed in followed.arms:
             if (tally := self.of.get(exposed.experiment)) is not None:
-                tally.add(exposed, **amounts)
+                tally.add(exposed, followed.at_us, **amounts)
 
 
 def against_a_limit(record: DecisionRecord) -> bool:
     """Was an attempt granted over a way that a limit had barred?"""
     way = record.chosen.action.way
     return any(each.why.startswith("limit:") and (each.route, each.credential) == way for each in record.given.barred)
-
-
-def sums_of(tally: Tally, arm: str, columns: Sequence[str]) -> Floats:
-    """float64[buckets, columns] of an arm's buckets that have anything."""
-    found = tally.sums[arm]
-    met = found[:, AT["decisions"]] > 0
-    return np.asarray(found[met][:, [AT[name] for name in columns]])

@@ -120,7 +120,7 @@ def canary_readout(reader: Reader, model_id: str) -> CanaryReadout | None:
 def read_stage(found: Experiment, tally: Tally | None) -> StageReadout:
     """What the guardrails of one stage see; a stage that nobody was exposed to has no tally."""
     names = [arm.name for arm in found.arms]
-    counts = [0 if tally is None else round(tally.total(name, "exposed")) for name in names]
+    counts = [0 if tally is None else round(tally.arms[name].total("exposed")) for name in names]
     rails = readout(tally, now_us=tally.ended_us).guardrails if tally is not None and all(counts) else []
     broken = () if tally is None else tuple(pause.metric for pause in tally.pauses if pause.arm == MODEL_ARM)
     return StageReadout(

@@ -35,31 +35,33 @@ class Reference:
 
     def __init__(self, reader: Reader):
         self.reader = reader
-        self.bound: dict[tuple[str, str], tuple[FraudModel, Finaliser] | None] = {}
-        """By model and features; None where it cannot be loaded any more."""
+        self.bound: dict[tuple[str, str], tuple[FraudModel, Finaliser] | str] = {}
+        """By model and features; or why it cannot be loaded any more."""
         self.began_with: dict[str, str] = {}
 
-    def __call__(self, experiment: str, record: DecisionRecord) -> int | None:
+    def __call__(self, experiment: str, record: DecisionRecord) -> int | str | None:
         if experiment not in self.began_with:
             self.began_with[experiment] = self.champion(experiment)
         wanted = self.began_with[experiment]
-        if not wanted or record.model == wanted or not record.known:
+        if not wanted:
+            return "no model was champion when it began"
+        if record.model == wanted or not record.known:
             return record.fraud_probability_e9
         features = self.reader.live.known_features[self.reader.releases.versions(record.release).features]
         key = wanted, features.digest
         if key not in self.bound:
             self.bound[key] = self.loaded(wanted, features)
-        if (found := self.bound[key]) is None:
-            return record.fraud_probability_e9
+        if isinstance(found := self.bound[key], str):
+            return found
         model, finaliser = found
         return believed_from(unpack(record.known, width_of(features)), finaliser, model).fraud_probability_e9
 
-    def loaded(self, model_id: str, features: FeatureSet) -> tuple[FraudModel, Finaliser] | None:
+    def loaded(self, model_id: str, features: FeatureSet) -> tuple[FraudModel, Finaliser] | str:
         finaliser = Finaliser(features)
         try:
             return load_model(self.reader.places, model_id).bind(finaliser.names), finaliser
-        except GreenlaneError:  # gone, or damaged: each arm's own belief is the yardstick that is left
-            return None
+        except (GreenlaneError, OSError) as error:  # gone, or damaged
+            return f"{model_id}, champion when it began, cannot be read ({error.__class__.__name__})"
 
     def champion(self, experiment: str) -> str:
         """The alias as it stood at the experiment's first start."""
@@ -131,7 +133,8 @@ def readout_of(directory: Path, name: str, *, progress: Progress = lambda _done,
             hint = f"known: {', '.join(tallies.of) or 'none yet'}"
             raise NotFound(f"no experiment {name} was ever started", param="id", hint=hint)
         simulated = reader.settings.clock == "simulated"
-        return readout(tallies.of[name], now_us=at_us if simulated else max(at_us, SystemClock().now_us()))
+        now_us, beside = at_us if simulated else max(at_us, SystemClock().now_us()), len(tallies.of) - 1
+        return readout(tallies.of[name], now_us=now_us, lateness=tallies.lateness, beside=beside)
     finally:
         reader.store.close()
 

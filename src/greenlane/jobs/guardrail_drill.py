@@ -117,11 +117,11 @@ def run(harm: Harm, payments: int, *, seed: int) -> tuple[str, int] | None:
         reported = approved * float(draws[2] < fraud[number] * more.expected_loss)
         tally.meet(seen, at_us)
         tally.add(
-            seen, exposed=1.0, decisions=1.0, settled=1.0, attempts=1.0, latency_us=900.0, challenged=challenged,
+            seen, at_us, exposed=1.0, decisions=1.0, settled=1.0, attempts=1.0, latency_us=900.0, challenged=challenged,
             approved=approved, attempts_approved=approved, expected_loss_minor=amounts[number] * fraud[number]
             * more.expected_loss * (1.0 - challenged), reports=reported * (number < payments - DAY_US // 30_000_000),
         )  # fmt: skip
-        tally.forbidden[seen.arm] += draws[3] < more.forbidden
+        tally.arms[seen.arm].forbidden += draws[3] < more.forbidden
         for _, pause in look(tallies, at_us):
             return pause.metric, pause.point.units
     return None

@@ -21,11 +21,12 @@ from greenlane.decisions.releases import Releases
 from greenlane.decisions.standing import Standing
 from greenlane.errors import GreenlaneError, TrainingError
 from greenlane.features.finalise import Finaliser
+from greenlane.jobs.experimenting import kept_tallies
 from greenlane.learning.labels import Labels
+from greenlane.learning.lateness import Lateness
 from greenlane.learning.shadow import Believe, Flip, ShadowReport, Watched, report_of, score
 from greenlane.merchants.book import Book
 from greenlane.models.approval_model import load_approval
-from greenlane.payments.times import DAY_US
 from greenlane.policy.approving import Approving
 from greenlane.policy.given import Given
 from greenlane.policy.history import NOTHING_YET
@@ -41,8 +42,6 @@ EVERY: Final = 10_000
 """Entries between two reports of progress."""
 WATCHED_MAX: Final = 20
 """Pairs of champion and shadow that are remembered; the oldest goes."""
-MATURE_US: Final = 7 * DAY_US
-"""So old is a payment when what was not reported counts as good."""
 
 
 class TimeBudget:
@@ -226,7 +225,12 @@ def shadows_path(places: Places) -> Path:
 
 def shadow_reports(reader: Reader) -> list[ShadowReport]:
     """Of every pair that the follower has kept, the latest last, with the labels as the journal has them now."""
-    return [reported(reader, watched) for watched in kept_at(shadows_path(reader.places), reader)]
+    if not (kept := kept_at(shadows_path(reader.places), reader)):
+        return []
+    tallies, after_seq = kept_tallies(reader)  # which know how late reports come
+    for entry in reader.entries(after_seq=after_seq):
+        tallies.lateness.apply(entry)
+    return [reported(reader, watched, tallies.lateness) for watched in kept]
 
 
 def kept_at(path: Path, reader: Reader) -> list[Watched]:
@@ -243,9 +247,10 @@ def shadow_over(reader: Reader, model_id: str, *, kind: str = "fraud", progress:
     _, last = reader.store.span()
     policy = Policy(perspective=reader.settings.perspective)
     standing = Standing(policy.exploring)
-    failed: list[str] = []
+    failed, lateness = list[str](), Lateness()
     shadows = Shadows(reader, standing, tell=failed.append, budget=None, aliases={f"{kind}/shadow": model_id})
     for entry in reader.entries():
+        lateness.apply(entry)
         shadows.apply(entry)
         if kind == "approval":
             standing.apply(entry)
@@ -253,13 +258,14 @@ def shadow_over(reader: Reader, model_id: str, *, kind: str = "fraud", progress:
             progress(entry.seq, last)
     if failed:
         raise TrainingError(failed[0])
-    return [reported(reader, watched) for watched in shadows.watched]
+    return [reported(reader, watched, lateness) for watched in shadows.watched]
 
 
-def reported(reader: Reader, watched: Watched) -> ShadowReport:
+def reported(reader: Reader, watched: Watched, lateness: Lateness) -> ShadowReport:
     _, last = reader.store.span()
     now_us = next(iter(reader.store.read(after_seq=last - 1))).ingest_us if last else 0
-    return report_of(watched, lambda flip: state_of(reader, flip), now_us=now_us, mature_us=MATURE_US)
+    reports = lateness.curve("fraud_reports", at_us=now_us)
+    return report_of(watched, lambda flip: state_of(reader, flip), now_us=now_us, reports=reports)
 
 
 def state_of(reader: Reader, flip: Flip) -> int:

@@ -11,14 +11,13 @@ Where less than 30 % has matured nothing is forecast, and no price asked: a new 
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 
-from greenlane.learning.maturity import SHARE_MIN, Maturity, learn_maturity
+from greenlane.learning.lateness import BITS, Label, Lateness
+from greenlane.learning.maturity import SHARE_MIN
 from greenlane.merchants.economics import Economics
 from greenlane.merchants.regions import SCA_REGIONS
 from greenlane.payments.facts import Facts
@@ -28,34 +27,12 @@ from greenlane.ports.journal import SOURCE_BIT, Entry
 
 MONTH_DAYS: Final = 30
 WINDOW_DAYS: Final = 90
-COHORT_DAYS: Final = 180
-"""Labels of payments this old still say how late labels come."""
 SEASONED_MIN: Final = 1_000
 """Matured payments after which a merchant is no longer a new one: at 20 bps of fraud some two reports. Assumed."""
 SEASONED_PRESSURE_MAX: Final = 700_000
 """Of a programme's limit, in ppm: nearer to it no cap is lifted."""
-LABELS_MIN: Final = 50
-"""Below, lateness is the stated prior."""
 
-Label = Literal["fraud_reports", "disputes"]
-BITS: Final[Mapping[Label, int]] = MappingProxyType(
-    {"fraud_reports": SOURCE_BIT["fraud_reports"], "disputes": SOURCE_BIT["disputes"]}
-)
 APPROVALS: Final = SOURCE_BIT["approvals"]
-
-
-def _prior(*steps: tuple[int, float]) -> Maturity:
-    days, share = np.array([d for d, _ in steps]), np.array([f for _, f in steps])
-    return Maturity(days * DAY_US, share, np.zeros(len(steps)), 0)
-
-
-PRIORS: Final[Mapping[Label, Maturity]] = MappingProxyType(
-    {
-        "fraud_reports": _prior((7, 0.31), (14, 0.61), (30, 0.87), (45, 0.95), (60, 0.97), (90, 0.99)),
-        "disputes": _prior((7, 0.03), (14, 0.18), (30, 0.55), (45, 0.76), (60, 0.87), (90, 0.97)),
-    }
-)
-"""Assumed: log-normal delays with medians of 11 and 28 days."""
 
 
 class Day(Struct, array_like=True, gc=False):
@@ -70,10 +47,6 @@ class Day(Struct, array_like=True, gc=False):
 
 
 Days = dict[int, Day]
-Dump = tuple[
-    dict[str, Days], dict[str, Days], dict[str, int], dict[Label, dict[int, dict[int, int]]], int, dict[str, str]
-]
-DUMP_DECODER: Final = msgspec.msgpack.Decoder(Dump)
 
 
 class Headroom:
@@ -90,8 +63,7 @@ class Headroom:
         self._bands: dict[str, Days] = {}
         """By acquirer."""
         self._reference_bps: dict[str, int] = {}
-        self._late: dict[Label, dict[int, dict[int, int]]] = {label: {} for label in BITS}
-        """Labels by the day of the payment and by delay in days."""
+        self._lateness = Lateness()
         self._today = 0
         self._mccs: dict[str, str] = {}
         """By merchant, the latest."""
@@ -104,11 +76,7 @@ class Headroom:
         self._begin(day_of(entry.ingest_us))
         day = day_of(facts.payment_us)
         self._mccs[facts.merchant_id] = facts.mcc
-        for label, bit in BITS.items():
-            if entry.emits & bit:
-                late = self._late[label].setdefault(day, {})
-                delay = max(0, self._today - day)
-                late[delay] = max(0, late.get(delay, 0) + entry.sign)
+        self._lateness.apply(entry)
         for days in self._counted_in(facts):
             _count(days.setdefault(day, Day()), entry, facts)
 
@@ -147,17 +115,6 @@ class Headroom:
             if payments >= SEASONED_MIN and merchant_id not in scarce:
                 yield merchant_id, self._mccs[merchant_id], int(payments)
 
-    def dump(self) -> bytes:
-        state: Dump = (self._merchants, self._bands, self._reference_bps, self._late, self._today, self._mccs)
-        return msgspec.msgpack.encode(state)
-
-    @classmethod
-    def load(cls, dumped: bytes, economics_of: Callable[[str], Economics]) -> "Headroom":
-        found = cls(economics_of)
-        state = DUMP_DECODER.decode(dumped)
-        found._merchants, found._bands, found._reference_bps, found._late, found._today, found._mccs = state
-        return found
-
     def _begin(self, today: int) -> None:
         """Of a new day: forget what no forecast looks at."""
         if today <= self._today:
@@ -166,9 +123,6 @@ class Headroom:
         for days in (*self._merchants.values(), *self._bands.values()):
             for old in [day for day in days if day <= today - WINDOW_DAYS - 1]:
                 del days[old]
-        for late in self._late.values():
-            for old in [day for day in late if day < today - COHORT_DAYS]:
-                del late[old]
 
     def _counted_in(self, facts: Facts) -> Iterator[Days]:
         if facts.network in NETWORK.values():
@@ -182,14 +136,8 @@ class Headroom:
 
     def _shares(self, label: Label, today: int) -> list[float]:
         """F by age in days, learned where enough labels were seen."""
-        cohorts = self._late[label].items()
-        seen = [(delay, today - day, n) for day, late in cohorts for delay, n in late.items() if n]
-        maturity = PRIORS[label]
-        if sum(n for _, _, n in seen) >= LABELS_MIN:
-            delays, ages, counts = (np.array(column) for column in zip(*seen, strict=True))
-            maturity = learn_maturity(np.repeat(delays, counts) * DAY_US, np.repeat(ages, counts) * DAY_US)
-        ages_us = np.arange(WINDOW_DAYS + 1) * DAY_US
-        return [float(share) for share in maturity.at(ages_us)]
+        maturity = self._lateness.curve(label, at_us=today * DAY_US)
+        return [float(share) for share in maturity.at(np.arange(WINDOW_DAYS + 1) * DAY_US)]
 
 
 def _in_scope(facts: Facts, economics: Economics) -> bool:

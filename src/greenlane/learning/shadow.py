@@ -15,11 +15,13 @@ from math import exp, log
 from statistics import fmean
 from typing import Final, NamedTuple
 
+import numpy as np
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from greenlane.decisions.record import DecisionRecord
 from greenlane.learning.labels import GOOD, REPORTED
+from greenlane.learning.maturity import SHARE_MIN, Maturity
 from greenlane.merchants.economics import Economics
 from greenlane.policy.choose import Chosen, choose
 from greenlane.policy.given import Given
@@ -207,13 +209,13 @@ class ShadowReport(Struct, frozen=True, kw_only=True):
     moved: int
     """Decisions with another action: intervention, route, credential or exemption."""
     difference: Figure
-    """Flips with a label at what was reported, all others at the mean of both beliefs."""
+    """Flips with a label at what was and will be reported, all others at the mean of both beliefs."""
     champion_per_1000_minor: float
     """What the champion's actions were worth, as it believes."""
     resting_on_belief: float
     """Share of the money in flips, by absolute value, that no label speaks for."""
     mature: float
-    """Share of the flips that could have a label and are old enough for it; 1 where none could."""
+    """Share of the reports about flips that will come which have come by their age; 1 where none could."""
     cells: tuple[CellReport, ...]
 
     @property
@@ -225,14 +227,18 @@ LET_THROUGH: Final = ("allow", "exempt", "challenge")
 """After these a report can come; after a block or a review that was cancelled nobody learns anything."""
 
 
-def report_of(watched: Watched, state_of: Callable[[Flip], int], *, now_us: int, mature_us: int) -> ShadowReport:
-    """The report as of now. `state_of` says what is known of a flip's payment, as `labels.STATES` counts."""
+def report_of(watched: Watched, state_of: Callable[[Flip], int], *, now_us: int, reports: Maturity) -> ShadowReport:
+    """The report as of now. `state_of` says what is known of a flip's payment, as `labels.STATES` counts; `reports` is
+    the share of fraud reports that have come at an age.
+    """
     cells, priced = list[CellReport](), list[Priced]()
     for name, cell in sorted(watched.cells.items()):
         champion, _, shadow = name.partition(">")
         weight = cell.moved / max(1, len(cell.kept))
+        shares = reports.at(np.array([now_us - flip.at_us for flip in cell.kept], np.int64)).tolist()
         found = [
-            priced_flip(flip, champion, state_of, weight, old=now_us - flip.at_us >= mature_us) for flip in cell.kept
+            priced_flip(flip, state_of(flip) if champion in LET_THROUGH else -1, weight, share=share)
+            for flip, share in zip(cell.kept, shares, strict=True)
         ]
         priced += found
         labelled = [one for one in found if one.labelled]
@@ -273,7 +279,7 @@ def report_of(watched: Watched, state_of: Callable[[Flip], int], *, now_us: int,
         difference=per_1000(priced, watched.scored),
         champion_per_1000_minor=watched.value_micro / 1e3 / max(1, watched.scored),
         resting_on_belief=believed / money if money else 0.0,
-        mature=sum(one.weight for one in could if one.old) / counted if counted else 1.0,
+        mature=sum(one.weight * one.share for one in could) / counted if counted else 1.0,
         cells=tuple(cells),
     )
 
@@ -286,20 +292,26 @@ class Priced(NamedTuple):
     card: int
     could: bool
     """It was let through, so that a report could come."""
-    old: bool
+    share: float
+    """Of the reports that come at all, how many have come at its age."""
     labelled: bool
     reported: bool
 
 
-def priced_flip(flip: Flip, champion: str, state_of: Callable[[Flip], int], weight: float, *, old: bool) -> Priced:
-    state = state_of(flip) if champion in LET_THROUGH else -1
+def priced_flip(flip: Flip, state: int, weight: float, *, share: float) -> Priced:
+    """A report that came at maturity F stands for 1 / F of them, which is what the unreported ones will still get.
+
+    >>> flip = Flip(0, 1, "pay_1", 7, 0, 500, -10, 20, if_good_micro=-1_000_000, if_fraud_micro=9_000_000)
+    >>> [priced_flip(flip, state, 1.0, share=0.5).minor for state in (GOOD, REPORTED)]
+    [-1.0, 19.0]
+    """
     could = state in (GOOD, REPORTED)
-    labelled = could and old
+    labelled = could and share >= SHARE_MIN
+    micro = (flip.by_champion_micro + flip.by_shadow_micro) / 2
     if labelled:
-        micro: float = flip.if_fraud_micro if state == REPORTED else flip.if_good_micro
-    else:
-        micro = (flip.by_champion_micro + flip.by_shadow_micro) / 2
-    return Priced(micro / 1e6, weight, flip.card, could, old, labelled, labelled and state == REPORTED)
+        fraud = 1.0 / share if state == REPORTED else 0.0
+        micro = flip.if_good_micro + fraud * (flip.if_fraud_micro - flip.if_good_micro)
+    return Priced(micro / 1e6, weight, flip.card, could, share, labelled, labelled and state == REPORTED)
 
 
 def per_1000(priced: Sequence[Priced], decisions: int) -> Figure:
@@ -307,7 +319,7 @@ def per_1000(priced: Sequence[Priced], decisions: int) -> Figure:
 
     >>> per_1000([], 1000)
     Figure(value=0.0, low=0.0, high=0.0)
-    >>> one = Priced(-500.0, 1.0, 7, True, True, True, False)
+    >>> one = Priced(-500.0, 1.0, 7, True, 1.0, True, False)
     >>> per_1000([one], 1000)
     Figure(value=-500.0, low=-1480.0, high=480.0)
     """

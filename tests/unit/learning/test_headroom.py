@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from greenlane.learning.headroom import LABELS_MIN, SEASONED_MIN, Headroom
+from greenlane.learning.headroom import SEASONED_MIN, Headroom
+from greenlane.learning.lateness import LABELS_MIN
 from greenlane.merchants.economics import Economics, RouteTerms, TraBand
 from greenlane.payments.facts import Facts
 from greenlane.payments.times import DAY_US
@@ -100,15 +101,9 @@ def test_what_is_taken_back_was_never_there():
     assert (day.payments, day.fraud_reports, day.reported_minor) == (1, 0, 0)
 
 
-def test_old_days_are_forgotten_and_a_snapshot_goes_on_alike():
-    entries, now_us = history(days=130, per_day=20, reported=0.05, disputed=0.05)
-    whole, half = folded(entries), folded(entries[: len(entries) // 2])
-    again = Headroom.load(half.dump(), economics_of)
-    for each in entries[len(entries) // 2 :]:
-        again.apply(each)
-    assert again.dump() == whole.dump()
-    assert len(whole._merchants["shop_1 visa"]) <= 92
-    assert again.pressures(now_us) == whole.pressures(now_us)
+def test_old_days_are_forgotten():
+    entries, _ = history(days=130, per_day=20, reported=0.05, disputed=0.05)
+    assert len(folded(entries)._merchants["shop_1 visa"]) <= 92
 
 
 def test_a_price_rises_while_fraud_lasts_and_is_gone_when_it_is():
@@ -138,10 +133,3 @@ def test_a_merchant_is_new_until_enough_payments_have_matured():
 def test_a_merchant_near_a_programmes_limit_keeps_its_caps():
     entries, now_us = history(days=100, per_day=1_200, reported=0.02, disputed=0.02)
     assert not list(folded(entries).seasoned(now_us))
-
-
-def test_what_was_counted_survives_a_restart():
-    entries, now_us = history(days=40, per_day=100, reported=0.002, disputed=0.0, mcc="5816")
-    headroom = folded(entries)
-    again = Headroom.load(headroom.dump(), economics_of)
-    assert list(again.seasoned(now_us)) == list(headroom.seasoned(now_us)) != []
