@@ -18,7 +18,7 @@ ONES = np.ones(len(Y))
 def test_kept_negatives_are_corrected_for():
     case = ORACLE["downsampling"]
     for true, seen in zip(case["true_p"], case["p_on_downsampled"], strict=True):
-        assert prior_corrected(seen, negatives_kept=case["beta_keep_negative"]) == pytest.approx(true, rel=1e-9)
+        assert prior_corrected(seen, case["beta_keep_negative"]) == pytest.approx(true, rel=1e-9)
 
 
 def test_pooled_neighbours_are_the_published_isotonic_regression():
@@ -37,7 +37,7 @@ def test_beta_calibration_is_the_published_one():
     fitted, told = fit_beta(log_odds(SCORE), Y, ONES), GIVEN["beta_abm"]
     log_odds_due = told["a"] * np.log(SCORE) - told["b"] * np.log(1 - SCORE) + told["c"]
     due = 1.0 / (1.0 + np.exp(-log_odds_due))
-    found = [fitted.calibrated(margin) for margin in log_odds(SCORE).tolist()]
+    found = [fitted.probability(margin) for margin in log_odds(SCORE).tolist()]
     assert found == pytest.approx(due.tolist(), abs=1e-4)
 
 

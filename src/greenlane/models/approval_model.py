@@ -1,6 +1,7 @@
 """The approval model: P(approved | a good payer's attempt) over each way, plain, exempt and authenticated."""
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -53,9 +54,11 @@ class Calibrators(NamedTuple):
 
     def probabilities(self, rows: NDArray[np.float32], margins: NDArray[np.float64]) -> NDArray[np.float64]:
         """float64[n], each calibrated as its row's segment is."""
-        segments = zip(rows[:, ATTEMPT_NO].tolist(), rows[:, INITIATED].tolist(), margins.tolist(), strict=True)
-        found = [self.of(attempt_no=n, merchant_initiated=mit).probability(margin) for n, mit, margin in segments]
-        return np.array(found, np.float64)
+        found, retried, mit = np.empty(len(rows)), rows[:, ATTEMPT_NO] > 1.0, rows[:, INITIATED] != 0.0
+        for attempt_no, initiated in product((1.0, 2.0), (0.0, 1.0)):
+            own = (retried == (attempt_no > 1.0)) & (mit == bool(initiated))
+            found[own] = self.of(attempt_no=attempt_no, merchant_initiated=initiated).probabilities(margins[own])
+        return found
 
 
 class ApprovalModel:
@@ -90,8 +93,8 @@ class ApprovalModel:
         initiated = float(situation.facts.initiator == "mit")
         calibrator = self.calibrators.of(attempt_no=float(situation.attempt_no), merchant_initiated=initiated)
         margins = self.predictor.margins(self.rows(situation, tuple(ways)), self._slots, group=len(MODES))
-        found = calibrator.probabilities_e9(margins.tolist())
-        return [found[at : at + len(MODES)] for at in range(0, len(found), len(MODES))]
+        found: list[list[int]] = calibrator.probabilities_e9(margins).reshape(-1, len(MODES)).tolist()
+        return found
 
     def soft_decline_e9(self, issuer: str) -> int:
         """P(soft decline | exemption), integer 1e-9."""

@@ -10,6 +10,7 @@ so that a name that was never seen has its parent's log-odds, and an unseen rout
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from math import exp, log
 from typing import Final, NamedTuple
 
@@ -39,6 +40,7 @@ PRIOR_LOG_ODDS: Final = 1.992
 """88 %, before anything was seen."""
 DRAWN: Final = {"n": 20, "i": 20, "b": 40, "m": 40, "r": 20, "x": 40, "c": 40, "k": 40, "w": 60}
 """By kind of name: so many attempts at the parent's rate are added to its own. Assumed."""
+RANGES_MAX: Final = 16_384
 SOFT_DECLINES: Final = (4, 50)
 """Soft declines among exempted attempts, before any was seen: 8 %."""
 
@@ -69,7 +71,7 @@ class RouteCode(Struct, frozen=True, array_like=True):
     country: str = ""
 
 
-class Encoding(Struct, frozen=True):
+class Encoding(Struct, frozen=True, dict=True):
     """The frozen vocabulary and the counts. A name is a kind, a blank, and what it is the name of.
 
     >>> Encoding(counts={"": (90, 100), "i iss_1": (10, 20)}).of_issuer("iss_1", country="DE") < 1.0
@@ -93,12 +95,27 @@ class Encoding(Struct, frozen=True):
         p = (found[0] + weight / (1.0 + exp(-parent))) / (found[1] + weight)
         return log(p / (1.0 - p))
 
-    @property
+    @cached_property
     def of_all(self) -> float:
         return self.drawn("", PRIOR_LOG_ODDS)
 
     def of_issuer(self, issuer: str, *, country: str) -> float:
         return self.drawn(f"i {issuer}", self.drawn(f"n {country}", self.of_all))
+
+    def of_range(self, issuer: str, country: str, bin8: str) -> tuple[float, float]:
+        """Of the issuer, and of its range."""
+        known = self._ranges.get((issuer, country, bin8))
+        if known is None:
+            if len(self._ranges) >= RANGES_MAX:
+                self._ranges.clear()
+            own = self.of_issuer(issuer, country=country)
+            known = self._ranges[issuer, country, bin8] = own, self.drawn(f"b {issuer} {bin8}", own)
+        return known
+
+    @cached_property
+    def _ranges(self) -> dict[tuple[str, str, str], tuple[float, float]]:
+        """Those asked for lately, worked out."""
+        return {}
 
     def soft_decline(self, issuer: str) -> float:
         """P(soft decline | exemption), drawn towards all issuers'."""
@@ -121,14 +138,14 @@ def names_of(facts: Facts, *, route: str, credential: str, mode: int) -> tuple[s
 def payment_values(situation: Situation, encoding: Encoding) -> list[float]:
     """PAYMENT_COLUMNS of one attempt."""
     facts, day = situation.facts, situation.at_us // DAY_US
-    issuer = encoding.of_issuer(facts.issuer_id, country=facts.issuer_country)
+    issuer, range_ = encoding.of_range(facts.issuer_id, facts.issuer_country, facts.bin8)
     return [
         log(1.0 + facts.amount_reporting_minor),
         situation.at_us % DAY_US / HOUR_US,
         float((day + 3) % 7),
         float(day_of_month(day)),
         issuer,
-        encoding.drawn(f"b {facts.issuer_id} {facts.bin8}", issuer),
+        range_,
         encoding.drawn(f"m {facts.merchant_id}", encoding.of_all),
         place_in(FUNDINGS, facts.funding),
         place_in(NETWORKS, facts.network),

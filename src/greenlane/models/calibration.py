@@ -1,22 +1,25 @@
 """From a margin to a probability that means what it says.
 
-A calibrator is data: it travels in the model's manifest and is evaluated here, one margin at a time, in plain floats,
-so that one row and many rows get the same bits. How they are fitted stands in `learning/calibrate.py`.
+A calibrator is data: it travels in the model's manifest and is evaluated here by one compiled loop, so that one row and
+many rows get the same bits. How they are fitted stands in `learning/calibrate.py`.
 """
 
-from bisect import bisect_right
-from collections.abc import Iterable
+from functools import cached_property
 from math import exp, log1p
 from typing import Any, Final
 
 import numpy as np
 from msgspec import Struct
+from numba import njit
 from numpy.typing import NDArray
 
 E9: Final = 1_000_000_000
 """Probabilities are recorded as integers in units of 1e-9."""
 
+NO_KNOTS: Final = np.zeros((2, 0))
 
+
+@njit(cache=True)
 def sigmoid(margin: float) -> float:
     """
     >>> sigmoid(0.0), sigmoid(-1000.0), sigmoid(1000.0)
@@ -28,48 +31,81 @@ def sigmoid(margin: float) -> float:
     return odds / (1.0 + odds)
 
 
+@njit(cache=True)
 def softplus(x: float) -> float:
     """ln(1 + e^x) without overflow."""
     return max(x, 0.0) + log1p(exp(-abs(x)))
 
 
-def prior_corrected(probability: float, *, negatives_kept: float) -> float:
+@njit(cache=True)
+def prior_corrected(probability: float, negatives_kept: float) -> float:
     """The probability among all rows, where the model was trained with only this share of the negatives.
 
     p = b ps / (b ps - ps + 1)  (Elkan 2001; Dal Pozzolo et al. 2015)
 
-    >>> round(prior_corrected(0.1680672268907563, negatives_kept=0.05), 9)
+    >>> round(prior_corrected(0.1680672268907563, 0.05), 9)
     0.01
     """
     return negatives_kept * probability / (negatives_kept * probability - probability + 1.0)
 
 
-class Calibrator(Struct, frozen=True, kw_only=True, tag_field="method"):
-    """Each kind says `calibrated(margin)`; what all share is the prior correction and the rounding."""
+@njit(cache=True)
+def calibrated(margins, numbers, knots, negatives_kept):  # type: ignore[no-untyped-def]  # a kernel
+    """Probabilities, float64[rows]: through `knots` where there are any, else by one, two or three `numbers`."""
+    found = np.empty(margins.shape[0])
+    for row in range(margins.shape[0]):
+        margin = margins[row]
+        if knots.shape[1]:
+            odds = between(knots[0], knots[1], margin)
+        elif numbers.shape[0] == 3:
+            odds = numbers[1] * softplus(margin) - numbers[0] * softplus(-margin) + numbers[2]
+        else:
+            odds = numbers[0] * margin + numbers[1]
+        found[row] = sigmoid(odds)
+        if negatives_kept != 1.0:
+            found[row] = prior_corrected(found[row], negatives_kept)
+    return found
+
+
+@njit(cache=True)
+def between(x, y, at):  # type: ignore[no-untyped-def]  # a kernel
+    """Linear between the knots, flat outside them."""
+    right = np.searchsorted(x, at, side="right")
+    if right == 0:
+        return y[0]
+    if right == x.shape[0]:
+        return y[-1]
+    return y[right - 1] + (y[right] - y[right - 1]) * (at - x[right - 1]) / (x[right] - x[right - 1])
+
+
+class Calibrator(Struct, frozen=True, kw_only=True, tag_field="method", dict=True):
+    """Each kind says its `numbers` or `knots`; what all share is the prior correction and the rounding."""
 
     negatives_kept: float = 1.0
     """The share of negatives that were kept among the rows it was fitted on."""
 
-    def calibrated(self, margin: float) -> float:
-        return sigmoid(margin)
+    @cached_property
+    def numbers(self) -> NDArray[np.float64]:
+        return np.array([1.0, 0.0])
+
+    @cached_property
+    def knots(self) -> NDArray[np.float64]:
+        return NO_KNOTS
 
     def probability(self, margin: float) -> float:
-        found = self.calibrated(margin)
-        return found if self.negatives_kept == 1.0 else prior_corrected(found, negatives_kept=self.negatives_kept)
+        return float(self.probabilities(np.array([margin], np.float64))[0])
 
     def probability_e9(self, margin: float) -> int:
         """The probability in units of 1e-9, an integer from 0 to 10^9."""
         return round(self.probability(margin) * E9)
 
-    def probabilities_e9(self, margins: Iterable[float]) -> list[int]:
+    def probabilities_e9(self, margins: NDArray[np.float64]) -> NDArray[np.int64]:
         """Each exactly what `probability_e9` says for it."""
-        if self.negatives_kept != 1.0:
-            return [self.probability_e9(margin) for margin in margins]
-        return [round(p * E9) for p in map(self.calibrated, margins)]
+        return np.rint(self.probabilities(margins) * E9).astype(np.int64)
 
     def probabilities(self, margins: NDArray[np.float64]) -> NDArray[np.float64]:
         """float64[rows], each exactly what `probability` says for it."""
-        found: NDArray[np.float64] = np.array([self.probability(margin) for margin in margins.tolist()], np.float64)
+        found: NDArray[np.float64] = calibrated(margins, self.numbers, self.knots, self.negatives_kept)
         return found
 
 
@@ -87,8 +123,9 @@ class Platt(Calibrator, frozen=True, tag="platt"):
     slope: float
     intercept: float
 
-    def calibrated(self, margin: float) -> float:
-        return sigmoid(self.slope * margin + self.intercept)
+    @cached_property
+    def numbers(self) -> NDArray[np.float64]:
+        return np.array([self.slope, self.intercept])
 
 
 class Beta(Calibrator, frozen=True, tag="beta"):
@@ -98,30 +135,25 @@ class Beta(Calibrator, frozen=True, tag="beta"):
     b: float
     c: float
 
-    def calibrated(self, margin: float) -> float:
-        return sigmoid(self.b * softplus(margin) - self.a * softplus(-margin) + self.c)
+    @cached_property
+    def numbers(self) -> NDArray[np.float64]:
+        return np.array([self.a, self.b, self.c])
 
 
 class Isotonic(Calibrator, frozen=True, tag="isotonic"):
     """Linear in log-odds between knots that rise in both; flat outside them.
 
     >>> curve = Isotonic(margins=(-2.0, 2.0), log_odds=(-3.0, 3.0))
-    >>> curve.calibrated(0.0), curve.calibrated(5.0) == curve.calibrated(2.0)
+    >>> curve.probability(0.0), curve.probability(5.0) == curve.probability(2.0)
     (0.5, True)
     """
 
     margins: tuple[float, ...]
     log_odds: tuple[float, ...]
 
-    def calibrated(self, margin: float) -> float:
-        right = bisect_right(self.margins, margin)
-        if right == 0:
-            return sigmoid(self.log_odds[0])
-        if right == len(self.margins):
-            return sigmoid(self.log_odds[-1])
-        x0, x1 = self.margins[right - 1], self.margins[right]
-        y0, y1 = self.log_odds[right - 1], self.log_odds[right]
-        return sigmoid(y0 + (y1 - y0) * (margin - x0) / (x1 - x0))
+    @cached_property
+    def knots(self) -> NDArray[np.float64]:
+        return np.array([self.margins, self.log_odds])
 
 
 AnyCalibrator = Identity | Platt | Beta | Isotonic

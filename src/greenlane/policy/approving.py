@@ -65,9 +65,10 @@ class Approving:
             return after_declines(first, history, initiator=facts.initiator, at_us=at_us)
         soft_e9, ratio = self.model.soft_decline_e9(facts.issuer_id), self._priors.fraud_approval_ppm
         predicted = self.model.predict(situation_of(attempt, facts, history, at_us=at_us), ways)
-        return tuple(
-            of_good(plain, authenticated, exempt, ratio, soft_e9) for plain, exempt, authenticated in predicted
-        )
+        return tuple([
+            Approval(plain, plain * ratio // PPM, auth, auth * ratio // PPM, exempt, exempt * ratio // PPM, soft_e9)
+            for plain, exempt, auth in predicted
+        ])  # fmt: skip
 
 
 def situation_of(attempt: Attempt, facts: Facts, history: History, *, at_us: int) -> Situation:
