@@ -1,21 +1,31 @@
 """The pictures of an evaluation, drawn by matplotlib as SVG text without a display."""
 
 import io
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from greenlane.learning.evaluate import Evaluation
+from greenlane.learning.reliability import Bin
+from greenlane.learning.stability import Week
 
 BLUE, RED, GREY = "#2563a8", "#b42318", "#8a94a1"
 
 
 def plots(evaluation: Evaluation) -> dict[str, str]:
     """Caption to SVG; equal evaluations give equal bytes."""
-    pictures = [precision_recall, calibration, costs, histogram]
+    pictures = [precision_recall, costs, histogram]
     if evaluation.policy is not None:
         pictures.append(policy_curve)
-    if evaluation.weeks:
-        pictures.append(weeks)
-    return {picture.__doc__ or "": drawn(picture, evaluation) for picture in pictures}
+    return captioned(pictures, evaluation) | calibration_plots(evaluation.bins, evaluation.weeks)
+
+
+def calibration_plots(bins: list[Bin], found: list[Week]) -> dict[str, str]:
+    """The same of observed over expected events, whatever they are."""
+    return captioned([calibration], bins) | (captioned([weeks], found) if found else {})
+
+
+def captioned(pictures: Sequence[Callable[[Any, Any], None]], told: object) -> dict[str, str]:
+    return {picture.__doc__ or "": drawn(picture, told) for picture in pictures}
 
 
 def drawn(picture: Any, evaluation: Any) -> str:
@@ -42,14 +52,13 @@ def precision_recall(axes: Any, evaluation: Evaluation) -> None:
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
 
 
-def calibration(axes: Any, evaluation: Evaluation) -> None:
-    """Observed over expected frauds, in bins that expect equally many, with 95 % intervals and the band to meet."""
-    bins = evaluation.bins
+def calibration(axes: Any, bins: list[Bin]) -> None:
+    """Observed over expected events, in bins that expect equally many, with 95 % intervals and the band to meet."""
     middle = [max(b.expected, 1e-9) / max(b.rows, 1) for b in bins]
     spread = [[b.ratio - b.ratio_low for b in bins], [b.ratio_high - b.ratio for b in bins]]
     axes.axhspan(0.9, 1.1, color=GREY, alpha=0.2)
     axes.errorbar(middle, [b.ratio for b in bins], yerr=spread, fmt="o", color=BLUE, markersize=4, linewidth=1)
-    axes.set(xlabel="fraud probability (mean of the bin)", ylabel="observed / expected", xscale="log", ylim=(0, None))
+    axes.set(xlabel="probability (mean of the bin)", ylabel="observed / expected", xscale="log", ylim=(0, None))
 
 
 def costs(axes: Any, evaluation: Evaluation) -> None:
@@ -80,9 +89,8 @@ def policy_curve(axes: Any, evaluation: Evaluation) -> None:
     axes.set(xlabel="added to the log-odds of fraud", ylabel="value, minor units")
 
 
-def weeks(axes: Any, evaluation: Evaluation) -> None:
-    """Observed over expected frauds, week by week, with 95 % intervals."""
-    found = evaluation.weeks
+def weeks(axes: Any, found: list[Week]) -> None:
+    """Observed over expected events, week by week, with 95 % intervals."""
     spread = [[w.ratio - w.low for w in found], [w.high - w.ratio for w in found]]
     axes.axhspan(0.9, 1.1, color=GREY, alpha=0.2)
     axes.errorbar(range(len(found)), [w.ratio for w in found], yerr=spread, fmt="o", color=BLUE, markersize=4)

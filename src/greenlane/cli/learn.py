@@ -229,6 +229,7 @@ def train_approval_(
     class_weight: ClassWeight = 1.0,
     cost_sensitive: CostSensitive = False,
     promote: Annotated[bool, typer.Option(help="Make it champion if there is none yet, else shadow.")] = True,
+    report: Report = None,
     as_json: Json = False,
 ) -> None:
     """Learn approval over each route from the journal's answers, those of payments decided elsewhere too.
@@ -242,7 +243,7 @@ def train_approval_(
     weighing = Weighing(class_weight, cost_sensitive)
     plan = Plan(day(first), day(to), day(cut), seed=seed, family=family, weighing=weighing)
     with progress("training") as tell:
-        trained = train_approval(data, plan, promote=promote, progress=tell)
+        trained = train_approval(data, plan, report=report, promote=promote, progress=tell)
     if as_json:
         evaluation = msgspec.to_builtins(trained.evaluation)
         show_json({"model": trained.model_id, "training_set": trained.training_set, "evaluation": evaluation})

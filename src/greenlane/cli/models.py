@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
 from greenlane.cli.shown import Data, Json, err, out, print_table, progress, show_json
 from greenlane.errors import InputError
+
+if TYPE_CHECKING:
+    from greenlane.learning.registry import Card
 
 models_app = typer.Typer(
     help="Which model is believed: list, register, shadow, judge, promote, roll back.", no_args_is_help=True
@@ -52,7 +56,7 @@ def models_show(data: Data, model: Model, as_json: Json = False) -> None:
     card = registered_card(reader, model)
     if card is None:
         raise NotFound(f"{model} is not registered", param="MODEL", hint=f"greenlane models register {model}")
-    show_card(card, as_json=as_json)
+    show_card(card, data, as_json=as_json)
 
 
 @models_app.command("card")
@@ -61,12 +65,15 @@ def models_card(data: Data, model: Model, as_json: Json = False) -> None:
     from greenlane.jobs.registering import measured
     from greenlane.wiring import open_reader
 
-    card = measured(open_reader(data), model)
-    show_card(card, as_json=False) if not as_json else show_json({"card": card})
+    show_card(measured(open_reader(data), model), data, as_json=as_json)
 
 
-def show_card(card: object, *, as_json: bool) -> None:
-    told = msgspec.to_builtins(card)
+def show_card(card: "Card", data: Path, *, as_json: bool) -> None:
+    """With where its report lies, if it was made here."""
+    from greenlane.wiring import Places
+
+    page = Places(data).report(card.id)
+    told = {**msgspec.to_builtins(card), "report": str(page) if page.exists() else ""}
     if as_json:
         show_json(told)
         return
@@ -89,7 +96,7 @@ def models_register(
     """Verify and time a model, and write its card into the journal. No alias moves."""
     from greenlane.jobs.registering import register
 
-    show_card(register(data, model, why=why), as_json=as_json)
+    show_card(register(data, model, why=why), data, as_json=as_json)
 
 
 @models_app.command("shadow")
@@ -241,7 +248,6 @@ def models_promote(
     as_json: Json = False,
 ) -> None:
     """Make a stored model champion, where the gates pass; a running server swaps it in without a dropped request."""
-    from greenlane.errors import InputError
     from greenlane.jobs.promoting import promote
 
     if force and not why:

@@ -228,7 +228,7 @@ def evaluate_later(run: Run) -> Outputs:
     found = evaluate(margins, calibrator_of(run, "judged").probabilities(margins), later, beside=beside, seed=seed)
     kept = run.write("evaluation.json", msgspec.json.encode(found.record(), order="sorted"))
     facts = {"run": run.name, **run.found.manifest, "parameters": run.output("fit")["parameters"]}
-    write_report(run.path / "report.html", found, facts=facts, quality=quality_of(run.found))
+    write_report([run.path / "report.html"], found, facts=facts, quality=quality_of(run.found))
     return {
         "evaluation.json": kept,
         "verdict": found.verdict,

@@ -1,6 +1,6 @@
 """From the journal to a champion: set, fit, calibrate, evaluate, artefact, alias, each an ordinary function."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
@@ -33,7 +33,8 @@ from greenlane.learning.maturity import SHARE_MIN, MaturedRate, learn_pooled, lo
 from greenlane.learning.policy_money import PolicyMoney
 from greenlane.learning.publish import Provenance, calibrated, publish
 from greenlane.learning.quality import Quality
-from greenlane.learning.report import html
+from greenlane.learning.reliability import Check
+from greenlane.learning.report import fraud_html
 from greenlane.learning.signs import signs_of
 from greenlane.learning.training_set import TrainingSet, build
 from greenlane.learning.weighing import EQUAL, Weighing
@@ -247,8 +248,7 @@ def train_fraud(
         open_net=open_net,
     )
     facts = {"model": model.id, **found.manifest, "parameters": judged.parameters}
-    for path in {report or places.report(model.id), places.report(model.id)}:
-        write_report(path, evaluation, facts=facts, quality=quality)
+    write_report({report or places.report(model.id), places.report(model.id)}, evaluation, facts=facts, quality=quality)
     if promote:
         introduce(directory, model.id, kind="fraud", why="trained on this journal")
     return Trained(model.id, evaluation, found.manifest)
@@ -302,7 +302,7 @@ def evaluate_fraud(
     evaluation = evaluate(*predicted(model, examples), examples, beside=beside, seed=plan.seed)
     if report is not None:
         facts = {"model": model_id, **found.manifest}
-        write_report(report, evaluation, facts=facts, quality=quality_of(found, reference=reference_of(reader)))
+        write_report({report}, evaluation, facts=facts, quality=quality_of(found, reference=reference_of(reader)))
     return model_id, evaluation
 
 
@@ -319,15 +319,32 @@ def predicted(model: FraudModel, examples: Examples) -> tuple[Any, Any]:
     return bound.predictor.margins(x, bound.slots), bound.predict_many(x)
 
 
-def write_report(path: Path, evaluation: Evaluation, *, facts: dict[str, Any], quality: Quality) -> None:
+def write_report(paths: Iterable[Path], evaluation: Evaluation, *, facts: dict[str, Any], quality: Quality) -> None:
     from greenlane.adapters.plots import plots
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(html(evaluation, title="Fraud model", facts=facts, plots=plots, quality=quality), encoding="utf-8")
+    write_page(
+        paths,
+        fraud_html(evaluation, figures=headline(evaluation), facts=facts, pictures=plots(evaluation), quality=quality),
+    )
 
 
-def figures(evaluation: Evaluation) -> Sequence[tuple[str, str]]:
+def write_page(paths: Iterable[Path], page: str) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, encoding="utf-8")
+
+
+def figures(evaluation: Evaluation) -> list[tuple[str, str]]:
     """The evaluation as lines of a table."""
+    return [*headline(evaluation), *check_figures(evaluation.verdict, evaluation.checks)]
+
+
+def check_figures(verdict: str, checks: list[Check]) -> list[tuple[str, str]]:
+    lines = ((f"  {c.name}", f"{c.value:.3f} ({c.low:.3f} to {c.high:.3f}) {c.state}") for c in checks)
+    return [("calibration", verdict), *lines]
+
+
+def headline(evaluation: Evaluation) -> list[tuple[str, str]]:
     point = evaluation.operating_point
     return [
         ("payments", str(evaluation.rows)),
@@ -336,9 +353,9 @@ def figures(evaluation: Evaluation) -> Sequence[tuple[str, str]]:
         ("AUC", ranged(evaluation.auc)),
         ("average precision", ranged(evaluation.average_precision)),
         *((f"card precision@{k}", f"{v:.3f}") for k, v in evaluation.card_precision.items()),
-        ("calibration", evaluation.verdict),
-        *((f"  {c.name}", f"{c.value:.3f} ({c.low:.3f} to {c.high:.3f}) {c.state}") for c in evaluation.checks),
-        ("cost per 1,000 at break-even", f"{point.cost_per_1000_minor:,.0f} minor"),
+        ("blocked at break-even", f"{point.blocked_share:.3%}"),
+        ("  precision, recall", f"{point.precision:.3f}, {point.recall:.3f}"),
+        ("  cost per 1,000", f"{point.cost_per_1000_minor:,.0f} minor"),
         ("  allowing all", f"{point.allow_all_cost_per_1000_minor:,.0f} minor"),
         ("  best fixed threshold", f"{point.best_threshold_cost_per_1000_minor:,.0f} minor"),
         *captured_figures(evaluation.policy),

@@ -12,11 +12,12 @@ from greenlane.adapters.onnx_net import open_net
 from greenlane.decisions.live import APPROVAL_CHAMPION
 from greenlane.jobs.promoting import introduce
 from greenlane.jobs.simulated_truth import true_approvals
-from greenlane.jobs.training import Plan
+from greenlane.jobs.training import Plan, check_figures, write_page
 from greenlane.learning.approval_fit import ApprovalEvaluation, judge, learn, split_us
 from greenlane.learning.approval_publish import publish_approval
 from greenlane.learning.approval_set import Samples
 from greenlane.learning.fit import Recipe
+from greenlane.learning.report import approval_html
 from greenlane.models.approval_model import ApprovalModel, load_approval
 from greenlane.wiring import Progress, Reader, open_reader
 
@@ -52,8 +53,12 @@ def approval_samples(reader: Reader, plan: Plan, *, progress: Progress) -> Sampl
     return samples
 
 
-def train_approval(directory: Path, plan: Plan, *, promote: bool = True, progress: Progress) -> TrainedApproval:
+def train_approval(
+    directory: Path, plan: Plan, *, report: Path | None = None, promote: bool = True, progress: Progress
+) -> TrainedApproval:
     """Learn an approval model from a journal and make it champion. TrainingError where there is too little to learn."""
+    from greenlane.adapters.plots import calibration_plots
+
     estimator, recipe = estimator_of(plan.family, threads=plan.threads), Recipe(plan.weighing)
     reader = open_reader(directory)
     samples = approval_samples(reader, plan, progress=progress)
@@ -71,6 +76,12 @@ def train_approval(directory: Path, plan: Plan, *, promote: bool = True, progres
         seed=plan.seed,
         open_net=open_net,
     )
+    told = {"model": model.id, **samples.manifest(), "parameters": judged.fit.parameters}
+    kept = reader.places.report(model.id)
+    pictures = calibration_plots(evaluation.bins, evaluation.weeks)
+    write_page(
+        {report or kept, kept}, approval_html(evaluation, figures=headline(evaluation), facts=told, pictures=pictures)
+    )
     if promote:
         introduce(directory, model.id, kind="approval", why="trained on this journal")
     return TrainedApproval(model.id, evaluation, samples.manifest())
@@ -84,14 +95,19 @@ def approval_champion(reader: Reader) -> ApprovalModel | None:
 
 def approval_figures(evaluation: ApprovalEvaluation) -> list[tuple[str, str]]:
     """The evaluation as lines of a table."""
+    by = {"segment": evaluation.by_segment, "amount": evaluation.by_amount, "route": evaluation.by_route,
+          "issuer": evaluation.by_issuer}  # fmt: skip
     worst = {
-        name: max(groups, key=lambda g: abs(g.ratio - 1.0) if g.declines >= 50 else 0.0)
-        for name, groups in (
-            ("route", evaluation.by_route),
-            ("issuer", evaluation.by_issuer),
-            ("attempt number", evaluation.by_attempt_no),
-        )
+        name: max(groups, key=lambda g: abs(g.ratio - 1.0) if g.declines >= 50 else 0.0) for name, groups in by.items()
     }
+    furthest = (
+        (f"  furthest {name}: {g.name}", f"declines {g.ratio:.2f} of expected ({g.low:.2f} to {g.high:.2f})")
+        for name, g in worst.items()
+    )
+    return [*headline(evaluation), *check_figures(evaluation.verdict, evaluation.checks), *furthest]
+
+
+def headline(evaluation: ApprovalEvaluation) -> list[tuple[str, str]]:
     return [
         ("attempts", str(evaluation.attempts)),
         ("approved", f"{evaluation.approved_share:.3f}"),
@@ -99,12 +115,6 @@ def approval_figures(evaluation: ApprovalEvaluation) -> list[tuple[str, str]]:
         ("log loss", f"{evaluation.log_loss:.4f}"),
         ("  of the base rate", f"{evaluation.base_log_loss:.4f}"),
         *true_figures(evaluation),
-        ("calibration", evaluation.verdict),
-        *((f"  {c.name}", f"{c.value:.3f} ({c.low:.3f} to {c.high:.3f}) {c.state}") for c in evaluation.checks),
-        *(
-            (f"  furthest {name}: {g.name}", f"declines {g.ratio:.2f} of expected ({g.low:.2f} to {g.high:.2f})")
-            for name, g in worst.items()
-        ),
     ]
 
 

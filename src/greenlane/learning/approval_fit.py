@@ -1,6 +1,6 @@
 """Fit, calibrate and judge the approval model: what attempts say, held against attempts that came later."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -22,6 +22,7 @@ from greenlane.learning.reliability import (
     Bin,
     Check,
     bins_check,
+    money_check,
     reliability_bins,
     rms_log_ratio,
     skill_check,
@@ -64,6 +65,8 @@ class Group(Struct, frozen=True):
     ratio: float
     low: float
     high: float
+    money_ratio: float
+    """Declined money observed over expected."""
 
 
 class AgainstTruth(Struct, frozen=True):
@@ -89,11 +92,13 @@ class ApprovalEvaluation(Struct, frozen=True):
     """Of the held-out share itself, foretold for everyone."""
     bins: list[Bin]
     """Of declines: equally many expected in each."""
+    by_segment: list[Group]
+    """Those that may have calibrators of their own."""
+    by_amount: list[Group]
     by_route: list[Group]
     by_issuer: list[Group]
-    by_attempt_no: list[Group]
     checks: list[Check] = []
-    """Of declines; the money checks are of fraud only."""
+    """Of declines; money lost by decisions is judged by `evaluate policies`, as it takes all ways of a payment."""
     verdict: str = "undecided"
     weeks: list[Week] = []
     """Declines observed over expected."""
@@ -202,8 +207,11 @@ def judge(
     p = learned.calibrators.probabilities(test.X, margins)
     y, weight = test.y.astype(np.float64), test.weight
     base = float(weight @ y / weight.sum())
-    routes = route_names(test.X, learned.encoded.encoding)
-    checks = decline_checks(1.0 - p, 1.0 - y, weight, card=test.card, seed=seed)
+    checks = decline_checks(1.0 - p, 1.0 - y, test, seed=seed)
+
+    def by(names: Sequence[str] | NDArray[np.str_]) -> list[Group]:
+        return groups(np.asarray(names), p, y, weight, test.amount_minor)
+
     return ApprovalEvaluation(
         attempts=len(test),
         approved_share=base,
@@ -211,9 +219,10 @@ def judge(
         log_loss=log_loss(p, y, weight),
         base_log_loss=log_loss(np.full(len(y), base), y, weight),
         bins=reliability_bins(1.0 - p, 1.0 - y, weight),
-        by_route=groups(routes, p, y, weight),
-        by_issuer=groups(issuers, p, y, weight),
-        by_attempt_no=groups(test.X[:, COLUMNS.index("attempt_no")].astype(int).astype(str), p, y, weight),
+        by_segment=by(segments_of(test.X)),
+        by_amount=by(amount_bands(test.amount_minor)),
+        by_route=by(route_names(test.X, learned.encoded.encoding)),
+        by_issuer=by(issuers),
         checks=checks,
         verdict=VERDICTS[worst([each.state for each in checks])],
         weeks=weeks(test.at_us, 1.0 - p, 1.0 - y, weight),
@@ -234,14 +243,15 @@ def against_truth(p: Floats, truth: Floats, y: Floats, weight: Floats) -> Agains
     )
 
 
-def decline_checks(p: Floats, y: Floats, weight: Floats, *, card: NDArray[np.int64], seed: int) -> list[Check]:
-    """Bins, slope, total, and skill above the base rate; its interval resamples cards."""
-    cluster = np.unique(card, return_inverse=True)[1] % CLUSTERS_MAX
+def decline_checks(p: Floats, y: Floats, test: Examples, *, seed: int) -> list[Check]:
+    """Bins, slope, total, declined money, and skill above the base rate; its interval resamples cards."""
+    weight, cluster = test.weight, np.unique(test.card, return_inverse=True)[1] % CLUSTERS_MAX
     draws = np.random.default_rng(seed).poisson(1.0, (200, int(cluster.max()) + 1)).astype(np.float64)
     return [
         bins_check(reliability_bins(p, y, weight)),
         slope_check(p, y, weight),
         total_check(p, y, weight),
+        money_check("declined money, observed/expected", p, y, weight * test.amount_minor),
         skill_check(p, y, weight, cluster=cluster, draws=draws),
     ]
 
@@ -251,13 +261,26 @@ def route_names(rows: NDArray[np.float32], encoding: Encoding) -> NDArray[np.str
     return np.array([names[int(index)] for index in rows[:, COLUMNS.index("route")]])
 
 
-def groups(names: NDArray[np.str_], p: Floats, y: Floats, weight: Floats) -> list[Group]:
+def amount_bands(amount_minor: NDArray[np.int64], *, bands: int = 5) -> NDArray[np.str_]:
+    """
+    >>> amount_bands(np.array([100, 200, 5_000, 9_000]), bands=2).tolist()
+    ['up to 2,600', 'up to 2,600', 'up to 9,000', 'up to 9,000']
+    """
+    most = np.quantile(amount_minor, np.arange(1, bands + 1) / bands)
+    return np.array([f"up to {each:,.0f}" for each in most])[np.searchsorted(most, amount_minor)]
+
+
+def groups(
+    names: NDArray[np.str_], p: Floats, y: Floats, weight: Floats, amount_minor: NDArray[np.int64]
+) -> list[Group]:
     """The largest groups, by their number of attempts."""
     distinct, place, sizes = np.unique(names, return_inverse=True, return_counts=True)
     declines, expected = (np.bincount(place, weight * (1.0 - each)).tolist() for each in (y, p))
+    money, due_money = (np.bincount(place, weight * amount_minor * (1.0 - each)).tolist() for each in (y, p))
     found = []
     for at in np.argsort(-sizes, kind="stable")[:GROUPS_MAX].tolist():
         due = max(expected[at], 1e-9)
         low, high = (bound / due for bound in poisson_interval(declines[at]))
-        found.append(Group(str(distinct[at]), int(sizes[at]), declines[at], declines[at] / due, low, high))
+        ratios = declines[at] / due, low, high, money[at] / max(due_money[at], 1e-9)
+        found.append(Group(str(distinct[at]), int(sizes[at]), declines[at], *ratios))
     return found

@@ -131,14 +131,18 @@ def total_check(probabilities: Floats, y: Floats, weight: Floats) -> Check:
 def amount_check(probabilities: Floats, y: Floats, weight: Floats, *, stakes: Stakes) -> Check:
     """Money observed over money expected among rows within a factor 3 of their break-even: where decisions are made."""
     near = (probabilities > stakes.break_even / 3.0) & (probabilities < stakes.break_even * 3.0)
-    p, money = probabilities[near], (weight * stakes.loss_minor)[near]
-    expected = float(money @ p)
+    money = (weight * stakes.loss_minor)[near]
+    return money_check("amount observed/expected near break-even", probabilities[near], y[near], money)
+
+
+def money_check(name: str, probabilities: Floats, y: Floats, money: Floats) -> Check:
+    """Money of the events observed over expected."""
+    expected = float(money @ probabilities)
     if expected <= 0.0:
-        return check("amount observed/expected near break-even", 1.0, interval=(0.0, np.inf), band=AMOUNT_BAND)
-    error = Z * float(np.sqrt((money * money) @ (p * (1.0 - p)))) / expected
-    ratio = float(money @ y[near]) / expected
-    interval = (max(ratio - error, 0.0), ratio + error)
-    return check("amount observed/expected near break-even", ratio, interval=interval, band=AMOUNT_BAND)
+        return check(name, 1.0, interval=(0.0, np.inf), band=AMOUNT_BAND)
+    error = Z * float(np.sqrt((money * money) @ (probabilities * (1.0 - probabilities)))) / expected
+    ratio = float(money @ y) / expected
+    return check(name, ratio, interval=(max(ratio - error, 0.0), ratio + error), band=AMOUNT_BAND)
 
 
 def regret_check(

@@ -20,6 +20,8 @@ def test_a_history_nobody_decided_here_makes_a_champion_that_loads(tmp_path: Pat
     assert found.training_set["rows"] > 1_200
     assert told[-1][0] == told[-1][1]
     assert dict(approval_figures(found.evaluation))["attempts"] == str(found.evaluation.attempts)
+    page = open_reader(directory).places.report(found.model_id).read_text()
+    assert page.count("<svg") == 2 and "declined money, observed/expected" in page and "acq_rhine" in page
     truth = found.evaluation.truth
     assert truth is not None and truth.log_loss < found.evaluation.log_loss
     assert 0.02 < truth.rms_log_ratio < 0.5 and 0.1 < truth.captured < 1.0

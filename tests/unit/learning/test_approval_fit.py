@@ -55,7 +55,7 @@ def test_it_explains_most_of_what_can_be_explained(trained: Trained) -> None:
 def test_it_is_calibrated_by_bin_route_issuer_and_attempt(trained: Trained) -> None:
     found = trained[2]
     assert all(b.ratio_low <= 1.15 and b.ratio_high >= 0.85 for b in found.bins)
-    for group in (*found.by_route, *found.by_issuer, *found.by_attempt_no):
+    for group in (*found.by_route, *found.by_issuer, *found.by_segment, *found.by_amount):
         assert group.low <= 1.15 and group.high >= 0.85, group
 
 

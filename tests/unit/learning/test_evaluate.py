@@ -126,8 +126,10 @@ def test_the_report_is_one_page_that_needs_nothing_beside_it(true_model):
     pytest.importorskip("matplotlib", reason="needs the [train] extra")
     from greenlane.adapters.plots import plots
 
-    text = report.html(true_model, title="Fraud <1>", facts={"model": "mdl_1"}, plots=plots)
+    text = report.fraud_html(
+        true_model, figures=[("AUC", ".9 < 1")], facts={"model": "mdl_1"}, pictures=plots(true_model)
+    )
     assert text.count("<svg") == 5
-    assert "Fraud &lt;1&gt;" in text
+    assert ".9 &lt; 1" in text and 'class="pass">pass' in text
     assert not re.findall(r'(?:src|href)="(?!#)', text)
     assert msgspec.convert(true_model.record(), Evaluation) == true_model
