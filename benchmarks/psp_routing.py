@@ -494,7 +494,7 @@ def routing(log: Log, fees: Floats, *, margin: float) -> Found:
         },
         sizes={name: effective_size(later.seen(action).weight) for name, action in actions.items()}
         | {"logged": float(len(later.rows))},
-        verdict=judge(seen, later.terms(seen), excluded=len(first[1]) - len(later.rows)),
+        verdict=judge(seen, later.terms(seen), excluded={"without a distribution": len(first[1]) - len(later.rows)}),
         dependences=depend,
         success=judged_success(log, learned),
         gain_min=gain_min,
@@ -542,7 +542,7 @@ def as_json(log: Log, found: Found, *, margin: float) -> dict[str, Any]:
         "routers": {name: router_json(one) for name, one in found.routers.items()},
         "independence": {name: one._asdict() for name, one in found.dependences.items()},
         "first_attempts": len(found.rows),
-        "left_out": found.verdict.excluded,
+        "left_out": sum(found.verdict.excluded.values()),
         "shares": {name: sent_shares(log, action) for name, action in found.actions.items()},
         "margin": margin,
         "parameters": dict(found.learned.parameters),
@@ -607,12 +607,11 @@ def bars(found: Found) -> list[Bar]:
 
 
 def told(log: Log, verdict: Verdict, found: Found) -> str:
+    left_out = sum(verdict.excluded.values())
     lines = [f"  {'pass' if c.passed else 'FAIL'}  {c.name}: {c.value:.4g}" for c in verdict.checks]
     answer = "accepted" if verdict.accepted else "refused: " + "; ".join(verdict.reasons)
     sent = ", ".join(f"{name} {share:.1%}" for name, share in sent_shares(log, found.actions["greenlane"]).items())
-    head = (
-        f"gate, greenlane against the log on {verdict.units:,} first attempts ({verdict.excluded} left out): {answer}"
-    )
+    head = f"gate, greenlane against the log on {verdict.units:,} first attempts ({left_out} left out): {answer}"
     plain_ones = [router_line(name, one) for name, one in found.routers.items()]
     return "\n".join([f"greenlane sends: {sent}", head, *lines, *plain_ones])
 

@@ -1,13 +1,14 @@
 """May this off-policy estimate be believed? The gate refuses, rather than warns, and says why.
 
 Where a term of money has too few events, or the log never did what the target policy would do, there is no estimate but
-there are bounds. Whatever the gate says, excluded rows (overridden and mandated actions) are counted.
+there are bounds. Whatever the gate says, excluded rows (overridden and mandated actions) are counted, by their reason.
 """
 
 from collections.abc import Mapping
 from functools import reduce
 from itertools import pairwise
 from operator import add
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -62,7 +63,8 @@ class Verdict(Struct, frozen=True, kw_only=True):
     checks: tuple[Check, ...]
     effective_rows: float
     units: int
-    excluded: int
+    excluded: Mapping[str, int]
+    """Decisions that the question cannot be asked of, by the reason."""
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -76,7 +78,7 @@ def judge(
     *,
     claimed: float | None = None,
     maturity: Floats | None = None,
-    excluded: int = 0,
+    excluded: Mapping[str, int] = MappingProxyType({}),
     alpha: float = 0.05,
 ) -> Verdict:
     """The sum of `terms` and each of them.
@@ -124,7 +126,7 @@ def judge(
         checks=checks,
         effective_rows=effective_rows(seen),
         units=seen.units,
-        excluded=excluded,
+        excluded=dict(excluded),
     )
 
 

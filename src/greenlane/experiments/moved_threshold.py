@@ -32,6 +32,8 @@ class MovedThreshold(Struct, frozen=True, kw_only=True):
     """Passed until now, then blocked."""
     loosened: Money
     """Blocked until now, then passed, below the ceiling."""
+    both: Money
+    """The two together: a card may have payments in either, so their errors are not strangers."""
     beyond: int
     """Blocked until now, then passed, above the ceiling."""
     beyond_bounds: tuple[float, float]
@@ -71,6 +73,7 @@ def moved_threshold(
     return MovedThreshold(
         tightened=mean_money(-gain * tighter, tighter, groups, alpha=alpha),
         loosened=mean_money(gain * looser, looser, groups, alpha=alpha),
+        both=mean_money(gain * looser - gain * tighter, looser | tighter, groups, alpha=alpha),
         beyond=int(beyond.sum()),
         beyond_bounds=(low, high),
     )

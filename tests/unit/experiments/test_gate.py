@@ -24,12 +24,12 @@ def failed(verdict):
 
 
 def test_what_is_sound_is_accepted_and_adds_up():
-    verdict = judge(*world(), claimed=0.2, excluded=17)
+    verdict = judge(*world(), claimed=0.2, excluded={"overridden": 17})
     assert verdict.accepted, verdict.reasons
     assert verdict.total.value == pytest.approx(sum(one.value for one in verdict.terms.values()))
     assert verdict.total.low < 0.4 * (0.3 - 0.2) < verdict.total.high
     assert set(verdict.estimates) == {"DR", "IPW", "SNIPW"}
-    assert verdict.excluded == 17
+    assert verdict.excluded == {"overridden": 17}
 
 
 def test_too_few_rows_are_refused():

@@ -62,3 +62,16 @@ def test_outcomes_that_could_not_be_are_refused():
     score, _, chance, _ = world(np.random.default_rng(4), 100)
     with pytest.raises(InputError, match="contradict"):
         moved(score, chance, np.full(100, np.nan), to=0.5)
+
+
+def test_a_card_with_payments_on_both_sides_counts_once_in_the_error_of_both_together():
+    """What each card loses at one score it gains at the other: together that is certain, apart it is not."""
+    cards = np.repeat(np.arange(400), 2)
+    luck = np.random.default_rng(4).normal(0.0, 1.0, 400)[cards]
+    low_score = np.tile([True, False], 400)
+    found = moved_threshold(
+        luck, np.ones(800), blocked_value=np.zeros(800), value_range=(np.full(800, -9.0), np.full(800, 9.0)),
+        before=~low_score, after=low_score, cluster=cards,
+    )  # fmt: skip
+    assert found.both.high - found.both.low < 1e-9 < 0.09 < found.tightened.high - found.tightened.low
+    assert found.both.value == found.tightened.value + found.loosened.value and found.both.payments == 800

@@ -170,6 +170,16 @@ def test_retries_that_nobody_reported_yet_have_bounds_for_fraud(retried):
     assert fraud.value is None and fraud.low < 0.0 < fraud.high
 
 
+def test_an_answer_that_came_before_its_decision_counts_on_its_ladder(retried):
+    entries = list(open_reader(retried).entries())
+    linked = [
+        msgspec.structs.replace(e, kind="link") if e.kind in ("authorization", "fraud_report") else e for e in entries
+    ]
+    plain, found = (climbed(Ladders("merchant").take(each)) for each in (entries, linked))
+    assert plain.approved.any() and np.array_equal(plain.approved, found.approved)
+    assert np.array_equal(plain.money, found.money)
+
+
 def test_without_next_actions_there_are_no_ladders(tmp_path):
     decide_world(World.load("calm"), 1, 20, tmp_path / "d", tries=False)
     with pytest.raises(InputError, match="next_action"):

@@ -20,6 +20,7 @@ from greenlane.experiments.impact import PER, STEPS, Bridge, Step
 from greenlane.experiments.off_policy import Overlap, Term, differences, overlap_of_sequences, term
 from greenlane.jobs.valuing.questions import greedy
 from greenlane.jobs.valuing.traffic import DECLINED, FEE, known
+from greenlane.learning.labels import kind_of
 from greenlane.merchants.book import Book
 from greenlane.merchants.economics import Economics
 from greenlane.merchants.stakes import Perspective, Stakes
@@ -84,13 +85,14 @@ class Ladders:
         return self
 
     def _heard(self, entry: Entry, facts: Facts) -> None:
-        if entry.kind == "decision" and entry.payload and self.from_us <= entry.ingest_us < self.to_us:
+        kind = kind_of(entry)
+        if kind == "decision" and entry.payload and self.from_us <= entry.ingest_us < self.to_us:
             record = record_of(entry)
             if record.further is not None and record.attempt.mode != "shadow":
                 self._decided(entry, facts, record)
-        elif entry.kind == "authorization":
+        elif kind == "authorization":
             self.answers[facts.attempt_id] = facts.decline_class
-        elif entry.kind == "fraud_report" or (entry.kind == "dispute" and facts.code == "fraud"):
+        elif kind == "fraud_report" or (kind == "dispute" and facts.code == "fraud"):
             self.delays.append((entry.ingest_us - facts.payment_us, facts.payment_us))
             if facts.payment_id in self.found:
                 self.found[facts.payment_id].reported = True
@@ -158,6 +160,7 @@ class Climbed:
     card: NDArray[np.int64]
     block: NDArray[np.int64]
     maturity: Floats
+    left_out: dict[str, int]
 
     def target(self, candidate: str) -> Floats:
         """Raises InputError where nothing of this name routes."""
@@ -206,6 +209,7 @@ def climbed(fold: Ladders) -> Climbed:
     return Climbed(
         names, logging, open_to, action, np.array([len(one.tries) for one in ladders], np.int64), scores, money,
         np.minimum(low, money), np.maximum(high, money), approved, cards, (at_us - at_us.min()) * 40 // span, maturity,
+        dict(fold.left_out),
     )  # fmt: skip
 
 
@@ -255,7 +259,7 @@ def answered(found: Climbed, candidate: str, *, effect: float | None) -> Answere
     claimed = tuple(n for n, one in terms.items() if effective_events(seen, one) >= EFFECTIVE_EVENTS_MIN)
     claimed = claimed or tuple(terms)
     whole, verdict = (
-        judge(seen, {n: terms[n] for n in names}, claimed=effect, maturity=found.maturity)
+        judge(seen, {n: terms[n] for n in names}, claimed=effect, maturity=found.maturity, excluded=found.left_out)
         for names in (tuple(terms), claimed)
     )
     steps = {n: Step(n, None if f.value is None else PER * f.value, PER * f.low, PER * f.high, f.effective_events)

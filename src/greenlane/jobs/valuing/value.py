@@ -197,7 +197,7 @@ def judged(case: Case, target: Floats, rows: Flags, *, effect: float | None) -> 
     claimed = claimed or tuple(terms)
     maturity = case.traffic.maturity[rows]
     all_, part = (
-        judge(seen, {n: terms[n] for n in names}, claimed=effect, maturity=maturity)
+        judge(seen, {n: terms[n] for n in names}, claimed=effect, maturity=maturity, excluded=case.traffic.left_out)
         for names in (tuple(terms), claimed)
     )
     return Judged(part, claimed, all_.terms)
@@ -373,10 +373,8 @@ def per_1000(money: Any) -> dict[str, float]:
 
 def moved_step(name: str, found: MovedThreshold, *, ok: bool) -> Step:
     """Both parts together, and the bounds of what lies beyond on both ends."""
-    parts, (low, high) = (found.tightened, found.loosened), found.beyond_bounds
-    value = sum(one.value for one in parts)
-    half = sum(((one.high - one.low) / 2.0) ** 2 for one in parts) ** 0.5
-    return Step(name, PER * value if ok else None, PER * (value - half + low), PER * (value + half + high))
+    both, (low, high) = found.both, found.beyond_bounds
+    return Step(name, PER * both.value if ok else None, PER * (both.low + low), PER * (both.high + high))
 
 
 def tightening_checks(traffic: Traffic, rows: Flags, found: MovedThreshold, effect: float | None) -> list[Check]:
