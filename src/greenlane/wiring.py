@@ -32,7 +32,7 @@ from greenlane.adapters.prometheus_metrics import Metrics
 from greenlane.adapters.sqlite import lock
 from greenlane.adapters.sqlite_journal import SqliteJournal
 from greenlane.adapters.sqlite_spill import SqliteSpill
-from greenlane.adapters.sqlite_subjects import SqliteSubjects
+from greenlane.adapters.sqlite_subjects import SqliteSubjects, secret_of
 from greenlane.decide import Lane, believed_from
 from greenlane.decisions.answer import Versions
 from greenlane.decisions.control import ControlRecord, control_draft, control_of, same_change
@@ -683,6 +683,11 @@ class Reader:
         for entry in self.store.controls():
             releases.apply(entry)
         return releases
+
+    @cached_property
+    def salt(self) -> str:
+        """Of who is in which arm."""
+        return secret_of(self.places.subjects, "experiments").hex() if self.places.subjects.exists() else ""
 
     @property
     def features(self) -> FeatureSet:

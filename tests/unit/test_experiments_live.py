@@ -14,7 +14,7 @@ from greenlane.decide import decide
 from greenlane.decisions.control import ControlRecord
 from greenlane.decisions.record import DecisionRecord, answer_of
 from greenlane.errors import InputError, NotFound
-from greenlane.jobs.experimenting import Reference, kept_tallies, page, readout_of
+from greenlane.jobs.experimenting import Reference, kept_tallies, page, readout_of, save_tallies
 from greenlane.jobs.replaying import replay_decisions
 from greenlane.outcomes.accept import draft_of
 from greenlane.outcomes.happened import Declined, Happened
@@ -51,6 +51,10 @@ def started(shop: System, experiment: Experiment) -> Experiment:
 def decided(shop: System, number: int, **more: Any) -> tuple[Entry, DecisionRecord]:
     shop.clock.set(max(shop.clock.now_us() + 1_000_000, NOON))
     return decide(attempt(number, **more), lane=shop.lane, event_id=f"e{next(numbers)}", body_hash=bytes(16))
+
+
+def is_challenged(record: DecisionRecord) -> bool:
+    return record.chosen.action.intervention == "challenge"
 
 
 def arms_of(record: DecisionRecord) -> dict[str, str]:
@@ -160,8 +164,25 @@ def test_who_is_held_out_is_in_no_experiment(shop: System) -> None:
     started(shop, halves())
     change = ControlRecord(HOLDOUT, "all", "tests", "a test", None, 500_000)
     shop.control(change, event_id="hold", who="tests")
-    outside = sum(not decided(shop, number)[1].arms for number in range(60))
-    assert 15 < outside < 45
+    records = [decided(shop, number)[1] for number in range(60)]
+    outside = [record for record in records if not record.arms]
+    assert 15 < len(outside) < 45
+    shop.journal.writer.wait(shop.journal.position.seq)
+    reader = open_reader(shop.places.root)
+    tallies, _ = kept_tallies(reader, shop.journal.position)
+    save_tallies(tallies, reader.places, shop.journal.position)
+    shown = readout_of(shop.places.root, HOLDOUT)
+    assert [(arm.arm, arm.payments) for arm in shown.arms] == [
+        ("held_out", len(outside)),
+        ("everybody_else", 60 - len(outside)),
+    ]
+    rate = {each.metric: each for each in shown.metrics}["challenge_rate"]
+    assert (rate.control, rate.value) == (0.0, pytest.approx(sum(map(is_challenged, records)) / (60 - len(outside))))
+    assert not shown.guardrails and any("(Holm); the 1 other experiments" in note for note in shown.notes)
+    kept, _ = kept_tallies(reader)
+    assert kept.everybody.holdout_ppm == 500_000 and kept.dump() == tallies.dump()
+    with pytest.raises(InputError, match="no experiment is called holdout"):
+        started(shop, halves(HOLDOUT))
 
 
 def test_what_is_only_shown_is_in_no_experiment(shop: System) -> None:

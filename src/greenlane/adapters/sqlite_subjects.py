@@ -88,7 +88,7 @@ class SqliteSubjects(SubjectMap):
         return blake2b(body, digest_size=16, key=self._body_key).digest()
 
     def secret(self, purpose: str) -> bytes:
-        return blake2b(purpose.encode(), key=self._key, person=b"purpose").digest()
+        return secret_of(self._path, purpose)
 
     def erase(self, kind: str, identifier: str) -> bool:
         name = f"{kind}\0{identifier}"
@@ -153,6 +153,11 @@ def _remember(cache: dict[str, Value], name: str, value: Value) -> None:
     if len(cache) >= CACHE_MAX:
         del cache[next(iter(cache))]
     cache[name] = value
+
+
+def secret_of(path: Path, purpose: str) -> bytes:
+    """Of the map at this path, for whoever does not open it."""
+    return blake2b(purpose.encode(), key=_key(path.with_suffix(".key"), new=False), person=b"purpose").digest()
 
 
 def _key(path: Path, *, new: bool) -> bytes:

@@ -25,6 +25,7 @@ from greenlane.learning.lateness import Label, Lateness
 from greenlane.learning.maturity import SHARE_MIN, Maturity
 from greenlane.payments.times import DAY_US, format_rfc3339
 from greenlane.policy.arms import PPM, Experiment, Rail
+from greenlane.policy.running import HOLDOUT
 from greenlane.ports.journal import Entry
 
 SRM_ALPHA: Final = 0.001
@@ -163,7 +164,8 @@ def readout(tally: Tally, *, now_us: int, lateness: Lateness | None = None, besi
 
 
 def rails_of(experiment: Experiment) -> tuple[Rail, ...]:
-    return experiment.guardrails or RAILS
+    """None of the hold-out, which changes nothing."""
+    return () if experiment.id == HOLDOUT else experiment.guardrails or RAILS
 
 
 def pair_of(tally: Tally, arm: str, metric: str) -> tuple[Moments, Moments] | None:
@@ -299,6 +301,8 @@ def notes_of(tally: Tally, *, beside: int) -> list[str]:
         "prices of shared budgets are the same for all arms, except where an arm states its own",
         f"p, all together, is of the {family}; the {beside} other experiments here are not corrected for",
     ]
+    if experiment.id == HOLDOUT:
+        found.append("held out by card: an experiment that splits another unit holds out that unit instead")
     if experiment.unit == "cell":
         hours = experiment.block_us / 3_600_000_000
         found.append(f"a switchback: cells of issuer and routes take turns every {hours:g} h; blocks are the clusters")
@@ -306,7 +310,7 @@ def notes_of(tally: Tally, *, beside: int) -> list[str]:
         found.append("all arms share one learner of approval: what one arm learns, the others use")
     found[:0] = [f"{metric} is not judged: {why}" for metric, why in tally.unjudged.items()]
     for name, arm in tally.arms.items():
-        if arm.since_us:
+        if arm.since_us > tally.started_us:
             since = format_rfc3339(arm.since_us)
             found.insert(
                 0, f"{name} was resumed: it is read, against the control and by its guardrails, from {since} on"

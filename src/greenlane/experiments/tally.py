@@ -20,6 +20,7 @@ from typing import Final
 import msgspec
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from greenlane.decisions.record import DecisionRecord, record_of
@@ -29,8 +30,8 @@ from greenlane.merchants.economics import Economics
 from greenlane.merchants.stakes import stakes
 from greenlane.payments.facts import Facts
 from greenlane.payments.times import DAY_US
-from greenlane.policy.arms import Experiment, Exposure
-from greenlane.policy.running import EXPERIMENT, EXPERIMENT_DECODER
+from greenlane.policy.arms import PPM, Arm, Assignment, Experiment, Exposure, hashed
+from greenlane.policy.running import EXPERIMENT, EXPERIMENT_DECODER, HOLDOUT, SHARE_DECODER
 from greenlane.ports.changes import CHANGE_DECODER
 from greenlane.ports.journal import Entry
 
@@ -55,6 +56,7 @@ EXPERIMENTS_MAX: Final = 64
 DAYS_MAX: Final = 400
 PASSES: Final = frozenset({"allow", "exempt"})
 GONE: Final = frozenset({"abandoned"})
+NO_YARDSTICK: Final = "champions come and go while cards are held out"
 E9: Final = 1e9
 MICRO: Final = 1e6
 
@@ -161,10 +163,10 @@ ArmDump = tuple[int, tuple[bytes, bytes, bytes], int, list[tuple[int, int]], int
 class Tally:
     """Of one experiment. `past` is what cards' pasts said of approval when it started, by cell, less a mean."""
 
-    def __init__(self, experiment: Experiment, past: NDArray[np.float32] | None = None):
+    def __init__(self, experiment: Experiment, past: NDArray[np.float32] | None = None, *, since_us: int = 0):
         self.experiment = experiment
         self.past = np.zeros(CELLS, np.float32) if past is None else past
-        self.arms = {arm.name: ArmTally() for arm in experiment.arms}
+        self.arms = {arm.name: ArmTally(since_us) for arm in experiment.arms}
         self.started_us = self.ended_us = 0
         self.srm_p_value = 1.0
         """The smallest one of the sequential check so far."""
@@ -249,8 +251,11 @@ class Tallies:
         *,
         first: First = lambda _payment_id: None,
         reference: Scored = own_score,
+        salt: str = "",
     ):
-        self.economics_of, self.first, self.reference = economics_of, first, reference
+        self.economics_of, self.first, self.reference, self.salt = economics_of, first, reference, salt
+        self.everybody = Assignment(salt, ())
+        """Who is held out of every experiment, by card."""
         self.of: dict[str, Tally] = {}
         self.payments: dict[str, Followed] = {}
         self.waiting: deque[Followed] = deque()
@@ -287,11 +292,34 @@ class Tallies:
         loaded = [Tally.load(each) for each in tallies]
         self.of, self.payments = {each.experiment.id: each for each in loaded}, dict(payments)
         self.waiting = deque(each for each in self.payments.values() if not each.settled)
+        if (held := self.of.get(HOLDOUT)) is not None and held.experiment.state == "running":
+            self.everybody = Assignment(self.salt, (), holdout_ppm=held.experiment.arms[0].share_ppm)
         if past:
             self.past = np.frombuffer(past, np.int32).reshape(CELLS, 2).copy()
 
+    def _hold_out(self, ppm: int, at_us: int) -> None:
+        """Everybody else against who is held out: read like an experiment, anew where the share is another."""
+        self.everybody = Assignment(self.salt, (), holdout_ppm=ppm)
+        if ppm:
+            arms = (Arm("held_out", ppm), Arm("everybody_else", PPM - ppm))
+            whole = Experiment(id=HOLDOUT, unit="card", arms=arms, state="running")
+            tally = self.of[HOLDOUT] = Tally(whole, self._rates(), since_us=at_us)
+            tally.started_us = at_us
+        elif (ended := self.of.get(HOLDOUT)) is not None:
+            ended.experiment, ended.ended_us = replace(ended.experiment, state="stopped"), at_us
+
+    def _arms(self, given: tuple[Exposure, ...], card: int) -> tuple[Exposure, ...]:
+        """Of experiments, and of the hold-out."""
+        if not (self.everybody.holdout_ppm and card):
+            return given
+        unit = str(card)
+        arm = "held_out" if self.everybody.is_held_out(unit) else "everybody_else"
+        return (*given, Exposure(HOLDOUT, arm, hashed(self.salt, "card", unit)))
+
     def _changed(self, entry: Entry) -> None:
         change = CHANGE_DECODER.decode(entry.payload)
+        if change.subject == HOLDOUT:
+            self._hold_out(SHARE_DECODER.decode(change.after), entry.ingest_us)
         if change.subject != EXPERIMENT:
             return
         after = EXPERIMENT_DECODER.decode(change.after)
@@ -323,18 +351,19 @@ class Tallies:
 
     def _decided(self, entry: Entry, facts: Facts) -> None:
         record = record_of(entry) if entry.payload else None
-        if record is None or not record.arms or record.attempt.mode == "shadow":
+        arms = () if record is None else self._arms(record.arms, facts.card)
+        if record is None or not arms or record.attempt.mode == "shadow":
             return
         intervention = record.chosen.action.intervention
         followed = self.payments.get(facts.payment_id)
         latency = float(record.latency_us)
-        for exposed in record.arms:
+        for exposed in arms:
             if (tally := self.of.get(exposed.experiment)) is not None:
                 tally.add(exposed, entry.ingest_us, decisions=1.0, latency_us=latency)
                 if exposed.arm in tally.arms and against_a_limit(record):
                     tally.arms[exposed.arm].forbidden += 1
         if followed is None and record.further is None and record.attempt_no == 1:
-            followed = Followed(record.arms, entry.ingest_us)
+            followed = Followed(arms, entry.ingest_us)
             self.payments[facts.payment_id] = followed
             self.waiting.append(followed)
             if len(self.payments) > PAYMENTS_MAX:
@@ -350,7 +379,7 @@ class Tallies:
             if tally is None:
                 continue
             tally.meet(exposed, followed.at_us, card=card)
-            reference = self.reference(exposed.experiment, record)
+            reference = NO_YARDSTICK if exposed.experiment == HOLDOUT else self.reference(exposed.experiment, record)
             if isinstance(reference, str):
                 tally.unjudged["expected_loss"], reference = reference, None
             passes = intervention in PASSES and reference is not None
@@ -368,9 +397,10 @@ class Tallies:
         followed, kind = self.payments.get(facts.payment_id), kind_of(entry)
         if followed is None:
             late = self.first(facts.payment_id) if kind in ("fraud_report", "dispute") else None
-            if late is None or not late.arms:
+            arms = () if late is None else self._arms(late.arms, facts.card)
+            if late is None or not arms:
                 return
-            followed = Followed(late.arms, late.given.ingest_us, settled=True, approved=True)
+            followed = Followed(arms, late.given.ingest_us, settled=True, approved=True)
         if kind == "authorization":
             self._answered(followed, facts)
         elif kind in GONE:

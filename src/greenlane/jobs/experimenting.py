@@ -83,7 +83,12 @@ def tallies_of(reader: Reader) -> Tallies:
         entries = (row.entry for row in reader.store.named(name_of("payment", payment_id)))
         return next((record_of(e) for e in entries if e.kind == "decision" and e.payload), None)
 
-    return Tallies(lambda merchant_id: reader.book.economics(merchant_id), first=first, reference=Reference(reader))
+    return Tallies(
+        lambda merchant_id: reader.book.economics(merchant_id),
+        first=first,
+        reference=Reference(reader),
+        salt=reader.salt,
+    )
 
 
 def kept_tallies(reader: Reader, upto: Position | None = None) -> tuple[Tallies, int]:

@@ -112,6 +112,9 @@ class Running:
 
     def check(self, after: Experiment) -> "Running":
         """What would run from then on; InputError where it could not be, or could not stand beside those that run."""
+        if after.id == HOLDOUT:
+            hint = "who is in no experiment is read under this name"
+            raise InputError(f"no experiment is called {HOLDOUT}", param="$.id", hint=hint)
         for unknown in set(after.excludes) - set(self.known):
             raise InputError(f"there is no experiment {unknown}", param="$.excludes", hint="create it first")
         later = self._with(replace(after, state="running"))
