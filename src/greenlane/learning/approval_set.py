@@ -320,6 +320,7 @@ def count(sample: Sample, encoding: Encoding) -> None:
     for name in names_of(facts, route=sample.route, credential=sample.credential, mode=sample.mode):
         approved, answered = encoding.counts.get(name, (0, 0))
         encoding.counts[name] = (approved + sample.approved, answered + 1)
+    encoding.forget()
 
 
 def examples_of(samples: list[Sample], values: np.ndarray) -> Examples:

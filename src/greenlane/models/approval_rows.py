@@ -117,6 +117,10 @@ class Encoding(Struct, frozen=True, dict=True):
         """Those asked for lately, worked out."""
         return {}
 
+    def forget(self) -> None:
+        """Counts have moved: nothing that was worked out of them holds any more."""
+        self.__dict__.clear()
+
     def soft_decline(self, issuer: str) -> float:
         """P(soft decline | exemption), drawn towards all issuers'."""
         soft, asked = self.soft.get("", (0, 0))
