@@ -7,8 +7,6 @@ Small trees (at most 64 leaves) are scored by QuickScorer (Lucchese et al., SIGI
 2. The splits of all trees are sorted by (feature, threshold).           thresholds: float32[splits]
 3. For each feature, walk its splits while x > threshold: that split goes right, so the leaves under its left child are
    struck out of its tree's word.                                        masks: uint64[splits]
-   What every BLOCK splits strike out together is known beforehand, so that only the last few are walked; so is what a
-   missing value strikes out, and zero.                                  blocks: uint64[blocks, trees]
 4. The lowest bit still set in a word is the leaf where the row ends. Sum the leaf values in tree order.
                                                                          margin: float64
 
@@ -22,7 +20,7 @@ adapter of that library, as `adapters/lightgbm_trainer.py` does. Libraries diffe
 
 from collections.abc import Sequence
 from math import log
-from typing import Any, Final, Literal, NamedTuple, TypeGuard, get_args
+from typing import Any, Final, Literal, TypeGuard, get_args
 
 import numpy as np
 from numba import njit
@@ -55,34 +53,11 @@ NODE: Final = np.dtype(
 
 BETWEEN, WITHIN = 1, 2
 """Groups of rows: where a feature varies."""
-BLOCK: Final = 128
-"""Splits of a feature whose strikes are one row of words."""
-MISSING, AT_ZERO = 0, 1
-"""The first two rows of words of every feature."""
-ROWS_AT_ONCE: Final = 64
 ALL_ALIVE: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
 DE_BRUIJN: Final = np.uint64(0x03F79D71B4CB0A89)
 BIT_OF: Final = np.zeros(64, np.int64)
 for _bit in range(64):
     BIT_OF[((int(DE_BRUIJN) << _bit) & int(ALL_ALIVE)) >> 58] = _bit
-
-
-class Splits(NamedTuple):
-    """All splits by (feature, threshold), of the features that any tree splits on."""
-
-    starts: NDArray[np.int64]
-    """[features + 1] into the next four."""
-    thresholds: NDArray[np.float32]
-    trees: NDArray[np.uint16]
-    masks: NDArray[np.uint64]
-    sides: NDArray[np.uint8]
-    zero_apart: NDArray[np.bool_]
-    """[features]: does some split of it send zero elsewhere than its threshold says?"""
-    first_block: NDArray[np.int64]
-    """[features] into the next."""
-    blocks: NDArray[np.uint64]
-    """[blocks, trees]: of each feature what a missing value strikes out, what zero does, and what its first BLOCK,
-    2 BLOCK, .. splits do."""
 
 
 @njit(cache=True)
@@ -93,68 +68,30 @@ def lowest_bit(word: np.uint64) -> int:
 
 
 @njit(cache=True)
-def strike_each(value, f, splits, alive):  # type: ignore[no-untyped-def]  # a kernel
-    """Strike out the leaves that the value of feature f rules out, in every tree: each split is asked."""
-    for i in range(splits.starts[f], splits.starts[f + 1]):
-        side = splits.sides[i]
-        if value != value:
-            goes_left = side & NAN_LEFT != 0
-        elif side & ZERO_APART and -ZERO <= value <= ZERO:
-            goes_left = side & ZERO_LEFT != 0
-        else:
-            goes_left = value <= splits.thresholds[i]
-        if not goes_left:
-            alive[splits.trees[i]] &= splits.masks[i]
-
-
-@njit(cache=True)
-def strike(value, f, splits, alive):  # type: ignore[no-untyped-def]  # a kernel
-    """The same, with all that is known beforehand."""
-    first, block = splits.starts[f], splits.first_block[f]
+def strike(value, first, last, thresholds, trees, masks, sides, zero_apart, alive):  # type: ignore[no-untyped-def]  # a kernel
+    """Strike out the leaves that one feature's value rules out, in every tree."""
     if value != value:
-        alive &= splits.blocks[block + MISSING]
-    elif splits.zero_apart[f] and -ZERO <= value <= ZERO:
-        if value == 0:
-            alive &= splits.blocks[block + AT_ZERO]
-        else:
-            strike_each(value, f, splits, alive)
+        for i in range(first, last):
+            if not sides[i] & NAN_LEFT:
+                alive[trees[i]] &= masks[i]
+    elif zero_apart and -ZERO <= value <= ZERO:
+        for i in range(first, last):
+            goes_left = sides[i] & ZERO_LEFT != 0 if sides[i] & ZERO_APART else value <= thresholds[i]
+            if not goes_left:
+                alive[trees[i]] &= masks[i]
     else:
-        low, high = first, splits.starts[f + 1]
-        while low < high:
-            middle = (low + high) >> 1
-            if value > splits.thresholds[middle]:
-                low = middle + 1
-            else:
-                high = middle
-        whole = (low - first) // BLOCK
-        if whole:
-            alive &= splits.blocks[block + AT_ZERO + whole]
-        at, end = np.uint64(first + whole * BLOCK), np.uint64(low)
-        while at < end:
-            alive[splits.trees[at]] &= splits.masks[at]
+        at, end = np.uint64(first), np.uint64(last)
+        while at < end and value > thresholds[at]:
+            alive[trees[at]] &= masks[at]
             at += np.uint64(1)
 
 
 @njit(cache=True)
-def fill_blocks(splits):  # type: ignore[no-untyped-def]  # a kernel
-    for f in range(splits.first_block.shape[0]):
-        first, block = splits.starts[f], splits.first_block[f]
-        strike_each(np.float32(np.nan), f, splits, splits.blocks[block + MISSING])
-        strike_each(np.float32(0.0), f, splits, splits.blocks[block + AT_ZERO])
-        for whole in range(1, (splits.starts[f + 1] - first) // BLOCK + 1):
-            struck = splits.blocks[block + AT_ZERO + whole]
-            if whole > 1:
-                struck[:] = splits.blocks[block + AT_ZERO + whole - 1]
-            for i in range(first + (whole - 1) * BLOCK, first + whole * BLOCK):
-                struck[splits.trees[i]] &= splits.masks[i]
-
-
-@njit(cache=True)
-def quick_exits(x, slots, splits, first_leaf, values, exits):  # type: ignore[no-untyped-def]  # a kernel
+def quick_exits(x, slots, starts, thresholds, trees, masks, sides, zero_apart, first_leaf, values, exits):  # type: ignore[no-untyped-def]  # a kernel
     """Margin of one row; `exits` gets the leaf where it ends in every tree."""
     alive = np.full(first_leaf.shape[0], ALL_ALIVE)
     for f in range(slots.shape[0]):
-        strike(x[slots[f]], f, splits, alive)
+        strike(x[slots[f]], starts[f], starts[f + 1], thresholds, trees, masks, sides, zero_apart[f], alive)
     margin = values.dtype.type(0)
     for t in range(first_leaf.shape[0]):
         leaf = first_leaf[t] + lowest_bit(alive[t])
@@ -177,44 +114,40 @@ def varies(x, column, group):  # type: ignore[no-untyped-def]  # a kernel
 
 
 @njit(cache=True)
-def strike_all(row, which, kinds, slots, splits, alive):  # type: ignore[no-untyped-def]  # a kernel
+def strike_all(row, which, kinds, slots, starts, thresholds, trees, masks, sides, zero_apart, alive):  # type: ignore[no-untyped-def]  # a kernel
     """Strike out what a row's values of one kind of features rule out."""
     for f in range(slots.shape[0]):
         if kinds[f] == which:
-            strike(row[slots[f]], f, splits, alive)
+            strike(row[slots[f]], starts[f], starts[f + 1], thresholds, trees, masks, sides, zero_apart[f], alive)
 
 
 @njit(cache=True)
-def quick_margins(x, group, slots, splits, first_leaf, values, margins):  # type: ignore[no-untyped-def]  # a kernel
+def quick_margins(x, group, slots, starts, thresholds, trees, masks, sides, zero_apart, first_leaf, values, margins):  # type: ignore[no-untyped-def]  # a kernel
     """Margins of many rows, `group` of which stand for each thing: one route's modes, say.
 
-    A feature that varies only between groups, only within them, or not at all is evaluated once for each value. Leaves
-    are added up tree by tree, for all rows of a few groups at once: a tree's leaves lie together.
+    A feature that varies only between groups, only within them, or not at all is evaluated once for each value.
     """
     kinds = np.empty(slots.shape[0], np.int64)
     for f in range(slots.shape[0]):
         kinds[f] = varies(x, slots[f], group)
+    splits = (kinds, slots, starts, thresholds, trees, masks, sides, zero_apart)
     shared = np.full(first_leaf.shape[0], ALL_ALIVE)
-    strike_all(x[0], 0, kinds, slots, splits, shared)
+    strike_all(x[0], 0, *splits, shared)
     inside = np.full((group, shared.shape[0]), ALL_ALIVE)
     for at in range(group):
-        strike_all(x[at], WITHIN, kinds, slots, splits, inside[at])
-    at_once = max(1, ROWS_AT_ONCE // group) * group
-    outside, alive = np.empty_like(shared), np.empty((min(at_once, x.shape[0]), shared.shape[0]), np.uint64)
-    for first in range(0, x.shape[0], at_once):
-        rows = min(at_once, x.shape[0] - first)
-        for at in range(rows):
-            if at % group == 0:
-                outside[:] = shared
-                strike_all(x[first + at], BETWEEN, kinds, slots, splits, outside)
-            for t in range(shared.shape[0]):
-                alive[at, t] = outside[t] & inside[at % group, t]
-            strike_all(x[first + at], BETWEEN | WITHIN, kinds, slots, splits, alive[at])
-        sums = np.zeros(rows, values.dtype)
-        for t in range(shared.shape[0]):
-            for at in range(rows):
-                sums[at] += values[np.uint64(first_leaf[t] + lowest_bit(alive[at, t]))]
-        margins[first : first + rows] = sums
+        strike_all(x[at], WITHIN, *splits, inside[at])
+    outside, alive = np.empty_like(shared), np.empty_like(shared)
+    for row in range(x.shape[0]):
+        if row % group == 0:
+            outside[:] = shared
+            strike_all(x[row], BETWEEN, *splits, outside)
+        for t in range(alive.shape[0]):
+            alive[t] = outside[t] & inside[row % group, t]
+        strike_all(x[row], BETWEEN | WITHIN, *splits, alive)
+        margin = values.dtype.type(0)
+        for t in range(alive.shape[0]):
+            margin += values[np.uint64(first_leaf[t] + lowest_bit(alive[t]))]
+        margins[row] = margin
 
 
 @njit(cache=True)
@@ -333,10 +266,10 @@ class FlatTrees:
 
     @property
     def memory_bytes(self) -> int:
-        splits, *rest = self.tables if self.is_quick else ((), *self.tables)
-        return sum(array.nbytes for array in (self.nodes, self.roots, self.leaf_of_node, *splits, *rest))
+        return sum(array.nbytes for array in (self.nodes, self.roots, self.leaf_of_node, *self.tables))
 
-    def quick_tables(self, leaves_per_tree: NDArray[np.int64]) -> tuple[Any, ...]:
+    def quick_tables(self, leaves_per_tree: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+        """Splits by (feature, threshold), only of the features that any tree splits on."""
         masks = np.zeros(len(self.nodes), np.uint64)
         feature = packed(self.nodes["feature"], np.int32)
         left_leaf_masks(self.roots, feature, packed(self.nodes["right"], np.int32), masks)
@@ -345,20 +278,16 @@ class FlatTrees:
         self.used, starts = np.unique(splits["feature"], return_index=True)
         apart = splits["sides"] & ZERO_APART != 0
         zero_apart = np.isin(self.used, splits["feature"][apart])
-        ends = packed(np.append(starts, len(order)), np.int64)
-        blocks_per_feature = np.diff(ends) // BLOCK + AT_ZERO + 1
-        sorted_splits = Splits(
-            ends,
+        return (
+            packed(np.append(starts, len(order)), np.int64),
             packed(splits["threshold"], np.float32),
             packed(tree_of_node, np.uint16),
             masks[order],
             packed(splits["sides"], np.uint8),
             zero_apart,
-            packed(np.cumsum(blocks_per_feature) - blocks_per_feature, np.int64),
-            np.full((int(blocks_per_feature.sum()), len(self.roots)), ALL_ALIVE),
+            packed(np.cumsum(leaves_per_tree) - leaves_per_tree, np.int64),
+            self.leaf_values,
         )
-        fill_blocks(sorted_splits)
-        return sorted_splits, packed(np.cumsum(leaves_per_tree) - leaves_per_tree, np.int64), self.leaf_values
 
     def walk_tables(self) -> tuple[NDArray[Any], ...]:
         self.used = np.arange(self.features)
