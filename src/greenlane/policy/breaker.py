@@ -128,11 +128,15 @@ class Breaker:
         """By (issuer, route); "" stands for all."""
         self._windows: dict[str, Window] = {}
         self._killed: set[str] = set()
+        self._not_closed = 0
+        """Watches that are open or half open: where there are none, nobody need look."""
         self.changes = 0
         """How often a gate moved by what was heard or ordered: each ends the policy epoch."""
 
     def gates(self, issuer: str, routes: Sequence[str], at_us: int) -> tuple[Gate, ...]:
         """One for each route, as this issuer meets it; an issuer that is down is no reason to leave any route."""
+        if not (self._not_closed or self._windows or self._killed):
+            return (CLOSED,) * len(routes)
         watches, down = self._watches, self.issuer_is_down(issuer, at_us)
         found = []
         for route in routes:
@@ -199,6 +203,7 @@ class Breaker:
         found, kinds = cls(), tuple[list[tuple[tuple[str, str], Watch]], list[tuple[str, Window]], list[str], int]
         watches, windows, killed, found.changes = msgspec.msgpack.decode(dumped, type=kinds)
         found._watches, found._windows, found._killed = dict(watches), dict(windows), set(killed)
+        found._not_closed = sum(watch.state != "closed" for _, watch in watches)
         return found
 
     def _ordered(self, route: str, at_us: int) -> Gate:
@@ -215,7 +220,7 @@ class Breaker:
         if watch is None:
             watch = Watch(heard_us=at_us)
             if len(self._watches) >= CELLS_MAX:
-                del self._watches[next(iter(self._watches))]
+                self._not_closed -= self._watches.pop(next(iter(self._watches))).state != "closed"
         self._watches[key] = watch
         if watch.state != "closed":
             if watch.gate(at_us) is CLOSED:
@@ -255,6 +260,7 @@ class Breaker:
         else:
             return
         watch.state, watch.mending = "open", 0
+        self._not_closed += 1
         self.changes += 1
 
     def _mend(self, watch: Watch, ratio: int) -> None:
@@ -270,6 +276,7 @@ class Breaker:
     def _close(self, watch: Watch) -> None:
         watch.technical = watch.approval = watch.mending = watch.failed_across = watch.failed_card = 0
         watch.state, watch.cause = "closed", ""
+        self._not_closed -= 1
         self.changes += 1
 
 

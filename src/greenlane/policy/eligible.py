@@ -1,8 +1,9 @@
 """Which actions are possible at all: hard constraints come before money, on every rung of the ladder."""
 
+from collections.abc import Hashable
 from typing import Final
 
-from greenlane.merchants.economics import Economics, RouteTerms
+from greenlane.merchants.economics import Economics, RouteTerms, TraBand
 from greenlane.payments.attempt import Attempt, Card, Payment, Route
 from greenlane.policy.actions import EXEMPTIONS, Eligible, Row, Way
 from greenlane.policy.exemptions import exemption_over
@@ -12,6 +13,8 @@ from greenlane.policy.mandate import sca_required
 
 IMPLIED_ROUTE: Final = Route(id="default")
 """Where neither the attempt nor the merchant names a route: there is one, and we are not asked which."""
+FITTING_MAX: Final = 8_192
+"""So many kinds of attempt at so many merchants are kept worked out; then all are forgotten."""
 
 
 def eligible(
@@ -58,6 +61,22 @@ def eligible_ways(attempt: Attempt, economics: Economics) -> tuple[Way, ...]:
     A credential fits a route that takes its kind, its network and its token requestor, in the payment's currency; a
     chained merchant-initiated payment fits where the network transaction id is accepted.
     """
+    payment = attempt.payment
+    card, chained = payment.payment_method.card, payment.network_transaction_id is not None
+    instrument = None if card is None else (card.network, card.credential, card.token)
+    key = economics.version, attempt.eligible_routes, payment.currency, payment.initiator, chained, instrument
+    known = _fitting.get(key)
+    if known is None:
+        if len(_fitting) >= FITTING_MAX:
+            _fitting.clear()
+        known = _fitting[key] = _ways_that_fit(attempt, economics)
+    return known
+
+
+_fitting: Final[dict[Hashable, tuple[Way, ...]]] = {}
+
+
+def _ways_that_fit(attempt: Attempt, economics: Economics) -> tuple[Way, ...]:
     offered: tuple[Route | RouteTerms, ...] = attempt.eligible_routes or economics.routes or (IMPLIED_ROUTE,)
     terms_of, payment = economics.route_terms, attempt.payment
     card = payment.payment_method.card
@@ -112,9 +131,15 @@ def _takes_token(card: Card, terms: RouteTerms | None) -> bool:
 def _exempt_rows(attempt: Attempt, ways: tuple[Way, ...], *, economics: Economics, amount_minor: int) -> list[Row]:
     """One exemption for each way at most: whichever is preferred of those that could be asked for."""
     terms_of, bits = economics.route_terms, dict[str, int]()
+    asked: dict[tuple[tuple[str, ...], TraBand], str] = {}
     for at, way in enumerate(ways):
-        exemption = exemption_over(terms_of.get(way.route), attempt, economics, amount_minor=amount_minor)
-        bits[exemption] = bits.get(exemption, 0) | 1 << at
+        terms = terms_of.get(way.route)
+        if terms is None or not terms.exemptions:
+            continue
+        alike = terms.exemptions, terms.tra_band
+        if alike not in asked:
+            asked[alike] = exemption_over(terms, attempt, economics, amount_minor=amount_minor)
+        bits[asked[alike]] = bits.get(asked[alike], 0) | 1 << at
     return [Row("exempt", exemption, bits[exemption]) for exemption in EXEMPTIONS if exemption in bits]
 
 

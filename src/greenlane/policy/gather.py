@@ -23,7 +23,7 @@ from greenlane.policy.given import Barred, Given, Worth
 from greenlane.policy.history import NOTHING_YET, History, fraud_given_history_e9
 from greenlane.policy.limits import Asked, Verdict
 from greenlane.policy.parameters import Multipliers, Policy, epoch_of
-from greenlane.policy.price import acquirer_of, listed_costs, price
+from greenlane.policy.price import acquirer_of, costs_of, price
 from greenlane.policy.priors import Approval, authentication
 from greenlane.policy.recovery import RecoveryTable, worths_of_decline
 
@@ -211,15 +211,13 @@ def _declined(
         table,
         may.ways,
         money,
-        economics=economics,
-        amount_minor=base.amount_minor,
+        costs=costs_of(may.ways, attempt, base.amount_minor, economics=economics),
         initiator=facts.initiator,
         fraud_e9=_after_decline_e9(attempt, base, policy, history),
         fraud_approval_ppm=policy.priors.fraud_approval_ppm,
         issuer_id=facts.issuer_id,
         **({} if left is None else {"attempts_left": max(0, left)}),
         tries=history.declines,
-        costs=listed_costs(may.ways, attempt, base, economics=economics),
     )
 
 

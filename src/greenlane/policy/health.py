@@ -100,9 +100,20 @@ class Health:
         self._counted = {initiator: list(prior) for initiator, prior in COUNTED.items()}
         self._turned_us = 0
         self._frozen = Effects({}, {}, {})
+        self._asked: dict[tuple[str, str, tuple[str, ...]], tuple[int, ...]] = {}
+        """Offsets of this epoch."""
 
     def offsets(self, issuer: str, bin8: str, routes: Sequence[str]) -> tuple[int, ...]:
         """What to add to the log-odds of approval over each route, in thousandths; 0 where nothing is known."""
+        key = issuer, bin8, tuple(routes)
+        known = self._asked.get(key)
+        if known is None:
+            if len(self._asked) >= CELLS_MAX:
+                self._asked.clear()
+            known = self._asked[key] = self._offsets(*key)
+        return known
+
+    def _offsets(self, issuer: str, bin8: str, routes: tuple[str, ...]) -> tuple[int, ...]:
         of, acquirers = self._frozen.offsets.get, self._acquirers.get
         common = of(f"i {issuer}", 0) + of(f"b {issuer} {bin8}", 0)
         return tuple(
@@ -127,10 +138,12 @@ class Health:
             for route in routes
         ])  # fmt: skip
 
-    def acquires(self, route: str, acquirer: str) -> None:
-        """Whose route it is; one that was never told is its own acquirer's only one."""
-        if acquirer and self._acquirers.get(route) != acquirer:
-            self._acquirers[route] = acquirer
+    def acquires(self, told: Sequence[tuple[str, str]]) -> None:
+        """Whose each route is; one that was never told is its own acquirer's only one."""
+        known = [pair for pair in told if pair[1]]
+        if set(known) - self._acquirers.items():
+            self._acquirers.update(known)
+            self._asked.clear()
             self._code_anew()
 
     def hear(self, heard: Heard) -> None:
@@ -169,6 +182,7 @@ class Health:
         if len(self._rows) > CELLS_MAX:
             self._keep_the_best()
         self._frozen = self._solved()
+        self._asked.clear()
 
     def dump(self) -> bytes:
         count = len(self._rows)

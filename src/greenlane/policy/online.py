@@ -122,9 +122,8 @@ class Online:
     def decided(self, expected: Expected, *, issuer: str, bin8: str) -> None:
         """An attempt was granted: remember what was expected until its answer comes."""
         learner = self._learner(mixture_of(expected.arms))
-        for route, acquirer in expected.acquirers:
-            for health in self._all():
-                health.acquires(route, acquirer)
+        for health in self._all():
+            health.acquires(expected.acquirers)
         health = self.arms.get(learner, self.health)
         offset = health.offsets(issuer, bin8, (expected.route,))[0] if expected.adapted else 0
         self._remember(expected.attempt_id, Waiting(

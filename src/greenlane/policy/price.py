@@ -1,13 +1,13 @@
 """The money that enters a choice: the payment's stakes as things stand now, and what each way costs."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from greenlane.merchants.economics import Economics, Fees, RouteTerms
-from greenlane.merchants.fees import charges, situation_of
+from greenlane.merchants.economics import Economics
+from greenlane.merchants.fees import Schedule, charges, situation_of
 from greenlane.merchants.stakes import Perspective, Stakes, stakes
 from greenlane.payments.attempt import Attempt
 from greenlane.policy.actions import Eligible, Way
@@ -22,6 +22,7 @@ WIDTH: Final = len(Over._fields)
 WORTH_GOOD: Final = Over._fields.index("worth_good")
 WORTH_FRAUD: Final = Over._fields.index("worth_fraud")
 NO_BAND: Final = (0.0, 0.0)
+TARIFFS_MAX: Final = 8_192
 
 Costs = tuple[float, float, float, float]
 """f_r, f_r of an authenticated payment, c_r, c_3ds."""
@@ -64,35 +65,30 @@ def ways_matrix(
 
     Where no worth of a declined payer is given, it is V_stop for a good one and nothing for a fraudulent one.
     """
-    terms_of, usual = economics.route_terms, _blended(economics.fees, economics, given.amount_minor)
-    rest = _beside_costs(may, attempt, given, economics=economics, money=money)
+    costs = costs_of(may.ways, attempt, given.amount_minor, economics=economics)
     flat: list[float] = []
-    for at, way in enumerate(may.ways):
-        terms = terms_of.get(way.route)
-        flat += approvals[at]
-        flat += usual if terms is None else _costs(terms, way, attempt, given, economics=economics, usual=usual)
-        flat += rest[at]
+    for approval, cost, rest in zip(
+        approvals, costs, _beside_costs(may, attempt, given, economics, money), strict=True
+    ):
+        flat += approval
+        flat += cost
+        flat += rest
     return np.array(flat, dtype=np.float64).reshape(len(may.ways), WIDTH)
 
 
 def _beside_costs(
-    may: Eligible, attempt: Attempt, given: Given, *, economics: Economics, money: Stakes
+    may: Eligible, attempt: Attempt, given: Given, economics: Economics, money: Stakes
 ) -> Sequence[tuple[float, ...]]:
     """Of each way: V_g, V_f, the issuer's share under the exemption, lambda_acq A and b."""
     borne = next((row.ways for row in may.rows if row.exemption in BORNE_BY_ISSUER), 0)
     bands = _bands(may, attempt, given, economics=economics)
-    count = len(may.ways)
-    if given.declined is None and not borne and bands is None:
-        return ((money.stop, 0.0, 0.0, 0.0, 0.0),) * count
-    told = given.declined
-    worths = [(money.stop, 0.0)] * count if not told else [(good / 1e6, fraud / 1e6) for good, fraud in told]
+    count, told = len(may.ways), given.declined
+    worths = [(good / 1e6, fraud / 1e6) for good, fraud in told] if told else [(money.stop, 0.0)] * count
+    if not borne and bands is None:
+        return [(good, fraud, 0.0, 0.0, 0.0) for good, fraud in worths]
+    shifted = money.shifted_by_challenge
     return [
-        (
-            *worths[at],
-            money.shifted_by_challenge if borne >> at & 1 else 0.0,
-            *(bands[at] if bands else NO_BAND),
-        )
-        for at in range(count)
+        (*worths[at], shifted if borne >> at & 1 else 0.0, *(bands[at] if bands else NO_BAND)) for at in range(count)
     ]
 
 
@@ -125,35 +121,46 @@ def _bands(may: Eligible, attempt: Attempt, given: Given, *, economics: Economic
     return found
 
 
-def _costs(terms: RouteTerms, way: Way, attempt: Attempt, given: Given, *, economics: Economics, usual: Costs) -> Costs:
-    """By the route's schedule where it prices such a payment, else by its fees, else as usual."""
-    amount_minor = given.amount_minor
-    if terms.schedule is not None:
-        country = terms.acquirer_country or economics.country
-        situation = situation_of(
-            attempt, credential=way.credential, acquirer_country=country, account=terms.schedule.account
-        )
-        found = charges(terms.schedule, situation, amount_minor)
-        if found is not None:
-            return (*found[:3], found.challenge or economics.challenge_minor)
-    return usual if terms.fees is None else _blended(terms.fees, economics, amount_minor)
-
-
-def listed_costs(
-    ways: Sequence[Way], attempt: Attempt, given: Given, *, economics: Economics
-) -> Sequence[tuple[float, float]] | None:
-    """f_r and c_r of each way; None where no route has a price list, so that the blended fees say them."""
-    if all(terms.schedule is None for terms in economics.routes):
-        return None
-    terms_of, usual = economics.route_terms, _blended(economics.fees, economics, given.amount_minor)
-    found = []
-    for way in ways:
-        terms = terms_of.get(way.route)
-        priced = usual if terms is None else _costs(terms, way, attempt, given, economics=economics, usual=usual)
-        found.append((float(priced[0]), float(priced[2])))
+def costs_of(ways: tuple[Way, ...], attempt: Attempt, amount_minor: int, *, economics: Economics) -> list[Costs]:
+    """Of each way by its route's price list where that prices such a payment, else by its fees, else as usual."""
+    key = economics.version, ways
+    known = _tariffs.get(key)
+    if known is None:
+        if len(_tariffs) >= TARIFFS_MAX:
+            _tariffs.clear()
+        known = _tariffs[key] = _tariff(ways, economics)
+    found: list[Costs] = []
+    for pct_ppm, fixed_minor, declined, challenge in known.fees:
+        approved = pct_ppm * amount_minor / 1_000_000 + fixed_minor
+        found.append((approved, approved, declined, challenge))
+    for at, country, schedule in known.listed:
+        credential = ways[at].credential
+        situation = situation_of(attempt, credential=credential, acquirer_country=country, account=schedule.account)
+        priced = charges(schedule, situation, amount_minor)
+        if priced is not None:
+            found[at] = (*priced[:3], priced.challenge or economics.challenge_minor)
     return found
 
 
-def _blended(fees: Fees, economics: Economics, amount_minor: int) -> Costs:
-    approved = fees.approved_minor(amount_minor)
-    return approved, approved, fees.declined_minor, economics.challenge_minor
+class Tariff(NamedTuple):
+    """What some ways of a merchant cost, before anybody knows the amount."""
+
+    fees: list[tuple[int, int, int, int]]
+    """ppm of the amount, and fixed, of an approved attempt; of a declined one; of a challenge."""
+    listed: list[tuple[int, str | None, Schedule]]
+    """Ways whose route has a price list, and where its acquirer is."""
+
+
+def _tariff(ways: tuple[Way, ...], economics: Economics) -> Tariff:
+    terms_of, usual, challenge = economics.route_terms, economics.fees, economics.challenge_minor
+    found = Tariff([], [])
+    for at, way in enumerate(ways):
+        terms = terms_of.get(way.route)
+        fees = usual if terms is None else terms.fees or usual
+        found.fees.append((fees.pct_ppm, fees.fixed_minor, fees.declined_minor, challenge))
+        if terms is not None and terms.schedule is not None:
+            found.listed.append((at, terms.acquirer_country or economics.country, terms.schedule))
+    return found
+
+
+_tariffs: Final[dict[tuple[str, tuple[Way, ...]], Tariff]] = {}

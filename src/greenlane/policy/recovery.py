@@ -20,7 +20,6 @@ from msgspec import Struct
 from numba import njit
 from numpy.typing import NDArray
 
-from greenlane.merchants.economics import Economics
 from greenlane.merchants.stakes import Stakes
 from greenlane.payments.times import DAY_US, HOUR_US, MINUTE_US
 from greenlane.policy.actions import Way
@@ -182,32 +181,26 @@ def worths_of_decline(
     ways: tuple[Way, ...],
     money: Stakes,
     *,
-    economics: Economics,
-    amount_minor: int,
+    costs: Sequence[tuple[float, float, float, float]],
     initiator: str,
     fraud_e9: int,
     fraud_approval_ppm: int,
     issuer_id: str = "",
     attempts_left: int = TRIES,
     tries: int = 0,
-    costs: Sequence[tuple[float, float]] | None = None,
 ) -> tuple[Worth, ...]:
     """V(h') after a decline over each way, its code not yet known: mixed over codes, and for each code the better of
-    trying on and stopping. `fraud_e9` is P(fraud | declined); `attempts_left` are those the limits leave afterwards;
-    `costs` are f_r and c_r of each way, where a price list says them better than the fees of `economics`.
+    trying on and stopping. `costs` are those of `price.costs_of`; `fraud_e9` is P(fraud | declined); `attempts_left`
+    are those the limits leave afterwards.
 
+    >>> from greenlane.merchants.economics import Economics
     >>> from greenlane.merchants.stakes import stakes
-    >>> economics, ways = Economics(), (Way("a", "pan"), Way("b", "pan"))
-    >>> money = stakes(economics, 10_000, "merchant")
-    >>> worth = worths_of_decline(STATED, ways, money, economics=economics, amount_minor=10_000, initiator="cit",
+    >>> ways, money = (Way("a", "pan"), Way("b", "pan")), stakes(Economics(), 10_000, "merchant")
+    >>> worth = worths_of_decline(STATED, ways, money, costs=[(230.0, 230.0, 5.0, 5.0)] * 2, initiator="cit",
     ...                           fraud_e9=10_000_000, fraud_approval_ppm=700_000)[0]
     >>> round(worth.good_micro / 1e6) > round(money.stop), worth.fraud_micro < 0
     (True, True)
     """
-    if costs is None:
-        terms_of, usual = economics.route_terms, economics.fees
-        fees = [usual if (t := terms_of.get(way.route)) is None else t.fees or usual for way in ways]
-        costs = [(each.approved_minor(amount_minor), float(each.declined_minor)) for each in fees]
     chances = table.chances(
         initiator,
         issuer_id,
@@ -216,32 +209,32 @@ def worths_of_decline(
         fraud_approval_ppm=fraud_approval_ppm,
         other_route=len({way.route for way in ways}) > 1,
     )
-    found: dict[tuple[float, float], Worth] = {}
-    for cost in costs:
-        if cost not in found:
-            approved, declined = cost
-            good = money.margin - approved - money.dispute
-            loss = money.loss + money.unrefunded * approved + money.report_price
-            worth = _worth(chances, good, loss, money.stop, declined, fraud_e9 / 1e9)
-            found[cost] = Worth(round(worth[0] * 1e6), round(worth[1] * 1e6))
-    return tuple([found[cost] for cost in costs])
+    known = np.array(costs, np.float64).reshape(-1, 4)
+    found = _worths(
+        chances, known, money.margin, money.dispute, money.loss, money.unrefunded, money.report_price, money.stop,
+        fraud_e9 / 1e9,
+    )  # fmt: skip
+    return tuple([Worth(good, fraud) for good, fraud in found.tolist()])
 
 
 @njit(cache=True, error_model="numpy")
-def _worth(
-    chances: NDArray[np.float64], good: float, loss: float, stop: float, declined: float, p: float
-) -> tuple[float, float]:
-    """V_g and V_f in minor units: of each group the better of trying on and stopping."""
-    of_good = of_fraud = 0.0
-    for group in range(chances.shape[0]):
-        good_share, fraud_share, recovered, tries, fraud_recovered, fraud_tries = chances[group]
-        tried = recovered * good - tries * declined + (1.0 - recovered) * stop
-        tried_fraud = -fraud_recovered * loss - fraud_tries * declined
-        if (1.0 - p) * good_share * tried + p * fraud_share * tried_fraud < (1.0 - p) * good_share * stop:
-            tried, tried_fraud = stop, 0.0
-        of_good += good_share * tried
-        of_fraud += fraud_share * tried_fraud
-    return of_good, of_fraud
+def _worths(chances, costs, margin, dispute, own_loss, unrefunded, report_price, stop, p):  # type: ignore[no-untyped-def]  # a kernel
+    """V_g and V_f of each way, int64[ways, 2] micro-minor units: of each group the better of trying on and stopping."""
+    found = np.empty((costs.shape[0], 2), np.int64)
+    for way in range(costs.shape[0]):
+        approved, declined = costs[way, 0], costs[way, 2]
+        good, loss = margin - approved - dispute, own_loss + unrefunded * approved + report_price
+        of_good = of_fraud = 0.0
+        for group in range(chances.shape[0]):
+            good_share, fraud_share, recovered, tries, fraud_recovered, fraud_tries = chances[group]
+            tried = recovered * good - tries * declined + (1.0 - recovered) * stop
+            tried_fraud = -fraud_recovered * loss - fraud_tries * declined
+            if (1.0 - p) * good_share * tried + p * fraud_share * tried_fraud < (1.0 - p) * good_share * stop:
+                tried, tried_fraud = stop, 0.0
+            of_good += good_share * tried
+            of_fraud += fraud_share * tried_fraud
+        found[way, 0], found[way, 1] = np.rint(of_good * 1e6), np.rint(of_fraud * 1e6)
+    return found
 
 
 def _chances(

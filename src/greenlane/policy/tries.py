@@ -28,7 +28,7 @@ from greenlane.policy.degrade import without_model
 from greenlane.policy.explore import Draw, explore
 from greenlane.policy.given import Worth
 from greenlane.policy.paydays import day_ppm
-from greenlane.policy.price import listed_costs
+from greenlane.policy.price import costs_of
 from greenlane.policy.priors import Approval
 from greenlane.policy.recovery import AGE_TYPICAL_US, worths_of_decline
 from greenlane.policy.remedy import remedy_of
@@ -288,15 +288,13 @@ def _worths(case: Case, plan: Plan, ways: tuple[Way, ...]) -> tuple[Worth, ...]:
             case.table,
             case.fitting,
             case.money._replace(stop=case.money.stop + (case.money.other_method if case.may_be_offered else 0.0)),
-            economics=case.economics,
-            amount_minor=case.given.amount_minor,
+            costs=costs_of(case.fitting, case.attempt, case.given.amount_minor, economics=case.economics),
             initiator=case.who,
             issuer_id=(card.issuer_id if card else None) or "",
             fraud_e9=case.fraud_e9,
             fraud_approval_ppm=case.policy.priors.fraud_approval_ppm,
             attempts_left=left,
             tries=case.declines,
-            costs=listed_costs(case.fitting, case.attempt, case.given, economics=case.economics),
         )
         case.worths[left] = dict(zip(case.fitting, found, strict=True))
     return tuple(case.worths[left][way] for way in ways)

@@ -68,7 +68,7 @@ def test_a_small_cell_moves_less_than_a_large_one() -> None:
 def test_routes_of_one_acquirer_share_what_is_learned() -> None:
     health = Health()
     for route, acquirer in (("acq_a", "north"), ("acq_b", "north"), ("acq_c", "south")):
-        health.acquires(route, acquirer)
+        health.acquires([(route, acquirer)])
     taught(health, approval=0.7, answers=2_000, issuer="iss", route="acq_a")
     taught(health, approval=0.9, answers=2_000, issuer="iss", route="acq_c")
     health.turn(1)

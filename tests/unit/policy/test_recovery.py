@@ -21,7 +21,8 @@ TWO, ONE = (Way("a", "pan"), Way("b", "pan")), (Way("a", "pan"),)
 
 
 def worth(table=STATED, ways=TWO, *, fraud=0.01, money=MONEY, **more):
-    told = {"initiator": "cit", "fraud_approval_ppm": 700_000, "economics": SHOP, "amount_minor": 10_000, **more}
+    costs = [(230.0, 230.0, 5.0, 5.0)] * len(ways)
+    told = {"initiator": "cit", "fraud_approval_ppm": 700_000, "costs": costs, **more}
     return worths_of_decline(table, ways, money, fraud_e9=round(fraud * 1e9), **told)
 
 

@@ -29,7 +29,7 @@ from greenlane.policy.explore import Context, Explored, explore
 from greenlane.policy.given import Given, Worth
 from greenlane.policy.limits import Limits
 from greenlane.policy.next_action import Next, Outlook, next_action, outlooks_of
-from greenlane.policy.price import price
+from greenlane.policy.price import costs_of, price
 from greenlane.policy.priors import Approval
 from greenlane.policy.recovery import RecoveryTable, worths_of_decline
 from greenlane.policy.value import Authentication, Over
@@ -297,8 +297,7 @@ class Joint(Modelled):
             self.recovery,
             may.ways,
             money,
-            economics=economics,
-            amount_minor=given.amount_minor,
+            costs=costs_of(may.ways, attempt, given.amount_minor, economics=economics),
             initiator=case.facts.initiator,
             fraud_e9=given_e9(case.fraud_e9, good_e9=10**9 - best.good_e9, fraud_e9=10**9 - best.fraud_e9),
             fraud_approval_ppm=POLICY.priors.fraud_approval_ppm,
