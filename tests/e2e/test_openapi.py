@@ -18,7 +18,7 @@ from greenlane.serving.access import GRANTS, KeyFile
 from greenlane.serving.app import door
 from greenlane.wiring import System
 
-EXAMPLES = 25
+EXAMPLES = 12
 CHECKS = [
     not_a_server_error,
     checks.status_code_conformance,

@@ -5,7 +5,7 @@ from greenlane.errors import InputError
 from greenlane.experiments.moved_threshold import moved_threshold
 
 
-def world(rng, payments=20_000):
+def world(rng, payments=5_000):
     """Passing is worth 1 for a genuine payment and -4 for fraud; blocked above 0.3, released below 0.9."""
     score = rng.beta(0.3, 1.5, payments)
     worth = np.where(rng.random(payments) < score, -4.0, 1.0)
