@@ -11,32 +11,58 @@ from greenlane.jobs.valuing.truth import Built, Trial, Truth, truth
 def found():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(proof, "BUILT", 120)
-        return truth(["calm"], payments=560, stretch=500)
+        asked = (("route", "calm", 560), ("release", "subscriptions", 400), ("retry", "europe", 80))
+        return {q: truth([world], questions=[q], payments=payments) for q, world, payments in asked}
 
 
 def test_every_candidate_has_a_truth_with_its_error(found):
-    assert len(found.trials) == 8
-    assert all(trial.truth_se > 0.0 for trial in found.trials)
-    assert all(trial.low < trial.high for trial in found.trials)
+    assert {question: len(one.trials) for question, one in found.items()} == {"route": 8, "release": 4, "retry": 8}
+    for one in found.values():
+        assert all(trial.truth_se > 0.0 for trial in one.trials)
+        assert all(trial.low < trial.high for trial in one.trials)
 
 
 def test_what_nobody_can_know_is_refused(found):
-    assert any(one.name.startswith("no support") for one in found.built)
-    assert any(one.name.startswith("too few") for one in found.built)
-    assert all(one.refused and one.reasons for one in found.built)
+    assert any(built.name.startswith("no support") for built in found["route"].built)
+    for one in found.values():
+        assert any(built.name.startswith("too few") for built in one.built)
+        assert all(built.refused and built.reasons for built in one.built)
 
 
 def test_a_log_of_a_few_hundred_is_refused_and_that_is_a_breach(found):
-    assert not any(trial.accepted for trial in found.trials)
-    assert "nothing was accepted" in found.breaches
+    for one in found.values():
+        assert not any(trial.accepted for trial in one.trials)
+        assert "nothing was accepted" in one.breaches
 
 
-TRIAL = Trial(world="w", candidate="c", stretch=0, accepted=True, value=5.0, low=3.0, high=7.0, truth=4.0, truth_se=0.5,
-              here=4.0, claimed=("gross",), reasons=())  # fmt: skip
+def test_releasing_more_of_what_is_mostly_good_is_worth_more_and_less_is_worth_less(found):
+    for trial in found["release"].trials:
+        more = float(trial.candidate.partition("@")[0]) > 0.3
+        assert trial.clear and trial.claims and trial.agrees and (trial.truth > 0.0) == more
+        assert trial.low < trial.truth < trial.high
+
+
+def test_of_retries_the_best_way_is_truly_better_than_the_worst(found):
+    true = {trial.candidate: trial.truth for trial in found["retry"].trials}
+    assert true["best value"] > true["worst value"] and true["best approval"] > true["worst value"]
+
+
+@pytest.mark.prove
+def test_accepted_releases_are_covered_and_have_the_right_sign():
+    found = truth(questions=["release"], payments=9_000, stretch=3_000)
+    assert found.breaches == () and found.summary()["claims"] == found.summary()["accepted"] >= 9
+
+
+TRIAL = Trial(
+    question="route", world="w", candidate="c", stretch=0, accepted=True, value=5.0, low=3.0, high=7.0, truth=4.0,
+    truth_se=0.5, here=4.0, claimed=("gross",), reasons=(),
+)  # fmt: skip
 
 
 def summed(*trials, refused=True):
-    return Truth(trials=trials, built=(Built(world="w", name="b", refused=refused, reasons=()),), payments=1)
+    return Truth(
+        trials=trials, built=(Built(question="route", world="w", name="b", refused=refused, reasons=()),), payments=1
+    )
 
 
 def test_sound_trials_breach_nothing():

@@ -7,6 +7,7 @@ import msgspec
 import typer
 
 from greenlane.cli.shown import Data, Json, Report, err, out, print_table, progress, show_json
+from greenlane.errors import InputError
 
 experiments_app = typer.Typer(
     help="What a change is worth: plan, run and read experiments, and prove the intervals.", no_args_is_help=True
@@ -102,26 +103,35 @@ def experiments_validate(
 @experiments_app.command("truth")
 def experiments_truth(
     world: Annotated[
-        list[str] | None, typer.Option(help="May be given again; default: europe, us, subscriptions, calm.")
+        list[str] | None, typer.Option(help="May be given again; default: those stated for the question.")
     ] = None,
-    payments: Annotated[int, typer.Option(min=1_000, help="Decided live in each world.")] = 12_000,
-    stretch: Annotated[int, typer.Option(min=500, help="Decisions valued at a time.")] = 4_000,
+    question: Annotated[
+        list[str] | None, typer.Option(help="May be given again; default: route, release, retry.")
+    ] = None,
+    payments: Annotated[
+        int, typer.Option(min=1_000, help="Decided live in each world; five times as many of retries.")
+    ] = 12_000,
+    stretch: Annotated[int, typer.Option(min=500, help="Payments valued at a time.")] = 4_000,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every trial to this file, as JSON.")] = None,
 ) -> None:
     """Prove off-policy evaluation: worlds decided live, valued from their journals, and held against the truth.
 
     Exit status 1 where accepted intervals miss the truth, signs are wrong, or what nobody can know is not refused.
     """
-    from greenlane.jobs.valuing.truth import WORLDS, truth
+    from greenlane.jobs.valuing.truth import SETTINGS, truth
 
-    worlds = world or list(WORLDS)
+    questions = question or list(SETTINGS)
+    if unknown := set(questions) - set(SETTINGS):
+        raise InputError(f"{min(unknown)!r} is no question", param="--question", hint=f"one of {', '.join(SETTINGS)}")
     with progress("deciding and valuing") as tell:
-        found = truth(worlds, payments=payments, stretch=stretch, progress=tell)
-    summaries = {name: found.summary(name) for name in worlds} | {"all": found.summary()}
+        found = truth(world or (), questions=questions, payments=payments, stretch=stretch, progress=tell)
+    pairs = dict.fromkeys((each.question, each.world) for each in found.built)
+    summaries = {" ".join(pair): found.summary(*pair) for pair in pairs} | {"all": found.summary()}
     if json_file:
         said = {"summary": summaries, "breaches": found.breaches, "trials": found.trials, "built": found.built}
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(said)) + b"\n")
-    columns = ["world", "trials", "accepted", "covered", "clear", "signs agree", "wrong claims", "refused as built"]
+    columns = ["question", "trials", "accepted", "covered", "clear", "claimed", "signs agree", "wrong claims",
+               "refused as built"]  # fmt: skip
     rows = [
         (
             name,
@@ -129,6 +139,7 @@ def experiments_truth(
             f"{one['accepted']}",
             f"{one['coverage']:.1%}",
             f"{one['clear']}",
+            f"{one['claims']}",
             f"{one['sign_agreement']:.1%}",
             f"{one['wrong_sign_claims']:.1%}",
             f"{one['refused_as_built']:.1%}",

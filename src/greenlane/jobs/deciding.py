@@ -31,7 +31,9 @@ from greenlane.payments.outcome import Outcome
 from greenlane.payments.times import DAY_US, SECOND_US, format_rfc3339
 from greenlane.policy.actions import Action
 from greenlane.policy.explore import KINDS, Challenging, Exploring, Kind, Releasing, Routing
-from greenlane.policy.parameters import Policy
+from greenlane.policy.given import FREE
+from greenlane.policy.multipliers import StatedPrices
+from greenlane.policy.parameters import Multipliers, Policy
 from greenlane.ports.clock import FakeClock
 from greenlane.ports.journal import Entry
 from greenlane.proceed import proceed
@@ -43,7 +45,7 @@ from greenlane.wiring import System, open_system
 
 Progress = Callable[[int, int], None]
 Watch = Callable[[Arrival, Entry, DecisionRecord, Living], None]
-"""Told of each first decision before it is carried out."""
+"""Told of each first decision, and of each way to try again at once, before it is carried out."""
 
 BUDGET_MINOR: Final = 10**9
 """A day, of each kind: what limits exploring here is its width, not its purse."""
@@ -148,6 +150,7 @@ class Deciding:
         found = record.further.found
         later_us = max(found.at_us, at_us + SECOND_US)
         if found.next == "retry_now" and found.action is not None:
+            self.watch(arrival, entry, record, self.living)
             self.due.later(later_us, partial(self.granted, arrival, entry, found.action, number + 1))
         elif found.next == "retry_at":
             self.due.later(later_us, partial(self.again, arrival, number + 1))
@@ -187,13 +190,14 @@ def decide_world(
     exploring: Exploring = WIDE,
     kinds: Sequence[Kind] = KINDS,
     tries: bool = True,
+    prices: Multipliers = FREE,
     progress: Progress = lambda _done, _of: None,
     watch: Watch = lambda *_: None,
 ) -> Decided:
     """`payments` payments decided by the directory's own models, from the day after its last entry on.
 
     A directory without a champion gets a scorecard that nobody has learned: it fears proxies, foreign addresses and
-    haste. Raises what `open_system` raises.
+    haste. `prices` of shared budgets are stated, as if these were scarce. Raises what `open_system` raises.
     """
     make_directory(directory)
     if not (directory / "greenlane.toml").exists():
@@ -208,6 +212,7 @@ def decide_world(
         deciding = Deciding(system, living, tries=tries, watch=watch)
         deciding.tell_time(start_us)
         configure(system, world, exploring, kinds=kinds)
+        system.lane.folds.prices = StatedPrices(prices)
         return deciding.run(payments, progress)
     finally:
         system.close()

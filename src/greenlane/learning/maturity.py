@@ -64,9 +64,9 @@ def learn_maturity(delay_us: NDArray[Any], age_us: NDArray[Any]) -> Maturity:
     at_risk = at_risk - np.searchsorted(np.sort(age_us), delays, side="left")
     kept = 1.0 - came / at_risk
     later = np.concatenate([np.cumprod(kept[::-1])[::-1][1:], [1.0]])
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         noise = came / (at_risk * np.maximum(at_risk - came, 0.0))
-    error = later * np.sqrt(np.concatenate([np.cumsum(noise[::-1])[::-1][1:], [0.0]]))
+        error = later * np.sqrt(np.concatenate([np.cumsum(noise[::-1])[::-1][1:], [0.0]]))
     return Maturity(delays.astype(np.int64), later, np.where(np.isfinite(error), error, 1.0), len(delay_us))
 
 

@@ -166,7 +166,8 @@ def test_retries_that_nobody_reported_yet_have_bounds_for_fraud(retried):
     fold = Ladders("merchant").take(open_reader(retried).entries())
     for ladder in fold.found.values():
         ladder.reported = False
-    fraud = answered(climbed(fold), "cheapest", effect=None).bridge.steps[STEPS.index("fraud")]
+    found = climbed(fold)
+    fraud = answered(found, found.target("cheapest"), effect=None).bridge.steps[STEPS.index("fraud")]
     assert fraud.value is None and fraud.low < 0.0 < fraud.high
 
 

@@ -249,9 +249,8 @@ class Answered(NamedTuple):
     """Share of tries that would go another way."""
 
 
-def answered(found: Climbed, candidate: str, *, effect: float | None) -> Answered:
-    """`effect` per payment."""
-    target = found.target(candidate)
+def answered(found: Climbed, target: Floats, *, effect: float | None) -> Answered:
+    """`target` is float64[payments, STEPS_MAX, options]; `effect` per payment."""
     seen = overlap_of_sequences(
         target, found.logging, action=found.action, steps=found.steps, cluster=found.card, block=found.block
     )

@@ -12,6 +12,7 @@ from greenlane.errors import InputError
 from greenlane.jobs.valuing.traffic import Factor, Options, Seen, Traffic
 from greenlane.models.approval_model import ApprovalModel
 from greenlane.policy.approving import situation_of
+from greenlane.policy.choose import Chosen
 from greenlane.policy.explore import RELEASED_TO
 from greenlane.policy.history import NOTHING_YET
 
@@ -50,15 +51,21 @@ def swaps(seen: Seen) -> Options | str:
 def passing(seen: Seen) -> Options | str:
     """Passed or blocked; whichever way it passed, or else would have passed."""
     chosen = seen.record.chosen
-    block, places = chosen.may.size - 1, range(chosen.may.size - 1)
-    if not places:
+    block = chosen.may.size - 1
+    if not block:
         return "mandated: a rule, list or limit stopped it"
-    sent = [place for place in places if chosen.may.action(place).intervention in RELEASED_TO] or list(places)
-    best = max(sent, key=lambda place: (chosen.distribution[place] > 0, chosen.values_micro[place]))
-    taken = chosen.explored.place
-    passed = best if taken == block else taken
-    mass = chosen.distribution[block]
+    passed, mass = passed_place(chosen), chosen.distribution[block]
     return seen.cells((passed, block), (PASSED, BLOCKED), (sum(chosen.distribution) - mass, mass))
+
+
+def passed_place(chosen: Chosen) -> int:
+    """Where it passed, or would have."""
+    block, taken = chosen.may.size - 1, chosen.explored.place
+    sent = [place for place in range(block) if chosen.may.action(place).intervention in RELEASED_TO] or list(
+        range(block)
+    )
+    best = max(sent, key=lambda place: (chosen.distribution[place] > 0, chosen.values_micro[place]))
+    return best if taken == block else taken
 
 
 def would_be_blocked(seen: Seen) -> Options | str:

@@ -1,18 +1,23 @@
 """Is off-policy evaluation right? Worlds are decided live with exploration, valued from their journals, and compared
 with what is true of every action that was open.
 
-Each world gives one log. It is cut into stretches of time, each valued as if it were all there is; the truth of a
-candidate is the mean over the whole log of the true expected money of what it would have done less that of what was
-done, with the error that so many payments leave. Besides, cases are built in which nothing can be known: they have to
-be refused.
+Each question has its worlds, and each of these gives one log. It is cut into stretches of time, each valued as if it
+were all there is; the truth of a candidate is the mean over the whole log of the true expected money of what it would
+have done less that of what was done, with the error that so many payments leave. Besides, cases are built in which
+nothing can be known: they have to be refused.
+
+    route     the way of a first attempt
+    release   blocks that pass: of a shop whose reports are dear, so that it blocks what is mostly good
+    retry     the way of a further attempt; what a later step brings is weighed by the steps before, as in the estimate,
+              but by its true money: the noise of answers is gone, that of weights is not
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from math import comb
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from msgspec import Struct
@@ -20,12 +25,17 @@ from numpy.typing import NDArray
 
 from greenlane.decisions.record import DecisionRecord
 from greenlane.experiments.clusters import Groups
+from greenlane.experiments.gate import Verdict
 from greenlane.experiments.impact import PER, STEPS
 from greenlane.jobs.deciding import decide_world, sent_of
-from greenlane.jobs.valuing.questions import ROUTERS, greedy
+from greenlane.jobs.valuing.ladders import Climbed, Ladders, answered, climbed
+from greenlane.jobs.valuing.questions import BLOCKED, PASSED, ROUTERS, greedy, passed_place, releaser
 from greenlane.jobs.valuing.traffic import Traffic
 from greenlane.jobs.valuing.value import case_of, judged, read
-from greenlane.policy.explore import Exploring, Kind, Routing
+from greenlane.policy.actions import Action
+from greenlane.policy.explore import Exploring, Kind, Releasing, Routing
+from greenlane.policy.given import FREE
+from greenlane.policy.parameters import Multipliers
 from greenlane.ports.journal import Entry
 from greenlane.simulation.answers import Terms
 from greenlane.simulation.living import Living
@@ -37,15 +47,38 @@ Progress = Callable[[int, int], None]
 
 WORLDS: Final = ("europe", "us", "subscriptions", "calm")
 FLAT: Final = Exploring(
-    route=Routing(epsilon_ppm=1_000_000, temperature_ppm=500_000, floor_ppm=15_000, amount_max_minor=10**9)
+    route=Routing(epsilon_ppm=1_000_000, temperature_ppm=500_000, floor_ppm=15_000, amount_max_minor=10**9),
+    release=Releasing(share_ppm=300_000, ceiling_e9=900_000_000, amount_max_minor=10**9, per_day=100),
 )
-"""Nearly any way, so that candidates differ from the log by more than its noise."""
+"""Nearly any way, and three blocks in ten, so that candidates differ from the log by more than its noise."""
+DEAR: Final = Multipliers(report_minor=2_000_000, review_minor=10**8)
+"""So scarce are reports, and reviewers, that much is blocked which is not fraud."""
+BANDS: Final = ("0.6@0.9", "0.45@0.9", "0.15@0.9", "0.02@0.9")
 STRETCH: Final = 4_000
-"""Decisions valued at a time."""
+"""Payments decided, of which the question's are valued at a time."""
 SHARES: Final = (1.0, 0.5)
 """Of payments that follow the candidate; the rest goes as it was logged."""
-EFFECT_SHARE: Final = 0.03
-"""What is to be shown, stated beforehand: of the gross that a payment brings on average."""
+
+
+class Setting(NamedTuple):
+    """How a question's logs are made."""
+
+    worlds: tuple[str, ...]
+    payments: int
+    """Decided for each payment that `truth` is asked for: questions that few payments are about need more."""
+    kinds: tuple[Kind, ...]
+    effect_share: float
+    """What is to be shown, stated beforehand: of the gross that a row brings on average."""
+    prices: Multipliers = FREE
+    in_stretches: bool = True
+    """Or as one, where payments are few."""
+
+
+SETTINGS: Final = {
+    "route": Setting(WORLDS, 1, ("route",), 0.03),
+    "release": Setting(("subscriptions",), 1, ("release",), 0.2, prices=DEAR),
+    "retry": Setting(("europe",), 5, ("route",), 0.5, in_stretches=False),
+}
 ERRORS_CLEAR: Final = 2.0
 COVERAGE_MIN: Final = 0.93
 WRONG_MAX: Final = 0.025
@@ -58,6 +91,7 @@ BUILT: Final = 400
 class Trial(Struct, frozen=True, kw_only=True):
     """One candidate on one stretch; money per 1,000 payments, of the claimed steps."""
 
+    question: str
     world: str
     candidate: str
     stretch: int
@@ -75,14 +109,19 @@ class Trial(Struct, frozen=True, kw_only=True):
 
     @property
     def clear(self) -> bool:
-        """So large a difference that this stretch should show its sign: beyond the error of truth and estimate."""
+        """The truth itself is surely not zero."""
+        return abs(self.truth) > ERRORS_CLEAR * self.truth_se
+
+    @property
+    def shows(self) -> bool:
+        """So large a difference that this very stretch should show its sign: beyond the error of truth and estimate."""
         se = (self.high - self.low) / 2.0 / 1.96
         return bool(abs(self.truth) > ERRORS_CLEAR * (self.truth_se**2 + se**2) ** 0.5)
 
     @property
-    def known(self) -> bool:
-        """The truth itself is surely not zero."""
-        return abs(self.truth) > ERRORS_CLEAR * self.truth_se
+    def claims(self) -> bool:
+        """The interval says a sign."""
+        return self.low > 0.0 or self.high < 0.0
 
     @property
     def covered(self) -> bool:
@@ -95,12 +134,13 @@ class Trial(Struct, frozen=True, kw_only=True):
     @property
     def wrong(self) -> bool:
         """An interval beyond zero on the other side than the truth."""
-        return self.known and ((self.low > 0.0 and self.truth < 0.0) or (self.high < 0.0 and self.truth > 0.0))
+        return self.clear and ((self.low > 0.0 and self.truth < 0.0) or (self.high < 0.0 and self.truth > 0.0))
 
 
 class Built(Struct, frozen=True, kw_only=True):
     """A case in which nothing can be known."""
 
+    question: str
     world: str
     name: str
     refused: bool
@@ -114,17 +154,18 @@ class Truth(Struct, frozen=True, kw_only=True):
     built: tuple[Built, ...]
     payments: int
 
-    def summary(self, world: str = "") -> dict[str, float]:
-        """Of one world, or of all."""
-        ours = [t for t in self.trials if world in ("", t.world)]
+    def summary(self, question: str = "", world: str = "") -> dict[str, float]:
+        """Of one question and world, or of all."""
+        ours = [t for t in self.trials if question in ("", t.question) and world in ("", t.world)]
         told = [t for t in ours if t.accepted]
         clear = [t for t in told if t.clear]
-        built = [b for b in self.built if world in ("", b.world)]
+        built = [b for b in self.built if question in ("", b.question) and world in ("", b.world)]
         return {
             "trials": len(ours),
             "accepted": len(told),
             "coverage": share([t.covered for t in told]),
             "clear": len(clear),
+            "claims": sum(t.claims for t in clear),
             "sign_agreement": share([t.agrees for t in clear]),
             "wrong_sign_claims": share([t.wrong for t in told], nothing=0.0),
             "coverage_of_all": share([t.covered for t in ours if t.value is not None]),
@@ -141,7 +182,9 @@ class Truth(Struct, frozen=True, kw_only=True):
             "no difference was clear enough for its sign to be judged": not clear,
             "accepted intervals missed the truth too often": too_few([t.covered for t in told], COVERAGE_MIN),
             "too many claims have the wrong sign": too_few([not t.wrong for t in told], 1.0 - WRONG_MAX),
-            "clear differences were given the wrong sign": too_few([t.agrees for t in clear], 1.0 - WRONG_MAX),
+            "clear differences were given the wrong sign": too_few(
+                [t.agrees for t in clear if t.shows], 1.0 - WRONG_MAX
+            ),
             "a case that nobody can know was not refused": found["refused_as_built"] < 1.0,
         }
         return tuple(why for why, is_so in breached.items() if is_so)
@@ -166,7 +209,8 @@ def share(flags: Sequence[bool], *, nothing: float = float("nan")) -> float:
 
 
 Known = dict[str, dict[str, Floats]]
-"""By payment: option -> float64[STEPS], true expected money."""
+"""By attempt: option -> float64[STEPS], true expected money."""
+NOTHING: Final = np.zeros(len(STEPS))
 
 
 def steps_of(terms: Terms) -> Floats:
@@ -177,123 +221,188 @@ def steps_of(terms: Terms) -> Floats:
     )
 
 
+def ways_of(record: DecisionRecord) -> Iterator[tuple[str, Action]]:
+    """Of the intervention that was chosen."""
+    chosen = record.chosen
+    wanted = (chosen.action.intervention, chosen.action.exemption)
+    for action in chosen.actions:
+        if (action.intervention, action.exemption) == wanted:
+            yield f"{action.route}/{action.credential}", action
+
+
+def releases_of(record: DecisionRecord) -> Iterator[tuple[str, Action]]:
+    """The block, and what would pass in its place."""
+    may = record.chosen.may
+    if may.size > 1:
+        yield BLOCKED, may.action(may.size - 1)
+        yield PASSED, may.action(passed_place(record.chosen))
+
+
 @dataclass
 class Watcher:
-    """Writes down what is true of the ways that were open to each decision's intervention."""
+    """Writes down what is true of the options that a decision had by the question's factor."""
 
-    known: Known
+    question: str
+    known: Known = field(default_factory=dict)
 
-    def __call__(self, arrival: Arrival, _: Entry, record: DecisionRecord, living: Living) -> None:
-        chosen = record.chosen
+    def __call__(self, arrival: Arrival, entry: Entry, record: DecisionRecord, living: Living) -> None:
+        if entry.facts is None or (record.further is not None) != (self.question == "retry"):
+            return
         economics = living.world.economics[arrival.attempt.payment.merchant_id]
-        wanted = (chosen.action.intervention, chosen.action.exemption)
-        self.known[arrival.attempt.payment.id] = {
-            f"{action.route}/{action.credential}": steps_of(
-                living.true_terms(arrival, sent_of(action, arrival.at_us, 1), economics)
-            )
-            for action in chosen.actions
-            if (action.intervention, action.exemption) == wanted
+        options = releases_of(record) if self.question == "release" else ways_of(record)
+        self.known[entry.facts.attempt_id] = {
+            name: steps_of(living.true_terms(arrival, sent_of(action, entry.ingest_us, record.attempt_no), economics))
+            for name, action in options
         }
 
 
-def logged(name: str, payments: int, directory: Path, *, kinds: Sequence[Kind], progress: Progress) -> tuple[Traffic, Floats]:  # fmt: skip # noqa: E501 - one line reads best
-    """A world's log, and float64[n, options, STEPS] of what is true."""
-    watcher = Watcher({})
+@dataclass(frozen=True, eq=False)
+class Log:
+    """A question's decisions, first axis rows, and what is true of each option."""
+
+    question: str
+    rows: Traffic | Climbed
+    worth: Floats
+    """float64[rows, (steps,) options, STEPS]"""
+
+    @property
+    def gross(self) -> float:
+        return float(self.rows.money[..., 0].sum() / len(self.rows.money))
+
+    def targets(self) -> Mapping[str, Floats]:
+        """Release bands; or routers and the worst one, wholly and for half of the payments."""
+        if self.question == "release":
+            assert isinstance(self.rows, Traffic), "retries alone are ladders"
+            return {band: releaser(self.rows, band) for band in BANDS}
+        if isinstance(self.rows, Climbed):
+            routed = {name: self.rows.target(name) for name in self.rows.scores}
+            upside_down = replace(self.rows, scores={"": -self.rows.scores["best value"]})
+            routed["worst value"] = upside_down.target("")
+        else:
+            routed = {name: routes(self.rows) for name, routes in ROUTERS.items()}
+            routed["worst value"] = greedy(-self.rows.value, self.rows.open_to)
+        mixed = ((name, part, part * each + (1.0 - part) * self.rows.logging) for name, each in routed.items() for part in SHARES)  # fmt: skip # noqa: E501 - one line reads best
+        return {name if part == 1.0 else f"{name}, for {part:.0%}": target for name, part, target in mixed}
+
+    def differences(self, target: Floats) -> Floats:
+        """float64[rows, STEPS]: true expected money under the target less that under the policy that was logged."""
+        rows, worth = self.rows, self.worth
+        if isinstance(rows, Traffic):
+            return np.asarray(((target - rows.logging)[:, :, None] * worth).sum(axis=1))
+        taken = np.arange(target.shape[1]) < rows.steps[:, None]
+        own = [np.take_along_axis(policy, rows.action[:, :, None], 2)[:, :, 0] for policy in (target, rows.logging)]
+        ratio = np.where(taken, own[0] / np.where(taken, own[1], 1.0), 1.0)
+        before = np.cumprod(np.concatenate([np.ones((len(ratio), 1)), ratio[:, :-1]], axis=1), axis=1) * taken
+        policy = before[:, :, None] * target - taken[:, :, None] * rows.logging
+        return np.asarray((policy[..., None] * worth).sum(axis=(1, 2)))
+
+    def judged(self, target: Floats, rows: slice, *, effect: float | None) -> tuple[Verdict, tuple[str, ...]]:
+        """What the gate says of these rows, as if they were all there is; and the steps that are claimed."""
+        part = taken(self.rows, rows)
+        if isinstance(part, Climbed):
+            said = answered(part, target[rows], effect=effect)
+            return said.verdict, said.claimed
+        found = judged(case_of(part), target[rows], np.ones(len(part), bool), effect=effect)
+        return found.verdict, found.claimed
+
+
+def logged(question: str, name: str, payments: int, directory: Path, *, explored: bool, progress: Progress) -> Log:
+    """A world's log; not `explored`: by the best action always."""
+    setting, watcher = SETTINGS[question], Watcher(question)
+    kinds = setting.kinds if explored else ()
     decide_world(
-        World.load(name),
-        1,
-        payments,
-        directory,
-        exploring=FLAT,
-        kinds=kinds,
-        tries=False,
-        progress=progress,
-        watch=watcher,
-    )
-    traffic = read(open_reader(directory), "route", from_us=0, to_us=2**62, progress=lambda *_: None)
-    worth = np.zeros((len(traffic), len(traffic.names), len(STEPS)))
-    for i, row in enumerate(traffic.rows):
-        for option, money in watcher.known[row.facts.payment_id].items():
-            worth[i, traffic.names.index(option)] = money
-    return traffic, worth
+        World.load(name), 1, payments, directory, exploring=FLAT, kinds=kinds, tries=question == "retry",
+        prices=setting.prices, progress=progress, watch=watcher,
+    )  # fmt: skip
+    reader = open_reader(directory)
+    if question == "retry":
+        fold = Ladders(reader.settings.perspective).take(reader.entries())
+        return Log(question, climbed(fold), worth_of_ladders(fold, climbed(fold), watcher.known))
+    traffic = read(reader, question, from_us=0, to_us=2**62, progress=lambda *_: None)
+    worth = np.stack([worth_of(watcher.known[row.facts.attempt_id], traffic.names) for row in traffic.rows])
+    return Log(question, traffic, worth)
 
 
-def taken(traffic: Traffic, rows: slice) -> Traffic:
+def worth_of(options: Mapping[str, Floats], names: Sequence[str]) -> Floats:
+    return np.array([options.get(name, NOTHING) for name in names])
+
+
+def worth_of_ladders(fold: Ladders, found: Climbed, known: Known) -> Floats:
+    """V_stop is due where nothing more is tried: at each step for the share of declines after which nothing was."""
+    worth = np.zeros((*found.logging.shape, len(STEPS)))
+    for i, ladder in enumerate(fold.found.values()):
+        for t, tried in enumerate(ladder.tries):
+            worth[i, t] = worth_of(known[tried.attempt_id], found.names)
+    for t in range(worth.shape[1]):
+        declined = (found.steps > t) & (found.approved[:, t] == 0.0)
+        if declined.any():
+            worth[:, t, :, STEPS.index("friction")] *= float((found.steps[declined] == t + 1).mean())
+    return worth
+
+
+def taken(log: Traffic | Climbed, rows: slice) -> Traffic | Climbed:
     """A stretch of it."""
-    n = len(traffic)
-    columns: dict[str, Any] = {
-        f.name: getattr(traffic, f.name)[rows]
-        for f in fields(traffic)
-        if f.name not in ("names", "left_out", "decisions") and len(getattr(traffic, f.name)) == n
-    }
-    return replace(traffic, **columns)
+    n = len(log.logging)
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: cut(each) for name, each in value.items()}
+        return value[rows] if isinstance(value, np.ndarray | list) and len(value) == n else value
+
+    return replace(log, **{f.name: cut(getattr(log, f.name)) for f in fields(log)})
 
 
-def targets(traffic: Traffic) -> Mapping[str, Floats]:
-    """Routers, and the worst one, wholly and for half of the payments."""
-    found = dict[str, Floats]()
-    routed = {name: routes(traffic) for name, routes in ROUTERS.items()}
-    routed["worst value"] = greedy(-traffic.value, traffic.open_to)
-    for name, target in routed.items():
-        for part in SHARES:
-            mixed = part * target + (1.0 - part) * traffic.logging
-            found[name if part == 1.0 else f"{name}, for {part:.0%}"] = mixed
-    return found
-
-
-def trials_of(world: str, traffic: Traffic, worth: Floats, *, stretch: int) -> Iterator[Trial]:
+def trials_of(world: str, log: Log, *, stretches: int) -> Iterator[Trial]:
     """Stretch by stretch, every candidate."""
-    gross = float(traffic.money[:, 0].mean())
-    whole = targets(traffic)
-    ends = range(stretch, len(traffic) + 1, stretch)
-    for number, end in enumerate(ends):
-        rows = slice(end - stretch, end)
-        part = taken(traffic, rows)
-        case, everybody = case_of(part), np.ones(len(part), bool)
-        for name, target in whole.items():
-            found = judged(case, target[rows], everybody, effect=EFFECT_SHARE * gross)
-            true = ((target - traffic.logging)[:, :, None] * worth).sum(axis=1)
-            claimed = [STEPS.index(step) for step in found.claimed]
-            each = true[:, claimed].sum(axis=1)
-            variance, _ = Groups.of(traffic.card).variance(each / len(each))
-            total = found.verdict.total
+    n, effect, card = len(log.worth), SETTINGS[log.question].effect_share * log.gross, Groups.of(log.rows.card)
+    for name, target in log.targets().items():
+        true = log.differences(target)
+        for number in range(stretches):
+            rows = slice(n * number // stretches, n * (number + 1) // stretches)
+            verdict, claimed = log.judged(target, rows, effect=effect)
+            each, total = true[:, [STEPS.index(step) for step in claimed]].sum(axis=1), verdict.total
+            variance, _ = card.variance(each / n)
             yield Trial(
-                world=world, candidate=name, stretch=number, accepted=found.verdict.accepted,
+                question=log.question, world=world, candidate=name, stretch=number, accepted=verdict.accepted,
                 value=None if total.value is None else PER * total.value, low=PER * total.low, high=PER * total.high,
                 truth=PER * float(each.mean()), truth_se=PER * variance**0.5, here=PER * float(each[rows].mean()),
-                claimed=found.claimed, reasons=found.verdict.reasons,
+                claimed=claimed, reasons=verdict.reasons,
             )  # fmt: skip
 
 
-def built_of(world: str, directory: Path, traffic: Traffic) -> Iterator[Built]:
-    """A log that explored nothing, asked about each single route; and a log that is far too short."""
-    greedy, _ = logged(world, BUILT, directory, kinds=(), progress=lambda *_: None)
-    everybody = np.ones(len(greedy), bool)
-    for at, name in enumerate(greedy.names):
-        only = np.eye(len(greedy.names))[np.full(len(greedy), at)]
-        target = np.where(greedy.open_to[:, [at]], only, greedy.logging)
-        if (target != greedy.logging).any():
-            found = judged(case_of(greedy), target, everybody, effect=None).verdict
-            yield Built(world=world, name=f"no support: {name}", refused=not found.accepted, reasons=found.reasons)
-    few = taken(traffic, slice(0, BUILT))
-    for name, target in targets(few).items():
-        found = judged(case_of(few), target, np.ones(len(few), bool), effect=None).verdict
-        yield Built(world=world, name=f"too few: {name}", refused=not found.accepted, reasons=found.reasons)
+def built_of(world: str, log: Log, directory: Path) -> Iterator[Built]:
+    """A log that explored nothing, asked about each single way; and a log that is far too short."""
+    asked = [(f"too few: {name}", log, target, slice(0, BUILT)) for name, target in log.targets().items()]
+    if log.question == "route":
+        only = logged("route", world, BUILT, directory, explored=False, progress=lambda *_: None)
+        assert isinstance(only.rows, Traffic), "retries alone are ladders"
+        for at, name in enumerate(only.rows.names):
+            one = np.eye(len(only.rows.names))[np.full(len(only.worth), at)]
+            target = np.where(only.rows.open_to[:, [at]], one, only.rows.logging)
+            if (target != only.rows.logging).any():
+                asked.append((f"no support: {name}", only, target, slice(None)))
+    for name, each, target, rows in asked:
+        verdict, _ = each.judged(target, rows, effect=None)
+        refused, reasons = not verdict.accepted, verdict.reasons
+        yield Built(question=log.question, world=world, name=name, refused=refused, reasons=reasons)
 
 
 def truth(
-    worlds: Sequence[str] = WORLDS, *, payments: int = 12_000, stretch: int = STRETCH,
-    progress: Progress = lambda _done, _of: None,
+    worlds: Sequence[str] = (), *, questions: Sequence[str] = tuple(SETTINGS), payments: int = 12_000,
+    stretch: int = STRETCH, progress: Progress = lambda _done, _of: None,
 ) -> Truth:  # fmt: skip
-    """All worlds, one after the other; a log of `payments` each."""
+    """Every question in its worlds, or in those that are named; a log of `payments` each, or a stated multiple."""
     trials, built = list[Trial](), list[Built]()
-    for place, world in enumerate(worlds):
+    asked = [(question, world) for question in questions for world in worlds or SETTINGS[question].worlds]
+    for place, (question, world) in enumerate(asked):
 
         def tell(done: int, of: int, before: int = place) -> None:
-            progress(before * of + done, of * len(worlds))
+            progress(before * of + done, of * len(asked))
 
         with TemporaryDirectory() as room:
-            traffic, worth = logged(world, payments, Path(room) / "log", kinds=("route",), progress=tell)
-            trials += trials_of(world, traffic, worth, stretch=stretch)
-            built += built_of(world, Path(room) / "greedy", traffic)
+            whole = payments * SETTINGS[question].payments
+            log = logged(question, world, whole, Path(room) / "log", explored=True, progress=tell)
+            stretches = max(1, payments // stretch) if SETTINGS[question].in_stretches else 1
+            trials += trials_of(world, log, stretches=stretches)
+            built += built_of(world, log, Path(room) / "greedy")
     return Truth(trials=tuple(trials), built=tuple(built), payments=payments)

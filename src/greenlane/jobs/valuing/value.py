@@ -446,7 +446,7 @@ def retries(
     }  # fmt: skip
     results = []
     for name in candidates:
-        said = answered(found, name, effect=None if effect is None else effect / PER)
+        said = answered(found, found.target(name), effect=None if effect is None else effect / PER)
         verdict = said.verdict
         worst = next((c.value for c in verdict.checks if c.name.startswith("propensities")), 0.0)
         chance = {"least": float(done.min()), "median": float(np.median(done)),
