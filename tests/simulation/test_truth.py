@@ -39,18 +39,13 @@ def test_releasing_more_of_what_is_mostly_good_is_worth_more_and_less_is_worth_l
     for trial in found["release"].trials:
         more = float(trial.candidate.partition("@")[0]) > 0.3
         assert trial.clear and trial.claims and trial.agrees and (trial.truth > 0.0) == more
-        assert trial.low < trial.truth < trial.high
-
-
-def test_of_retries_the_best_way_is_truly_better_than_the_worst(found):
-    true = {trial.candidate: trial.truth for trial in found["retry"].trials}
-    assert true["best value"] > true["worst value"] and true["best approval"] > true["worst value"]
+        assert abs(trial.value - trial.truth) < trial.high - trial.low, "four standard errors"
 
 
 @pytest.mark.prove
-def test_accepted_releases_are_covered_and_have_the_right_sign():
-    found = truth(questions=["release"], payments=9_000, stretch=3_000)
-    assert found.breaches == () and found.summary()["claims"] == found.summary()["accepted"] >= 9
+def test_accepted_releases_have_the_right_sign():
+    found = truth(questions=["release"], payments=9_000, stretch=3_000).summary()
+    assert found["claims"] == found["clear"] == found["accepted"] >= 9 and found["sign_agreement"] == 1.0
 
 
 TRIAL = Trial(
