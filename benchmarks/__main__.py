@@ -26,7 +26,6 @@ QUICK = {
     "features": ("--turns", "200"),
     "training_set": ("--rows", "10000", "--rounds", "1"),
     "journal": ("--seconds", "1", "--import-entries", "10000"),
-    "monitors": ("--minutes", "5"),
     "decision": ("--turns", "100", "--seconds", "1"),
 }
 """Whether everything runs; such figures are no figures."""

@@ -26,6 +26,7 @@ from greenlane.policy.choose import choose
 from greenlane.policy.given import Given
 from greenlane.policy.parameters import Policy
 from greenlane.ports.journal import SOURCE_BIT, Entry
+from greenlane.wiring import Progress
 
 START_US: Final = 1_767_225_600_000_000
 """2026-01-01."""
@@ -277,7 +278,7 @@ SLOW: Final = (Drill("concept drift", concept_drift, f"model {MODEL}"), Drill("l
 
 def run(
     *, seed: int = 1, per_minute: float = 60.0, calm_days: float = CALM_DAYS, slow: bool = True,
-    progress: Callable[[str], None] = lambda _text: None,
+    progress: Progress = lambda _done, _of: None,
 ) -> Drills:  # fmt: skip
     """All drills. Each starts from the state that the monitors had after the calm days, as after a restart."""
     stream, monitors = Stream(seed=seed, per_minute=per_minute), Monitors(FeatureSet(()))
@@ -287,16 +288,16 @@ def run(
     told = [*monitors.incidents.closed, *monitors.incidents.open]
     pages, tickets = (sum(one.severity == kind for one in told) for kind in ("page", "ticket"))
     calm, state = Calm(calm_days, pages / calm_days, tickets / calm_days), monitors.dump()
-    found = []
+    found, slow_ones = [], SLOW if slow else ()
     for number, drill in enumerate(FAST):
-        progress(drill.name)
+        progress(number + 1, len(FAST) + len(slow_ones))
         again = Monitors(FeatureSet(()))
         again.load(state)
         after = Stream(seed=seed + 1 + number, per_minute=per_minute)
         after.seq = stream.seq
         found.append(watch(drill, again, after.entries(begins_us, begins_us + FAULT_US, drill.fault), begins_us))
-    for number, drill in enumerate(SLOW if slow else ()):
-        progress(drill.name)
+    for number, drill in enumerate(slow_ones):
+        progress(len(FAST) + number + 1, len(FAST) + len(SLOW))
         found.append(slowly(drill, seed=seed + 10 + number))
     return Drills(calm, found)
 

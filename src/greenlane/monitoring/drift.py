@@ -5,7 +5,7 @@ reference and never drawn anew. Effects decide, not p-values: a p-value turns wi
 chance alone is subtracted, and nothing is said below a minimum of observations.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import sqrt
 from typing import Final, NamedTuple
 
@@ -121,9 +121,9 @@ class Drift:
     """Columns of one model. The first day is the reference; then every day is held against it, and every hour, for what
     is broken. Memory: the reference's rows while they are gathered, then bins, and at most an hour's rows.
 
-    >>> drift, rng, minute = Drift(["amount"]), np.random.default_rng(1), 60_000_000
-    >>> calm = [a for n in range(6_000) for a in drift.hear("mdl", rng.integers(1, 90, 1) * 1.0, n * minute // 2)]
-    >>> stuck = [a for n in range(6_000, 7_000) for a in drift.hear("mdl", np.array([7.0]), n * minute // 2)]
+    >>> drift, rng, at_us = Drift(["amount"]), np.random.default_rng(1), 30_000_000
+    >>> calm = [a for n in range(6_000) for a in drift.hear("mdl", lambda: rng.integers(1, 90, 1) * 1.0, n * at_us)]
+    >>> stuck = [a for n in range(6_000, 7_000) for a in drift.hear("mdl", lambda: np.array([7.0]), n * at_us)]
     >>> len(calm), stuck[0].series, str(stuck[0].causes[0])
     (0, 'amount', 'feature amount')
     """
@@ -145,18 +145,21 @@ class Drift:
         self.looks: list[Look] = []
         """The last whole window."""
 
-    def hear(self, version: str, vector: Floats, at_us: int) -> list[Alarm]:
-        """A sampled vector, one number a column, NaN where it is missing; `version` of model and features together."""
+    def hear(self, version: str, vector: Callable[[], Floats], at_us: int) -> list[Alarm]:
+        """A sampled vector, one number a column, NaN where it is missing; `version` of model and features together.
+
+        It is read only where it is kept: of an hour's many, an even sample.
+        """
         if version != self.version:
             self._begin(version, at_us)
         found = self.turn(at_us)
         self.heard += 1
         if len(self.rows) < REFERENCE_ROWS:
-            self.rows.append(vector)
+            self.rows.append(vector())
         else:
             place = self.heard * SPREAD % 2**64 % self.heard
             if place < REFERENCE_ROWS:
-                self.rows[place] = vector
+                self.rows[place] = vector()
         return found
 
     def learn(self, version: str, rows: Floats, at_us: int) -> None:

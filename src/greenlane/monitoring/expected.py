@@ -1,49 +1,43 @@
 """What a decision expected of the attempt it let pass, in probabilities."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from greenlane.decisions.record import record_of
+from greenlane.decisions.record import DecisionRecord
 from greenlane.policy.actions import Action, Way
 from greenlane.policy.believe import Probabilities, mixed_e9
-from greenlane.policy.explore import Explored
+from greenlane.policy.distribution import TOTAL
 from greenlane.policy.priors import Approval
-from greenlane.ports.journal import Entry
+
+UNCHALLENGED: Final = ("allow", "exempt")
+RELEASED: Final = "release"
 
 
 class Expected(NamedTuple):
-    """Probabilities 0..1; 0 where nothing was believed."""
+    """Remembered until the answer comes. Probabilities 0..1; 0 where nothing was believed."""
 
-    intervention: str
     route: str
     approval: float
     """P(approved), of this payer over this way in this mode."""
     fraud: float
-    """p, reported as fraud if approved unauthenticated."""
-    fraud_given_approval: float
+    """p_A, reported as fraud given that it is approved."""
     model: str
-    release: str
-    known: bytes
-    """The packed feature vector, b"" where an earlier one of the attempt was used again."""
-    explored: Explored
-    """What was drawn, and from what."""
+    weight: float
+    """1 / propensity of a released block, else 0."""
+    passes: bool
+    """Without a challenge."""
 
 
-def expected_of(entry: Entry) -> Expected:
-    """Of a decision entry."""
-    record = record_of(entry)
-    chosen, seen = record.chosen, record.chosen.probabilities
-    action = chosen.action
-    fraud_e9 = record.given.fraud_probability_e9 or 0
+def expected_of(record: DecisionRecord) -> Expected:
+    chosen = record.chosen
+    seen, action, drawn = chosen.probabilities, chosen.action, chosen.explored
+    released = drawn.explored and drawn.kind == RELEASED and drawn.distribution[drawn.place]
     return Expected(
-        intervention=action.intervention,
-        route=action.route,
-        approval=0.0 if seen is None else approval_e9(action, chosen.may.ways, seen, record.given.approvals) / 1e9,
-        fraud=fraud_e9 / 1e9,
-        fraud_given_approval=0.0 if seen is None else seen.fraud_given_approval_e9 / 1e9,
-        model=record.model,
-        release=record.release,
-        known=b"" if record.vector_of else record.known,
-        explored=chosen.explored,
+        action.route,
+        0.0 if seen is None else approval_e9(action, chosen.may.ways, seen, record.given.approvals) / 1e9,
+        0.0 if seen is None else seen.fraud_given_approval_e9 / 1e9,
+        record.model,
+        TOTAL / drawn.distribution[drawn.place] if released else 0.0,
+        action.intervention in UNCHALLENGED,
     )
 
 

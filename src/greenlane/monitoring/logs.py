@@ -29,6 +29,8 @@ HOUR_US: Final = 3_600_000_000
 SENT_MIN: Final = 200
 ANSWERED_MIN: Final = 0.9
 RATIO_ALPHA: Final = 1e-4
+TOGETHER_MAX: Final = 1_024
+"""Draws that are counted at once."""
 ROUTES_MAX: Final = 1_024
 
 Kind = Literal["distributions", "propensities", "answers", "ratio", "parity"]
@@ -48,6 +50,8 @@ class Logs:
     def __init__(self) -> None:
         self.draws: NDArray[np.float64] = np.zeros((BINS, 3))
         """Of all but the most probable action, by halvings of its probability: expected, taken, variance."""
+        self.drawn: list[tuple[tuple[int, ...], int]] = []
+        """Masses and the place that was drawn, not yet counted."""
         self.routes: dict[str, list[int]] = {}
         """Sent and answered, this hour."""
         self.arms: dict[str, tuple[list[int], list[float]]] = {}
@@ -61,14 +65,27 @@ class Logs:
         if explored.degraded or not sums(masses):
             self.wrong += 1
         elif TOTAL not in masses:
-            others = np.arange(len(masses)) != np.argmax(masses)
-            shares = np.array(masses, np.float64)[others] / TOTAL
-            bins = np.minimum((-np.log2(np.maximum(shares, 1e-9))).astype(np.int64), BINS - 1)
-            taken = (np.arange(len(masses)) == explored.place)[others]
-            for column, values in enumerate((shares, taken, shares * (1.0 - shares))):
-                self.draws[:, column] += np.bincount(bins, values, BINS)
+            self.drawn.append((masses, explored.place))
+            if len(self.drawn) >= TOGETHER_MAX:
+                self._count()
         if route and (route in self.routes or len(self.routes) < ROUTES_MAX):
             self.routes.setdefault(route, [0, 0])[0] += 1
+
+    def _count(self) -> None:
+        """The draws so far into their bins: all actions of a draw but the most probable one."""
+        drawn, self.drawn = self.drawn, []
+        widest = max((len(masses) for masses, _ in drawn), default=0)
+        mass = np.array([masses + (0,) * (widest - len(masses)) for masses, _ in drawn], np.float64)
+        if not mass.size:
+            return
+        rows, taken = np.arange(len(drawn)), np.zeros(mass.shape)
+        taken[rows, [place for _, place in drawn]] = 1.0
+        others = mass > 0.0
+        others[rows, mass.argmax(axis=1)] = False
+        shares, taken = mass[others] / TOTAL, taken[others]
+        bins = np.minimum(-np.log2(shares), BINS - 1).astype(np.int64)
+        for column, values in enumerate((shares, taken, shares * (1.0 - shares))):
+            self.draws[:, column] += np.bincount(bins, values, BINS)
 
     def answered(self, route: str) -> None:
         if route in self.routes:
@@ -103,12 +120,14 @@ class Logs:
 
     def surprise(self) -> float:
         """The worst bin's distance from what its propensities say, in standard errors."""
+        self._count()
         judged = self.draws[self.draws[:, 2] >= DRAWS_MIN]
         if not len(judged):
             return 0.0
         return float(np.max(np.abs(judged[:, 1] - judged[:, 0]) / np.sqrt(judged[:, 2])))
 
     def dump(self) -> bytes:
+        self._count()
         return msgspec.msgpack.encode((
             self.draws.tobytes(), self.routes, self.arms, self.wrong, self.mismatches, self.hour_us, self.open,
         ))  # fmt: skip

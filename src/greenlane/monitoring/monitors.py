@@ -4,17 +4,20 @@ What a decision expected is remembered until its answer comes. An attacked cell 
 Time is the entries' own: the same journal gives the same alarms, live, after a restart, and replayed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from greenlane.decisions import releases
 from greenlane.decisions.control import control_of
 from greenlane.decisions.live import FEATURES, MODEL, POLICY
 from greenlane.decisions.packing import unpack
+from greenlane.decisions.record import record_of
 from greenlane.features.definition import MARK_MAX, FeatureSet
 from greenlane.features.inputs import INPUTS
 from greenlane.features.parity import is_sampled
@@ -27,7 +30,7 @@ from greenlane.monitoring.incidents import Incidents
 from greenlane.monitoring.logs import Logs
 from greenlane.monitoring.traffic import Answer, Traffic, told
 from greenlane.payments.facts import Facts
-from greenlane.policy.distribution import TOTAL
+from greenlane.policy.explore import Explored
 from greenlane.ports.journal import SOURCE_BIT, Entry, Position
 
 ANSWERS: Final = SOURCE_BIT["approvals"] | SOURCE_BIT["declines"]
@@ -37,27 +40,47 @@ WAITING_MAX: Final = 131_072
 """Decisions whose answers are waited for, the latest."""
 DRIFT_SAMPLE: Final = 10
 """One decision in so many is looked at for drift."""
-UNCHALLENGED: Final = ("allow", "exempt")
-RELEASED: Final = "release"
 IN_FORCE: Final = (releases.SUBJECT, MODEL, FEATURES, POLICY)
 """Subjects of control entries after which things may behave otherwise."""
 
 
-class Waiting(NamedTuple):
-    """Of a decision, until it is answered."""
+TOGETHER_MAX: Final = 512
+"""Decisions and answers that are worked through at once."""
+VERSION: Final = 2
+KINDS: Final = tuple[list[bytes], list[tuple[str, Expected]], int, int]
 
-    route: str
-    approval: float
+
+class Decided(NamedTuple):
+    """What is looked at of a decision."""
+
+    at_us: int
+    facts: Facts
+    expected: Expected
+    explored: Explored
     fraud: float
-    model: str
-    weight: float
-    """1 / propensity of a released block, else 0."""
-    passes: bool
-    """Without a challenge."""
+    """p, whatever was done about it."""
+    is_block: bool
+    is_sampled: bool
+    known: bytes
+    """The packed feature vector; b"" where an earlier one of the attempt was used again, or it is not sampled."""
+    release: str
 
 
-VERSION: Final = 1
-KINDS: Final = tuple[list[bytes], list[tuple[str, Waiting]], int, int]
+def decided(entry: Entry) -> Decided:
+    record, facts = record_of(entry), entry.facts
+    assert facts is not None, "a decision always has facts"
+    sampled = bool(record.model) and is_sampled(entry.seq, DRIFT_SAMPLE)
+    return Decided(
+        entry.ingest_us,
+        facts,
+        expected_of(record),
+        record.chosen.explored,
+        (record.given.fraud_probability_e9 or 0) / 1e9,
+        record.chosen.action.intervention == "block",
+        sampled,
+        record.known if sampled and not record.vector_of else b"",
+        record.release,
+    )
 
 
 class Monitors:
@@ -85,22 +108,28 @@ class Monitors:
         self.calibration, self.incidents = Calibration(), Incidents()
         self.drift = Drift([*self.names, "fraud_probability", "approval_probability"])
         self._decision_of, self._has_features = decision_of, has_features
-        self._waiting: dict[str, Waiting] = {}
+        self._waiting: dict[str, Expected] = {}
+        self._heard: list[Decided | Entry] = []
         self._found: list[Finding] = []
         self._minute_us = 0
         self.alarms = 0
 
     def apply(self, entry: Entry) -> None:
-        """Any entry, in the order of the journal."""
-        if entry.kind == "control":
+        """Any entry, in the order of the journal. Many together cost less than each alone, and say the same."""
+        if entry.kind == "decision":
+            if entry.facts is not None and entry.facts.intervention and entry.sign > 0:
+                self._heard.append(decided(entry))
+        elif entry.kind == "control":
+            self._work()
             self._control(entry)
         elif entry.facts is not None and entry.sign > 0:
-            if entry.kind == "decision":
-                self._decided(entry, entry.facts)
-            elif entry.emits & ANSWERS or entry.kind in ("authorization", "not_sent"):
-                self._answered(entry, entry.facts)
+            if entry.emits & ANSWERS or entry.kind in ("authorization", "not_sent"):
+                self._heard.append(entry)
             elif entry.emits & REPORTS:
+                self._work()
                 self._reported(entry)
+        if len(self._heard) >= TOGETHER_MAX:
+            self._work()
         if entry.ingest_us - self._minute_us >= MINUTE_US:
             self._turn(entry.ingest_us)
 
@@ -108,10 +137,12 @@ class Monitors:
         """What was found since it was last asked: alarms that opened or ended, and what they propose to change."""
         if now_us - self._minute_us >= MINUTE_US:
             self._turn(now_us)
+        self._work()
         found, self._found = self._found, []
         return found
 
     def dump(self) -> bytes:
+        self._work()
         parts = [part.dump() for part in self._parts()]
         return msgspec.msgpack.encode((VERSION, parts, list(self._waiting.items()), self._minute_us, self.alarms))
 
@@ -142,35 +173,45 @@ class Monitors:
     def _parts(self) -> tuple[Any, ...]:
         return self.traffic, self.attacks, self.logs, self.calibration, self.drift, self.incidents
 
-    def _decided(self, entry: Entry, facts: Facts) -> None:
-        if not facts.intervention:  # shown only, or nothing was done
-            return
-        expected = expected_of(entry)
-        counted = expected.intervention in UNCHALLENGED and facts.attempt_id not in self._waiting
-        self.logs.decided(expected.explored, route=expected.route if counted else "")
-        if expected.intervention == "block":
-            self.attacks.answer(facts, entry.ingest_us, approved=False)
+    def _work(self) -> None:
+        heard, self._heard = self._heard, []
+        for one in heard:
+            if isinstance(one, Decided):
+                self._decided(one)
+            else:
+                self._answered(one)
+        self._tell(self.traffic.told())
+
+    def _decided(self, one: Decided) -> None:
+        facts, at_us, expected = one.facts, one.at_us, one.expected
+        counted = expected.passes and facts.attempt_id not in self._waiting
+        self.logs.decided(one.explored, route=expected.route if counted else "")
+        if one.is_block:
+            self.attacks.answer(facts, at_us, approved=False)
             if expected.model:
-                self.calibration.of(expected.model).block(entry.ingest_us, expected.fraud)
+                self.calibration.of(expected.model).block(at_us, one.fraud)
         else:
-            self._remember(facts.attempt_id, waiting_of(expected))
-        sampled = is_sampled(entry.seq, DRIFT_SAMPLE) and expected.model
-        if sampled and not self.attacks.cells.covers(facts, entry.ingest_us):
-            self._look(expected, entry.ingest_us)
+            self._remember(facts.attempt_id, expected)
+        if one.is_sampled and not self.attacks.cells.covers(facts, at_us):
+            self._look(one)
 
-    def _look(self, expected: Expected, at_us: int) -> None:
-        """A vector beside the probabilities made of it."""
-        vector = np.full(len(self.names) + 2, np.nan)
-        vector[-2:] = (expected.fraud, expected.approval or np.nan)
-        if self.names and expected.known and self._has_features(expected.release):
-            whole = unpack(expected.known, len(self.names))
-            vector[:-2] = np.where(whole > MARK_MAX, whole, np.nan)
-        elif self.names:
+    def _look(self, one: Decided) -> None:
+        """Drift, in a vector and in the probabilities made of it."""
+        if self.names and not (one.known and self._has_features(one.release)):
             return
-        self._found += self._heard(self.drift.hear(f"{expected.model} {expected.release}", vector, at_us))
+        found = self.drift.hear(f"{one.expected.model} {one.release}", partial(self._vector, one), one.at_us)
+        if found:
+            self._tell(self.traffic.told())  # what came before
+            self._tell(found)
 
-    def _answered(self, entry: Entry, facts: Facts) -> None:
-        at_us, waiting = entry.ingest_us, self._waiting.pop(facts.attempt_id, None)
+    def _vector(self, one: Decided) -> NDArray[np.float64]:
+        whole = unpack(one.known, len(self.names)) if self.names else np.zeros(0)
+        return np.append(np.where(whole > MARK_MAX, whole, np.nan), (one.fraud, one.expected.approval or np.nan))
+
+    def _answered(self, entry: Entry) -> None:
+        facts, at_us = entry.facts, entry.ingest_us
+        assert facts is not None, "an answer has its payment's facts"
+        waiting = self._waiting.pop(facts.attempt_id, None)
         if waiting is not None and waiting.passes:
             self.logs.answered(waiting.route)
         if entry.kind == "not_sent":
@@ -183,7 +224,7 @@ class Monitors:
         if attacked:
             return
         if answer.route:
-            self._found += self._heard(self.traffic.hear(answer, at_us))
+            self.traffic.hear(answer, at_us)
         if answer.approved and waiting is not None and waiting.passes and waiting.model:
             self.calibration.of(waiting.model).approve(at_us, waiting.fraud, weight=waiting.weight)
 
@@ -192,7 +233,7 @@ class Monitors:
         decision = self._decision_of(entry) if self._decision_of is not None else None
         if decision is None or not decision.payload:
             return
-        waiting = waiting_of(expected_of(decision))
+        waiting = expected_of(record_of(decision))
         if waiting.passes and waiting.model:
             cohorts = self.calibration.of(waiting.model)
             cohorts.report(decision.ingest_us, waiting.fraud, at_us=entry.ingest_us, weight=waiting.weight)
@@ -205,10 +246,11 @@ class Monitors:
             self.incidents.released(entry.ingest_us, cause_of(change.subject, change.id, change.after))
 
     def _turn(self, at_us: int) -> None:
+        self._work()
         self._minute_us = at_us
         self.traffic.turn(at_us)
         for part in (self.attacks, self.logs, self.calibration, self.drift):
-            self._found += self._heard(part.turn(at_us))
+            self._tell(part.turn(at_us))
         self.incidents.update([*self._standing(at_us), *self.attacks.measured()])
 
     def _standing(self, at_us: int) -> list[Alarm]:
@@ -217,31 +259,18 @@ class Monitors:
         found = [one for s in signals for change in self.traffic.streams(s).open for one in told(s, change, at_us)]
         return [one for one in found if isinstance(one, Alarm)]
 
-    def _heard(self, found: "list[Finding] | list[Alarm]") -> list[Finding]:
+    def _tell(self, found: Sequence[Finding]) -> None:
         for one in found:
             if isinstance(one, Alarm):
                 self.alarms += not one.ended_us
                 self.incidents.hear(one)
-        return list(found)
+        self._found += found
 
-    def _remember(self, attempt_id: str, waiting: Waiting) -> None:
+    def _remember(self, attempt_id: str, waiting: Expected) -> None:
         self._waiting.pop(attempt_id, None)
         if len(self._waiting) >= WAITING_MAX:
             del self._waiting[next(iter(self._waiting))]
         self._waiting[attempt_id] = waiting
-
-
-def waiting_of(expected: Expected) -> Waiting:
-    drawn = expected.explored
-    released = drawn.explored and drawn.kind == RELEASED and drawn.distribution[drawn.place]
-    return Waiting(
-        route=expected.route,
-        approval=expected.approval,
-        fraud=expected.fraud_given_approval,
-        model=expected.model,
-        weight=TOTAL / drawn.distribution[drawn.place] if released else 0.0,
-        passes=expected.intervention in UNCHALLENGED,
-    )
 
 
 def cause_of(subject: str, name: str, after: Any) -> Cause:

@@ -13,9 +13,10 @@ decides is the root w of mean exp(w L) = 1 over the blocks' sums L, for a false 
 exponent; Asmussen 2003, XIII.5); drawing paths of blocks estimates the same root with more noise.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from itertools import islice, takewhile
 from math import exp, log
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -25,12 +26,16 @@ from numpy.typing import NDArray
 from greenlane.monitoring.cusum import threshold
 
 Floats = NDArray[np.float64]
+Series = Sequence[tuple[str, tuple[str, ...]]]
+Key = TypeVar("Key", bound=Hashable)
 
 DAY_US: Final = 86_400_000_000
 BLOCK_US: Final = 15 * 60_000_000
 """Residuals this near are not strangers to each other."""
 LIMITS_US: Final = 4 * BLOCK_US
 """How often thresholds are set anew."""
+SERIES_MAX: Final = 5
+"""That one observation belongs to."""
 MEMORY_US: Final = 3 * DAY_US
 """A row's own offset and dispersion fade with this time constant."""
 SETTLED_US: Final = DAY_US
@@ -78,10 +83,12 @@ def mending_tilt(row, tilts, p, change):  # type: ignore[no-untyped-def] # a ker
 
 @njit(cache=True, error_model="numpy")
 def observe(state, rows, tilts, logit, events, trials, money, at_us):  # type: ignore[no-untyped-def] # a kernel
-    """Fold `events` among `trials` of one expectation into `rows`; how many rows have news."""
+    """Fold `events` among `trials` of one expectation into `rows`; how many rows have news. Below 0 is none."""
     news = 0
     raised = np.exp(tilts)
     for r in rows:
+        if r < 0:
+            break
         row = state[r]
         p = 1.0 / (1.0 + exp(-(logit + row[OFFSET])))
         sign = 1.0 if tilts[0] > 0.0 else -1.0
@@ -150,6 +157,15 @@ def observe(state, rows, tilts, logit, events, trials, money, at_us):  # type: i
     return news
 
 
+@njit(cache=True, error_model="numpy")
+def observe_all(state, rows, tilts, logits, events, money, at_us, first):  # type: ignore[no-untyped-def] # a kernel
+    """Observations from `first` on, one trial each; the first that has news, or how many there are."""
+    for at in range(first, len(rows)):
+        if observe(state, rows[at], tilts, logits[at], events[at], 1.0, money[at], at_us[at]):
+            return at
+    return len(rows)
+
+
 class Budget(NamedTuple):
     """False alarms a day that all series of these levels may give together."""
 
@@ -199,29 +215,55 @@ class Streams:
 
     def hear(
         self,
-        series: Sequence[tuple[str, tuple[str, ...]]],
+        series: Series,
         logit: float,
         *,
         happened: float,
         at_us: int,
         trials: float = 1.0,
-        money_minor: float = 0.0,
-        key: Hashable = None,
     ) -> list[Change]:
         """One observation of all these series, the widest first: a new one starts with its offset.
 
-        `logit` 0 stands for no expectation: the base rate is taken. A short `key` that stands for the series is found
-        sooner than they are.
+        `logit` 0 stands for no expectation: the base rate is taken.
         """
-        key = tuple(series) if key is None else key
+        rows = self._rows_of(tuple(series), series, at_us)
+        logit = logit or log(self.base / (1.0 - self.base))
+        news = observe(self.state, rows, self.tilts, logit, float(happened), trials, 0.0, at_us)
+        return self._news(rows) if news else []
+
+    def hear_all(
+        self,
+        keys: Sequence[Key],
+        series_of: Callable[[Key], Series],
+        logits: Floats,
+        *,
+        happened: Floats,
+        at_us: NDArray[np.int64],
+        money_minor: Floats,
+    ) -> list[tuple[int, Change]]:
+        """As many observations in their order, and at which of them something changed. A key stands for its series."""
+        logits = np.where(logits == 0.0, log(self.base / (1.0 - self.base)), logits)
+        found, first = list[tuple[int, Change]](), 0
+        while first < len(keys):
+            rows = [self._rows_of(keys[first], series_of(keys[first]), int(at_us[first]))]
+            known = takewhile(self._known.__contains__, islice(keys, first + 1, None))
+            rows += [self._known[key] for key in known]
+            here, at, together = slice(first, first + len(rows)), 0, np.array(rows)
+            columns = logits[here], happened[here], money_minor[here], at_us[here]
+            while (at := observe_all(self.state, together, self.tilts, *columns, at)) < len(rows):
+                found += [(first + at, change) for change in self._news(together[at])]
+                at += 1
+            first += len(rows)
+        return found
+
+    def _rows_of(self, key: Hashable, series: Series, at_us: int) -> NDArray[np.int64]:
         rows = self._known.get(key)
         if rows is None:
             rows = self._known[key] = self._place(series, at_us)
-        if not logit:
-            logit = log(self.base / (1.0 - self.base))
-        if observe(self.state, rows, self.tilts, logit, float(happened), trials, money_minor, at_us):
-            return [self._change(row) for row in rows.tolist() if self.state[row, NEWS]]
-        return []
+        return rows
+
+    def _news(self, rows: NDArray[np.int64]) -> list[Change]:
+        return [self._change(row) for row in rows.tolist() if row >= 0 and self.state[row, NEWS]]
 
     def turn(self, at_us: int) -> None:
         """Close blocks and set thresholds, where it is time; costs nothing in between."""
@@ -277,13 +319,13 @@ class Streams:
         self._rows = {name: row for row, name in enumerate(self.names)}
         self._known.clear()
 
-    def _place(self, series: Sequence[tuple[str, tuple[str, ...]]], at_us: int) -> NDArray[np.int64]:
+    def _place(self, series: Series, at_us: int) -> NDArray[np.int64]:
         if len(self.names) + len(series) > self.rows_max:
             self._make_room()
         rows = np.array([self._row(one, at_us) for one in series], np.int64)
         new = rows[self.state[rows, COUNT] == 0.0]
         self.state[new, OFFSET] = self.state[rows[0], OFFSET]
-        return rows
+        return np.concatenate([rows, np.full(SERIES_MAX - len(rows), -1)])
 
     def _row(self, one: tuple[str, tuple[str, ...]], at_us: int) -> int:
         row = self._rows.get(one)

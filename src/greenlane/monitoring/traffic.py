@@ -12,9 +12,10 @@ from math import log
 from typing import Final, NamedTuple
 
 import msgspec
+import numpy as np
 
 from greenlane.monitoring.alarms import Alarm, Cause, CauseKind, ControlProposal, Finding, Severity, Signal
-from greenlane.monitoring.streams import Budget, Change, Streams
+from greenlane.monitoring.streams import Budget, Change, Series, Streams
 from greenlane.payments.facts import Facts
 from greenlane.policy.heard import issuer_of, kind_of
 
@@ -28,6 +29,8 @@ TECHNICAL_BASE: Final = 0.01
 PAGES_PER_DAY: Final = 0.15
 """Of each of the two signals: together one false page in three days, and two tickets a day."""
 TICKETS_PER_DAY: Final = 1.0
+TOGETHER_MAX: Final = 4_096
+"""Answers that are worked through at once."""
 PENALTY_US: Final = 6 * 3_600_000_000
 """A penalty ends by itself, where nobody takes it back."""
 KIND_OF_LEVEL: Final[dict[str, CauseKind]] = {"network": "network", "route": "route", "issuer": "issuer"}
@@ -47,26 +50,17 @@ class Answer(NamedTuple):
     @classmethod
     def of(cls, facts: Facts, approval: float) -> "Answer":
         kind = kind_of(facts.decline_class, facts.network, facts.code)
-        return cls(
-            issuer=issuer_of(facts),
-            route=facts.route_id,
-            network=facts.network,
-            approval=approval,
-            approved=kind == "approved",
-            technical=kind == "technical",
-            amount_minor=facts.amount_reporting_minor,
-        )
+        approved, technical, money_minor = kind == "approved", kind == "technical", facts.amount_reporting_minor
+        return cls(issuer_of(facts), facts.route_id, facts.network, approval, approved, technical, money_minor)
 
 
-Series = tuple[tuple[str, tuple[str, ...]], ...]
+def series_of(way: tuple[str, str, str]) -> Series:
+    """Of issuer, route and network; the widest first.
 
-
-def series_of(issuer: str, route: str, network: str) -> Series:
-    """The widest first.
-
-    >>> [level for level, _ in series_of("iss", "acq_a", "visa")]
+    >>> [level for level, _ in series_of(("iss", "acq_a", "visa"))]
     ['all', 'network', 'route', 'issuer', 'issuer x route x network']
     """
+    issuer, route, network = way
     named = (("network", (network,)), ("route", (route,)), ("issuer", (issuer,)), (WAY, (issuer, route, network)))
     return (("all", ()), *((level, name) for level, name in named if all(name)))
 
@@ -78,8 +72,8 @@ class Traffic:
     >>> for n in range(40_000):
     ...     down = n > 39_000 and n % 2 == 0
     ...     answer = Answer("iss", "ab"[n % 2], "visa", 0.9, n % 10 > 0 and not down, down, 1_000)
-    ...     found = traffic.hear(answer, n * 1_000_000)
-    ...     traffic.turn(n * 1_000_000)
+    ...     traffic.hear(answer, n * 1_000_000)
+    ...     found = traffic.turn(n * 1_000_000)
     >>> sorted({change.name for change in traffic.outage.open if change.level == "route"})
     [('a',)]
     """
@@ -88,33 +82,54 @@ class Traffic:
         budgets = [Budget(PARENTS, PAGES_PER_DAY), Budget((WAY,), TICKETS_PER_DAY)]
         self.approval = Streams(APPROVAL_TILTS, budgets, base=APPROVAL_BASE)
         self.outage = Streams(OUTAGE_TILTS, budgets, base=TECHNICAL_BASE)
-        self._series: dict[tuple[str, str, str], Series] = {}
+        self._answers: list[Answer] = []
+        self._at_us: list[int] = []
+        self._found: list[Finding] = []
 
-    def hear(self, answer: Answer, at_us: int) -> list[Finding]:
-        key = (answer.issuer, answer.route, answer.network)
-        series = self._series.get(key)
-        if series is None:
-            if len(self._series) > self.approval.rows_max:
-                self._series.clear()
-            series = self._series[key] = series_of(*key)
-        p, found = min(answer.approval, 0.999), list[Finding]()
-        logit, money = (log(p / (1.0 - p)) if p > 0.001 else 0.0), float(answer.amount_minor)
-        for change in self.approval.hear(
-            series, logit, happened=answer.approved, at_us=at_us, money_minor=money, key=key
-        ):
-            found += told("approval", change, at_us)
-        for change in self.outage.hear(series, 0.0, happened=answer.technical, at_us=at_us, money_minor=money, key=key):
-            found += told("outage", change, at_us)
+    def hear(self, answer: Answer, at_us: int) -> None:
+        """Kept until told() or turn(): many answers together cost far less than each alone, and say the same."""
+        self._answers.append(answer)
+        self._at_us.append(at_us)
+        if len(self._answers) >= TOGETHER_MAX:
+            self._work()
+
+    def told(self) -> list[Finding]:
+        """What was found since it was last asked, in order."""
+        self._work()
+        found, self._found = self._found, []
         return found
 
-    def turn(self, at_us: int) -> None:
+    def turn(self, at_us: int) -> list[Finding]:
+        """Set thresholds, where it is time; and what was found before."""
+        found = self.told()
         self.approval.turn(at_us)
         self.outage.turn(at_us)
+        return found
+
+    def _work(self) -> None:
+        if not self._answers:
+            return
+        at_us = np.array(self._at_us)
+        issuers, routes, networks, expected, approved, technical, money = zip(*self._answers, strict=True)
+        self._answers, self._at_us = [], []
+        keys, p = list(zip(issuers, routes, networks, strict=True)), np.minimum(expected, 0.999)
+        logits = np.where(p > 0.001, np.log(np.maximum(p, 0.001) / (1.0 - p)), 0.0)
+        heard = ((self.approval, logits, approved), (self.outage, np.zeros(len(p)), technical))
+        changes = [
+            streams.hear_all(keys, series_of, each, happened=np.array(happened, np.float64), at_us=at_us,
+                             money_minor=np.array(money, np.float64))
+            for streams, each, happened in heard
+        ]  # fmt: skip
+        signals: tuple[Signal, ...] = ("approval", "outage")
+        in_order = sorted((at, n, change) for n, part in enumerate(changes) for at, change in part)
+        for at, n, change in in_order:
+            self._found += told(signals[n], change, int(at_us[at]))
 
     def streams(self, signal: Signal) -> Streams:
         return self.approval if signal == "approval" else self.outage
 
     def dump(self) -> bytes:
+        self._work()
         return msgspec.msgpack.encode((self.approval.dump(), self.outage.dump()))
 
     def load(self, dumped: bytes) -> None:

@@ -10,6 +10,7 @@ A broken route has neither the small amounts nor the pace. Attacked cells weigh 
 ones less, and neither takes part in exploration; a mark expires by itself.
 """
 
+from collections import OrderedDict
 from typing import Final
 
 import msgspec
@@ -75,14 +76,19 @@ class Cell(Struct, array_like=True, gc=False):
 
     def hear(self, card: int, *, small: bool, declined: bool, paced: bool, at_us: int) -> None:
         """One answer; a card that is declined again and again counts once."""
-        self.roll(at_us)
-        pace = self._pace(at_us) if paced else 0
-        self.sum = max(0, self.sum - (at_us - self.heard_us) // FADES_US)
+        if at_us // STEP_US > self.step:
+            self.roll(at_us)
+        ratio, waited_us = RATIOS[small, declined], at_us - self.heard_us
         self.heard_us = at_us
         self.answers += 1
+        if not self.sum and ratio <= -PACE[0]:  # whatever the pace, nothing rises: most answers
+            self.declined = self.approved = self.cards = 0
+            return
+        self.sum = max(0, self.sum - waited_us // FADES_US)
         if declined and card == self.failed_card:
             return
-        self.sum = min(2 * MARKS, max(0, self.sum + RATIOS[small, declined] + pace))
+        pace = self._pace(waited_us) if paced else 0
+        self.sum = min(2 * MARKS, max(0, self.sum + ratio + pace))
         if not self.sum:
             self.declined = self.approved = self.cards = 0
         elif declined:
@@ -96,11 +102,11 @@ class Cell(Struct, array_like=True, gc=False):
             return False
         return self.cards.bit_count() >= cards_min
 
-    def _pace(self, at_us: int) -> int:
+    def _pace(self, waited_us: int) -> int:
         """One answer a step is taken as usual before any is known."""
         age = min(self.step - self.born, 1 << USUAL_SHIFT)
         faster, each, least = PACE
-        return max(least, faster - each * (at_us - self.heard_us) * (self.usual + 1) // ((age + 1) * STEP_US))
+        return max(least, faster - each * waited_us * (self.usual + 1) // ((age + 1) * STEP_US))
 
 
 class Merchant(Struct, array_like=True, gc=False):
@@ -131,7 +137,7 @@ class Attacked:
     """
 
     def __init__(self) -> None:
-        self._cells: dict[str, Cell] = {}
+        self._cells = OrderedDict[str, Cell]()
         self._merchants: dict[str, Merchant] = {}
 
     def answer(self, facts: Facts, at_us: int, *, declined: bool) -> bool:
@@ -139,20 +145,20 @@ class Attacked:
 
         Technical failures are no answer.
         """
-        merchant = self._merchants.get(facts.merchant_id)
+        merchant, amount = self._merchants.get(facts.merchant_id), amount_of(facts)
         if merchant is None:
             merchant = self._merchants[facts.merchant_id] = Merchant(at_us)
-        small, suspect, covered = amount_of(facts) < merchant.small, False, False
+        small, suspect, covered = amount < merchant.small, False, False
         paced = at_us - merchant.since_us >= ACQUAINTED_US
         for key, cards_min in keys_of(facts):
             cell = self._cell(key, at_us)
             cell.hear(facts.card, small=small, declined=declined, paced=paced, at_us=at_us)
-            if cell.is_attacked(cards_min):
+            if cell.sum >= MARKS and cell.is_attacked(cards_min):
                 cell.until_us = at_us + HOLD_US
             covered = covered or at_us < cell.until_us
             suspect = suspect or covered or cell.sum > SUSPECT[0]
         if not suspect:
-            merchant.learn(amount_of(facts))
+            merchant.learn(amount)
         return covered
 
     def weight_ppm(self, facts: Facts, at_us: int) -> int:
@@ -185,16 +191,17 @@ class Attacked:
         cells, merchants = msgspec.msgpack.decode(
             dumped, type=tuple[list[tuple[str, Cell]], list[tuple[str, Merchant]]]
         )
-        found._cells, found._merchants = dict(cells), dict(merchants)
+        found._cells, found._merchants = OrderedDict(cells), dict(merchants)
         return found
 
     def _cell(self, key: str, at_us: int) -> Cell:
-        cell = self._cells.pop(key, None)
-        if cell is None:
-            cell = Cell(at_us // STEP_US, at_us // STEP_US, at_us)
-            if len(self._cells) >= CELLS_MAX:
-                del self._cells[next(iter(self._cells))]
-        self._cells[key] = cell
+        cell = self._cells.get(key)
+        if cell is not None:
+            self._cells.move_to_end(key)
+            return cell
+        if len(self._cells) >= CELLS_MAX:
+            self._cells.popitem(last=False)
+        cell = self._cells[key] = Cell(at_us // STEP_US, at_us // STEP_US, at_us)
         return cell
 
 

@@ -12,7 +12,8 @@ HOUR = 3_600_000_000
 def feed(drift: Drift, values: np.ndarray, *, start_us: int, version: str = "mdl") -> list:
     """A day's values, evenly."""
     step = 24 * HOUR // len(values)
-    return [a for n, value in enumerate(values) for a in drift.hear(version, np.atleast_1d(value), start_us + n * step)]
+    vectors = [np.atleast_1d(value) for value in values]
+    return [a for n, each in enumerate(vectors) for a in drift.hear(version, lambda row=each: row, start_us + n * step)]
 
 
 def known(seed: int = 1) -> tuple[Drift, np.random.Generator]:

@@ -20,7 +20,10 @@ def hear(watched: Streams, rng: np.random.Generator, rate: float, *, seconds: ra
     found = []
     for second in seconds:
         happened = rng.random() < rate
-        found += watched.hear(ROUTE, logit(0.88), happened=happened, at_us=second * SECOND, money_minor=100.0)
+        found += [change for _, change in watched.hear_all(
+            ["a"], lambda _key: ROUTE, np.array([logit(0.88)]), happened=np.array([happened], np.float64),
+            at_us=np.array([second * SECOND]), money_minor=np.array([100.0]),
+        )]  # fmt: skip
         watched.turn(second * SECOND)
     return found
 
