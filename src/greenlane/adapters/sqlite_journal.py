@@ -5,8 +5,8 @@ retired  the same without payload: facts and body hashes are kept for late outco
 about    generation, kind of clock, first seq not retired
 
 A second file is the index: (16-byte name, seq) for dedup keys, payments, attempts, decisions. Names are random, so each
-touches a page of its own: small pages, and no waiting for the disk, because what a power cut takes from the index is
-made again from the entries.
+touches a page of its own: small pages, a transaction for many entries, and no waiting for the disk, because what a
+crash takes from the index is made again from the entries.
 """
 
 import os
@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from greenlane.adapters.sqlite import (
     RANDOM_PAGE_BYTES,
+    ROWS_PER_STATEMENT,
     Checkpoints,
     connect,
     create,
@@ -36,6 +37,8 @@ from greenlane.ports.journal import ENCODER, FACTS_DECODER, Entry, JournalStore,
 FORMAT: Final = 3
 NAME_BYTES: Final = 16
 INDEXED_AT_ONCE: Final = 50_000
+UNINDEXED_MAX: Final = ROWS_PER_STATEMENT
+"""Names that wait in memory: one statement's, so that no commit waits long for the index."""
 RETIRE_ROWS: Final = 1000
 """Retired in one transaction, so that commits between two of them wait for a few milliseconds at most."""
 
@@ -109,6 +112,8 @@ class SqliteJournal(JournalStore):
         self._lock_fd: int | None = None
         self._read_only = read_only
         self._seq = 0
+        self._unindexed: dict[bytes, list[int]] = {}
+        """Seqs of names that the index does not hold yet."""
         self._writing = threading.Lock()
         self._writer: sqlite3.Connection | None = None
         self._indexer: sqlite3.Connection | None = None
@@ -156,8 +161,12 @@ class SqliteJournal(JournalStore):
         entries = [value for row in batch for value in _values(row)]
         with self._transaction() as db:
             insert(db, "entries", entries, columns=14)
+            for row in batch:
+                for name in row.names:
+                    self._unindexed.setdefault(name, []).append(row.entry.seq)
         self._seq = batch[-1].entry.seq
-        self._add_names([(name, row.entry.seq) for row in batch for name in row.names], upto_seq=self._seq)
+        if len(self._unindexed) >= UNINDEXED_MAX:
+            self._index_names()
 
     def sync(self) -> None:
         sync_wal(self._path)
@@ -186,13 +195,15 @@ class SqliteJournal(JournalStore):
             yield from [_row(values).entry for values in found]
 
     def named(self, name: bytes) -> list[Row]:
+        waiting = self._unindexed.get(name, ())  # asked first: what leaves it is in the index by then
         found = self._index.execute("SELECT seq FROM names WHERE name = ? ORDER BY seq", (name,)).fetchall()
-        seqs = [seq for (seq,) in found]
+        seqs = [*(seq for (seq,) in found), *waiting]
         if self._read_only:
             seqs += [seq for one, seq in self._not_indexed() if one == name]
         return [self._row_at(seq) for seq in dict.fromkeys(seqs)]
 
     def names(self) -> Iterator[bytes]:
+        yield b"".join(self._unindexed)
         rows = self._index.execute("SELECT name FROM names")
         while piece := rows.fetchmany(65_536):
             yield b"".join([name for (name,) in piece])
@@ -200,6 +211,7 @@ class SqliteJournal(JournalStore):
     def retire(self, before_seq: int, *, forget_before_seq: int = 0) -> None:
         """A retired entry's names are in the index only, so the index is made durable first."""
         if self._indexer is not None:
+            self._index_names()
             fold(self._indexer)
         for seq in range(self._first(), before_seq, RETIRE_ROWS):
             upto = min(seq + RETIRE_ROWS, before_seq)
@@ -217,16 +229,21 @@ class SqliteJournal(JournalStore):
         self._reader.close()
         self._index.close()
         if self._writer is not None and self._indexer is not None:
+            self._index_names()
             self._indexer.close()
             self._writer.close()
             self._writer = self._indexer = None
         self._unlock()
 
-    def _add_names(self, names: list[tuple[bytes, int]], *, upto_seq: int) -> None:
+    def _index_names(self) -> None:
         """In the order of the index, so that names which share a page find it at hand."""
-        with self._index_transaction() as index:
-            insert(index, "names", [value for pair in sorted(names) for value in pair], columns=2)
-            index.execute("UPDATE indexed SET seq = ?", (upto_seq,))
+        assert self._indexer is not None, "only who writes has names to index"
+        with self._writing:
+            names = [value for name, seqs in sorted(self._unindexed.items()) for seq in seqs for value in (name, seq)]
+            with transaction(self._indexer):
+                insert(self._indexer, "names", names, columns=2)
+                self._indexer.execute("UPDATE indexed SET seq = ?", (self._seq,))
+            self._unindexed = {}
 
     def _index_missing(self) -> None:
         missing = self._not_indexed()

@@ -57,6 +57,7 @@ class SqliteSubjects(SubjectMap):
         self._cache: dict[str, int] = {}
         self._digests: dict[str, str] = {}
         self._pending: dict[bytes, int] = {}
+        self._unsynced = False
         self._drawn = b""
         self._seen = FingerprintSet()
         self._seen.add_packed(b"".join(row for (row,) in self._reader.execute("SELECT row FROM subjects")))
@@ -109,11 +110,14 @@ class SqliteSubjects(SubjectMap):
             values = [value for row, pseudonym in pending for value in (row, self._sealed(row, pseudonym))]
             with transaction(self._writer):
                 insert(self._writer, "subjects", values, columns=2)
+            self._unsynced = True
             for row, _ in pending:
                 del self._pending[row]
 
     def sync(self) -> None:
-        sync_wal(self._path)
+        if self._unsynced:
+            self._unsynced = False  # before, not after: what is flushed meanwhile is for the next time
+            sync_wal(self._path)
 
     def close(self) -> None:
         self.flush()
