@@ -31,6 +31,7 @@ from greenlane.ports.journal import Entry
 from greenlane.proceed import proceed
 from greenlane.serving.access import Grant, KeyFile, StoredKey
 from greenlane.serving.bodies import all_field_names, idempotency_key, name_in_path, read
+from greenlane.serving.evaluations import EvaluationDoors
 from greenlane.serving.experiments import ExperimentDoors
 from greenlane.serving.http import Door, ErrorBody, Reply, Request, Slow, error_body, error_reply, json_reply
 from greenlane.serving.models import ModelDoors
@@ -508,6 +509,7 @@ class Doors:
             (op("POST", "/v1/controls", "Write a finding into the journal", "admin", Taken, body=ControlRequest,
                 headers=IDEMPOTENT, errors=(400, 413, 422)), self.post_control),
             *ExperimentDoors(self.system, self.allow).table(),
+            *EvaluationDoors(self.system, self.allow).table(),
             (op("GET", "/", "Where to look", None, Welcome), self.welcome),
             (op("GET", "/healthz", "Is the process alive", None, Health), self.healthz),
             (op("GET", "/readyz", "Can it decide: model warm, journal writable, replay finished", None, Readiness,

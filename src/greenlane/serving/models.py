@@ -5,8 +5,6 @@ then   one control entry and one assignment, on the hot thread: no decision sees
 """
 
 import secrets
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any, Final, Literal, NamedTuple
 
@@ -15,7 +13,7 @@ from msgspec import Struct
 
 from greenlane.decisions.control import control_of
 from greenlane.decisions.live import CHAMPION, rollback_change
-from greenlane.errors import Conflict, ModelRefused, TimedOut
+from greenlane.errors import Conflict, ModelRefused
 from greenlane.jobs.canary import end, move_alias, next_stage, stem_of
 from greenlane.jobs.promoting import check_alias, gates_change, refuse_unless_passed
 from greenlane.learning.gates import Verdict
@@ -23,13 +21,12 @@ from greenlane.learning.registry import Card, registration_change
 from greenlane.ports.journal import Entry
 from greenlane.serving.access import Grant, StoredKey
 from greenlane.serving.bodies import idempotency_key, read
+from greenlane.serving.elsewhere import elsewhere
 from greenlane.serving.http import Reply, Request, Slow, json_reply
 from greenlane.serving.openapi import IDEMPOTENT, Operation, op
 from greenlane.wiring import System, model_path
 
 MOVES_MAX: Final = 100
-JUDGED_S_MAX: Final = 120
-"""So long may another process take to judge or measure a model."""
 
 
 class ModelMove(Struct, frozen=True):
@@ -215,19 +212,12 @@ class ModelDoors:
         return Challenged(record.id, list(ends), began.seq)
 
     def elsewhere(self, verb: str, *words: str, kind: Any) -> Any:
-        """What `greenlane models VERB --json` says: in a process of its own, so that no decision waits for it."""
-        command = [sys.executable, "-m", "greenlane", "models", verb, *words]
-        command += ["--data", str(self.system.places.root), "--json"]
+        """What `greenlane models VERB --json` says."""
+        told, complaint = elsewhere("models", verb, *words, "--data", str(self.system.places.root), "--json")
         try:
-            done = subprocess.run(command, capture_output=True, timeout=JUDGED_S_MAX)  # noqa: S603 - our own verb
-            found = msgspec.json.decode(done.stdout, type=dict[str, Any])
-            return msgspec.convert(found[verb], kind)
-        except subprocess.TimeoutExpired as error:
-            hint = f"nothing changed: ask again, or run `greenlane {' '.join(command[3:])}` where there is more time"
-            raise TimedOut(f"models {verb} took more than {JUDGED_S_MAX:g} s", hint=hint) from error
+            return msgspec.convert(msgspec.json.decode(told, type=dict[str, Any])[verb], kind)
         except (msgspec.MsgspecError, KeyError) as error:
-            said = done.stderr.decode(errors="replace").strip()[-300:]
-            raise ModelRefused(f"models {verb} failed: {said}", code="model_refused", param="model_id") from error
+            raise ModelRefused(f"models {verb} failed: {complaint}", code="model_refused", param="model_id") from error
 
     def table(self) -> list[tuple[Operation, Callable[[Request], Reply] | Slow]]:
         return [

@@ -22,7 +22,7 @@ def doors_of(shop: System) -> ModelDoors:
 
 
 def test_a_model_that_takes_too_long_to_judge_is_answered_and_not_waited_for(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("greenlane.serving.models.JUDGED_S_MAX", 0.01)
+    monkeypatch.setattr("greenlane.serving.elsewhere.TAKES_S_MAX", 0.01)
     shop = shop_in(tmp_path)
     try:
         with pytest.raises(TimedOut, match="took more than") as late:
