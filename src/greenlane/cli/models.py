@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -56,7 +56,8 @@ def models_show(data: Data, model: Model, as_json: Json = False) -> None:
     card = registered_card(reader, model)
     if card is None:
         raise NotFound(f"{model} is not registered", param="MODEL", hint=f"greenlane models register {model}")
-    show_card(card, data, as_json=as_json)
+    told = with_report(card, data)
+    show_json(told) if as_json else show_card(told)
 
 
 @models_app.command("card")
@@ -65,18 +66,19 @@ def models_card(data: Data, model: Model, as_json: Json = False) -> None:
     from greenlane.jobs.registering import measured
     from greenlane.wiring import open_reader
 
-    show_card(measured(open_reader(data), model), data, as_json=as_json)
+    told = with_report(measured(open_reader(data), model), data)
+    show_json({"card": told}) if as_json else show_card(told)
 
 
-def show_card(card: "Card", data: Path, *, as_json: bool) -> None:
-    """With where its report lies, if it was made here."""
+def with_report(card: "Card", data: Path) -> dict[str, Any]:
+    """Plain, with where its report lies, if it was made here."""
     from greenlane.wiring import Places
 
     page = Places(data).report(card.id)
-    told = {**msgspec.to_builtins(card), "report": str(page) if page.exists() else ""}
-    if as_json:
-        show_json(told)
-        return
+    return {**msgspec.to_builtins(card), "report": str(page) if page.exists() else ""}
+
+
+def show_card(told: dict[str, Any]) -> None:
     lineage, cost = told.pop("lineage"), told.pop("cost")
     lineage["feature_versions"] = f"{len(lineage['feature_versions'])} definitions"
     evaluation = {name: value for name, value in told.pop("evaluation").items() if not isinstance(value, list)}
@@ -96,7 +98,8 @@ def models_register(
     """Verify and time a model, and write its card into the journal. No alias moves."""
     from greenlane.jobs.registering import register
 
-    show_card(register(data, model, why=why), data, as_json=as_json)
+    told = with_report(register(data, model, why=why), data)
+    show_json(told) if as_json else show_card(told)
 
 
 @models_app.command("shadow")
