@@ -50,7 +50,7 @@ def test_accepted_releases_have_the_right_sign():
 
 TRIAL = Trial(
     question="route", world="w", candidate="c", stretch=0, accepted=True, value=5.0, low=3.0, high=7.0, truth=4.0,
-    truth_se=0.5, here=4.0, claimed=("gross",), reasons=(),
+    truth_se=0.5, claimed=("gross",), reasons=(),
 )  # fmt: skip
 
 

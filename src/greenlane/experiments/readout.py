@@ -194,12 +194,8 @@ def counted(found: Lift, units: float) -> Lift:
     return Lift(found.estimate, found.se, found.dof, np.asarray(units), found.base_errors)
 
 
+@np.errstate(divide="ignore", invalid="ignore")
 def compared(tally: Tally, arm: str, metric: str) -> Compared:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return _compared(tally, arm, metric)
-
-
-def _compared(tally: Tally, arm: str, metric: str) -> Compared:
     pair, unknown = pair_of(tally, arm, metric), Interval(0.0, None, None, 1.0)
     if pair is None:
         return Compared(

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from greenlane.decisions.record import DecisionRecord, record_of
 from greenlane.errors import InputError
-from greenlane.experiments.gate import EFFECTIVE_EVENTS_MIN, Verdict, effective_events, judge
 from greenlane.experiments.impact import PER, STEPS, Bridge, Step
 from greenlane.experiments.off_policy import Overlap, Term, differences, overlap_of_sequences, term
+from greenlane.jobs.valuing.claims import Claims, bridged, claims
 from greenlane.jobs.valuing.questions import greedy
 from greenlane.jobs.valuing.traffic import DECLINED, FEE, known
 from greenlane.learning.labels import kind_of
@@ -242,9 +242,7 @@ def terms_of(seen: Overlap, found: Climbed) -> dict[str, Term]:
 
 class Answered(NamedTuple):
     bridge: Bridge
-    verdict: Verdict
-    claimed: tuple[str, ...]
-    claim: Step
+    claims: Claims
     moved: float
     """Share of tries that would go another way."""
 
@@ -254,22 +252,8 @@ def answered(found: Climbed, target: Floats, *, effect: float | None) -> Answere
     seen = overlap_of_sequences(
         target, found.logging, action=found.action, steps=found.steps, cluster=found.card, block=found.block
     )
-    terms = terms_of(seen, found)
-    claimed = tuple(n for n, one in terms.items() if effective_events(seen, one) >= EFFECTIVE_EVENTS_MIN)
-    claimed = claimed or tuple(terms)
-    whole, verdict = (
-        judge(seen, {n: terms[n] for n in names}, claimed=effect, maturity=found.maturity, excluded=found.left_out)
-        for names in (tuple(terms), claimed)
-    )
-    steps = {n: Step(n, None if f.value is None else PER * f.value, PER * f.low, PER * f.high, f.effective_events)
-             for n, f in whole.terms.items()}  # fmt: skip
-    total, loose = verdict.total, [one for n, one in steps.items() if n not in claimed]
-    value = None if total.value is None else PER * total.value
-    claim = Step("claim", value, PER * total.low, PER * total.high, total.effective_events)
-    net = Step("net", None if loose else value, claim.low + sum(s.low for s in loose),
-               claim.high + sum(s.high for s in loose))  # fmt: skip
+    said = claims(seen, terms_of(seen, found), effect=effect, maturity=found.maturity, excluded=found.left_out)
     won = differences(seen, term(seen, found.approved))["DR"]
     approval = {name: Step(name, PER * won.value, PER * won.low, PER * won.high) for name in ("attempts", "payments")}
-    told = tuple(steps.get(n, Step(n, 0.0, 0.0, 0.0)) for n in STEPS)
-    bridge = Bridge(payments=len(found.card), approval=approval, steps=told, net=net)
-    return Answered(bridge, verdict, claimed, claim, float(seen.moved().sum() / max(found.steps.sum(), 1)))
+    bridge = bridged(said, payments=len(found.card), approval=approval)
+    return Answered(bridge, said, float(seen.moved().sum() / max(found.steps.sum(), 1)))

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from greenlane.decisions.record import DecisionRecord
 from greenlane.experiments.clusters import Groups
-from greenlane.experiments.gate import Verdict
 from greenlane.experiments.impact import PER, STEPS
 from greenlane.jobs.deciding import decide_world, sent_of
+from greenlane.jobs.valuing.claims import Claims
 from greenlane.jobs.valuing.ladders import Climbed, Ladders, answered, climbed
 from greenlane.jobs.valuing.questions import BLOCKED, PASSED, ROUTERS, greedy, passed_place, releaser
 from greenlane.jobs.valuing.traffic import Traffic
@@ -102,8 +102,6 @@ class Trial(Struct, frozen=True, kw_only=True):
     truth: float
     """Over the whole log."""
     truth_se: float
-    here: float
-    """The truth of this very stretch."""
     claimed: tuple[str, ...]
     reasons: tuple[str, ...]
 
@@ -296,14 +294,12 @@ class Log:
         policy = before[:, :, None] * target - taken[:, :, None] * rows.logging
         return np.asarray((policy[..., None] * worth).sum(axis=(1, 2)))
 
-    def judged(self, target: Floats, rows: slice, *, effect: float | None) -> tuple[Verdict, tuple[str, ...]]:
-        """What the gate says of these rows, as if they were all there is; and the steps that are claimed."""
+    def judged(self, target: Floats, rows: slice, *, effect: float | None) -> Claims:
+        """Of these rows, as if they were all there is."""
         part = taken(self.rows, rows)
         if isinstance(part, Climbed):
-            said = answered(part, target[rows], effect=effect)
-            return said.verdict, said.claimed
-        found = judged(case_of(part), target[rows], np.ones(len(part), bool), effect=effect)
-        return found.verdict, found.claimed
+            return answered(part, target[rows], effect=effect).claims
+        return judged(case_of(part), target[rows], np.ones(len(part), bool), effect=effect)
 
 
 def logged(question: str, name: str, payments: int, directory: Path, *, explored: bool, progress: Progress) -> Log:
@@ -359,14 +355,13 @@ def trials_of(world: str, log: Log, *, stretches: int) -> Iterator[Trial]:
         true = log.differences(target)
         for number in range(stretches):
             rows = slice(n * number // stretches, n * (number + 1) // stretches)
-            verdict, claimed = log.judged(target, rows, effect=effect)
-            each, total = true[:, [STEPS.index(step) for step in claimed]].sum(axis=1), verdict.total
+            found = log.judged(target, rows, effect=effect)
+            each, total = true[:, [STEPS.index(step) for step in found.claimed]].sum(axis=1), found.claim
             variance, _ = card.variance(each / n)
             yield Trial(
-                question=log.question, world=world, candidate=name, stretch=number, accepted=verdict.accepted,
-                value=None if total.value is None else PER * total.value, low=PER * total.low, high=PER * total.high,
-                truth=PER * float(each.mean()), truth_se=PER * variance**0.5, here=PER * float(each[rows].mean()),
-                claimed=claimed, reasons=verdict.reasons,
+                question=log.question, world=world, candidate=name, stretch=number, accepted=found.verdict.accepted,
+                value=total.value, low=total.low, high=total.high, truth=PER * float(each.mean()),
+                truth_se=PER * variance**0.5, claimed=found.claimed, reasons=found.verdict.reasons,
             )  # fmt: skip
 
 
@@ -382,7 +377,7 @@ def built_of(world: str, log: Log, directory: Path) -> Iterator[Built]:
             if (target != only.rows.logging).any():
                 asked.append((f"no support: {name}", only, target, slice(None)))
     for name, each, target, rows in asked:
-        verdict, _ = each.judged(target, rows, effect=None)
+        verdict = each.judged(target, rows, effect=None).verdict
         refused, reasons = not verdict.accepted, verdict.reasons
         yield Built(question=log.question, world=world, name=name, refused=refused, reasons=reasons)
 

@@ -22,18 +22,15 @@ from greenlane.experiments.gate import (
     EFFECTIVE_EVENTS_MIN,
     MATURITY_MIN,
     Check,
-    Finding,
-    Verdict,
     at_least,
     at_most,
-    effective_events,
-    judge,
 )
 from greenlane.experiments.impact import PER, STEPS, Bridge, Impact, Step, named_groups
 from greenlane.experiments.moved_threshold import MovedThreshold, moved_threshold
 from greenlane.experiments.off_policy import Overlap, Term, differences, overlap, term
 from greenlane.experiments.planning import Metric, Reading, plan
 from greenlane.experiments.planning import Row as Design
+from greenlane.jobs.valuing.claims import Claims, bridged, claims
 from greenlane.jobs.valuing.ladders import Ladders, answered, climbed
 from greenlane.jobs.valuing.questions import FACTORS, number, releaser, router, swapper
 from greenlane.jobs.valuing.traffic import Traffic, traffic_of
@@ -180,50 +177,17 @@ def logistic(x: Floats) -> Floats:
     return np.asarray(1.0 / (1.0 + np.exp(-x)))
 
 
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """The claimed steps together, and each step alone."""
-
-    verdict: Verdict
-    claimed: tuple[str, ...]
-    findings: dict[str, Finding]
-
-
-def judged(case: Case, target: Floats, rows: Flags, *, effect: float | None) -> Judged:
-    """Steps with events are claimed together; the others have bounds. `effect` per payment."""
-    seen = case.overlap(target, rows)
-    terms = case.terms(seen, rows)
-    claimed = tuple(n for n, one in terms.items() if effective_events(seen, one) >= EFFECTIVE_EVENTS_MIN)
-    claimed = claimed or tuple(terms)
-    maturity = case.traffic.maturity[rows]
-    all_, part = (
-        judge(seen, {n: terms[n] for n in names}, claimed=effect, maturity=maturity, excluded=case.traffic.left_out)
-        for names in (tuple(terms), claimed)
+def judged(case: Case, target: Floats, rows: Flags, *, effect: float | None) -> Claims:
+    """`effect` per payment."""
+    seen, traffic = case.overlap(target, rows), case.traffic
+    return claims(
+        seen, case.terms(seen, rows), effect=effect, maturity=traffic.maturity[rows], excluded=traffic.left_out
     )
-    return Judged(part, claimed, all_.terms)
 
 
-def step(name: str, found: Finding) -> Step:
-    value = None if found.value is None else PER * found.value
-    return Step(name, value, PER * found.low, PER * found.high, found.effective_events)
-
-
-def bridge(case: Case, target: Floats, rows: Flags, *, effect: float | None = None) -> tuple[Bridge, Judged]:
-    found = judged(case, target, rows, effect=effect)
-    steps = {name: step(name, one) for name, one in found.findings.items()}
-    claim = step("claim", found.verdict.total)
-    loose = [one for name, one in steps.items() if name not in found.claimed]
-    whole = claim.value is not None and all(one.value is not None for one in steps.values())
-    net = Step(
-        "net",
-        claim.value if whole and not loose else None,
-        claim.low + sum(one.low for one in loose),
-        claim.high + sum(one.high for one in loose),
-    )
-    nothing = Step("", 0.0, 0.0, 0.0)
-    told = tuple(steps.get(name, Step(name, *(nothing.value, nothing.low, nothing.high))) for name in STEPS)
-    approval = case.approvals(case.overlap(target, rows), rows)
-    return Bridge(payments=int(rows.sum()), approval=approval, steps=told, net=net), found
+def bridge(case: Case, target: Floats, rows: Flags, *, effect: float | None = None) -> tuple[Bridge, Claims]:
+    found, approval = judged(case, target, rows, effect=effect), case.approvals(case.overlap(target, rows), rows)
+    return bridged(found, payments=int(rows.sum()), approval=approval), found
 
 
 def grouped(case: Case, target: Floats, kinds: Sequence[str]) -> dict[str, dict[str, Bridge]]:
@@ -270,7 +234,7 @@ def evaluate(
     design = planned(traffic, whole.net, effect) if question in INTERVENTIONS_CHANGE else ()
     return Valued(
         question=question, candidate=candidate, currency=currency, **window(traffic),
-        accepted=verdict.accepted, reasons=verdict.reasons, claimed=found.claimed, claim=step("claim", verdict.total),
+        accepted=verdict.accepted, reasons=verdict.reasons, claimed=found.claimed, claim=found.claim,
         bridge=whole, estimates={n: tuple(PER * x for x in one) for n, one in verdict.estimates.items()},  # type: ignore[misc] # three stay three
         checks=verdict.checks, effective_rows=verdict.effective_rows, moved=float(moved.mean()),
         propensity=propensity(traffic, verdict.checks), maturity=float(traffic.maturity.min()),
@@ -447,14 +411,14 @@ def retries(
     results = []
     for name in candidates:
         said = answered(found, found.target(name), effect=None if effect is None else effect / PER)
-        verdict = said.verdict
+        verdict = said.claims.verdict
         worst = next((c.value for c in verdict.checks if c.name.startswith("propensities")), 0.0)
         chance = {"least": float(done.min()), "median": float(np.median(done)),
                   "left_to_chance": float((done < 1.0).mean()), "worst_bin": worst}  # fmt: skip
         estimates = {n: (PER * value, PER * low, PER * high) for n, (value, low, high) in verdict.estimates.items()}
         results.append(
-            Valued(candidate=name, accepted=verdict.accepted, reasons=verdict.reasons, claimed=said.claimed,
-                   claim=said.claim, bridge=said.bridge, estimates=estimates, checks=verdict.checks,
+            Valued(candidate=name, accepted=verdict.accepted, reasons=verdict.reasons, claimed=said.claims.claimed,
+                   claim=said.claims.claim, bridge=said.bridge, estimates=estimates, checks=verdict.checks,
                    effective_rows=verdict.effective_rows, moved=said.moved, propensity=chance, **about)
         )  # fmt: skip
     return results
