@@ -250,7 +250,7 @@ class Shop:
                 found.expect(age_ms <= BOUND_MS, f"nothing older than {BOUND_MS} ms is lost", f"{key} {age_ms:.1f} ms")
 
     def check_state(self, reader: Any, entries: list[Entry], found: Found) -> None:
-        recovered, _ = current_engine(reader.places, reader.features, reader.store, settings=reader.settings)
+        recovered = current_engine(reader.places, reader.features, reader.store, settings=reader.settings)
         fresh = StreamEngine(reader.features, first_complete_us=complete_from(reader.store))
         fresh.apply_many(entries)
         found.from_snapshot += any(reader.places.snapshots.glob("*.snapshot"))

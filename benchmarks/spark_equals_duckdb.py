@@ -31,7 +31,7 @@ from greenlane.features.definition import (
     Sum,
     TimeSince,
 )
-from greenlane.jobs.backfilling import Backfilled, Room, write_by_duckdb, write_by_spark
+from greenlane.jobs.backfilling import Backfilled, Room, Work, write_by_duckdb, write_by_spark
 from greenlane.ports.journal import SOURCE_BIT
 
 START_US = 1_767_225_600_000_000
@@ -108,7 +108,7 @@ def in_its_own_process(write: Callable[..., Backfilled], days: list[Path], out: 
     """So that the memory told is that of one engine."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
-        return pool.apply(write, (days, FEATURES, out), {"condition": CONDITION, "since_us": START_US, "room": room})
+        return pool.apply(write, (Work(days, FEATURES, out, CONDITION, START_US, room),))
 
 
 def differing_cells(left: Path, right: Path) -> tuple[int, int]:

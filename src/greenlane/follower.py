@@ -16,6 +16,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -195,13 +196,7 @@ class Follower:
         if self.position.seq:
             self.reader.places.snapshots.mkdir(exist_ok=True)
             self.shadows.save(shadows_path(self.reader.places), self.position)
-            save_snapshot(
-                self.reader.places,
-                self.engine,
-                self.position.generation,
-                self.position.seq,
-                standing=self.standing,
-            )
+            save_snapshot(self.reader.places, self.engine, self.position, standing=self.standing)
             save_tallies(self.tallies, self.reader.places, self.position)
             self.monitors.save(monitors_path(self.reader.places), self.position)
             notices_path(self.reader.places).write_bytes(self.notifier.dump())
@@ -239,15 +234,12 @@ class Follower:
 
     def close_day(self, day: Day, path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
-        table = day_table()
-        try:
+        with closing(day_table()) as table:
             entries = self.reader.store.read(after_seq=day.first_seq - 1, upto_seq=day.last_seq)
             file = table.write_day(path, entries)
             self.closed.append((day.name, file.rows))
             table.load_days(self.days_within_reach(path))
             self.check_day(day, table)
-        finally:
-            table.close()
 
     def days_within_reach(self, path: Path) -> list[Path]:
         """The day files that a vector of this day can depend on."""

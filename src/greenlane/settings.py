@@ -85,9 +85,15 @@ def write_settings(directory: Path, settings: Settings) -> None:
             lines.append(f"{name} = {msgspec.json.encode(value).decode()}\n")
     for currency, rate in settings.rates.items():
         lines.append(f'\n[rates.{currency}]\nrate_e12 = {rate.rate_e12}\ndate = "{rate.date}"\n')
-    part = directory / f"{FILE}.part"
-    part.write_text("".join(lines))
-    part.replace(directory / FILE)
+    write_whole(directory / FILE, "".join(lines).encode())
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """For its owner's eyes only; whoever reads it meanwhile sees all of the old file or all of the new one."""
+    part = path.with_name(f".{path.name}.part")
+    part.touch(mode=0o600)
+    part.write_bytes(data)
+    part.replace(path)
 
 
 def make_directory(directory: Path) -> None:

@@ -15,8 +15,8 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from importlib import metadata
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
-from msgspec import Struct
+from msgspec import to_builtins
 
 import greenlane
 from greenlane.adapters.onnx_net import open_net
@@ -58,7 +58,7 @@ from greenlane.features.stream import StreamEngine
 from greenlane.journal.bulk import BulkSequencer
 from greenlane.journal.days import closed_days
 from greenlane.journal.freeze import Reporting, freeze
-from greenlane.journal.sequencer import Fold, Sequencer
+from greenlane.journal.sequencer import Fold, Sequencer, folded
 from greenlane.merchants.book import Book
 from greenlane.models import artefact
 from greenlane.models.approval_model import ApprovalModel, load_approval
@@ -82,7 +82,7 @@ from greenlane.ports.clock import Clock, FakeClock, SystemClock
 from greenlane.ports.journal import Entry, JournalStore, Position
 from greenlane.ports.subjects import SubjectMap
 from greenlane.replay import width_of
-from greenlane.settings import Settings, make_directory, read_settings
+from greenlane.settings import Settings, make_directory, read_settings, write_whole
 
 if TYPE_CHECKING:
     from greenlane.adapters.duckdb_engine import DuckdbEngine
@@ -105,42 +105,18 @@ SUBJECT_KINDS = (*get_args(MethodType), "par", "customer", "email", "phone", "de
 ONLINE_ROOMS = ("decisions", "features", "journal", "merchants", "models", "outcomes", "payments", "policy", "ports")
 
 
-class Places(Struct, frozen=True):
+class Places:
     """Where things lie in a data directory."""
 
-    root: Path
-
-    @property
-    def journal(self) -> Path:
-        return self.root / "journal.sqlite"
-
-    @property
-    def subjects(self) -> Path:
-        return self.root / "subjects.sqlite"
-
-    @property
-    def keys(self) -> Path:
-        return self.root / "keys.json"
-
-    @property
-    def server(self) -> Path:
-        return self.root / "server.json"
-
-    @property
-    def models(self) -> Path:
-        return self.root / "models"
+    def __init__(self, root: Path):
+        self.root = root
+        self.journal, self.subjects = root / "journal.sqlite", root / "subjects.sqlite"
+        self.keys, self.server = root / "keys.json", root / "server.json"
+        self.models, self.snapshots, self.days = root / "models", root / "snapshots", root / "days"
 
     def report(self, model_id: str) -> Path:
         """How a model was judged when it was made, for people."""
         return self.root / "reports" / f"{model_id}.html"
-
-    @property
-    def snapshots(self) -> Path:
-        return self.root / "snapshots"
-
-    @property
-    def days(self) -> Path:
-        return self.root / "days"
 
 
 @dataclass
@@ -226,7 +202,7 @@ class System:
                 self.prepare(after)
             self.lanes(self.experiments.check(after))
         before = self.experiments.known.get(name)
-        record = ControlRecord(EXPERIMENT, name, who, why, plain(before), plain(after))
+        record = ControlRecord(EXPERIMENT, name, who, why, to_builtins(before), to_builtins(after))
         return self.control(record, event_id=event_id, who=who)
 
     def arrange(self) -> None:
@@ -287,7 +263,7 @@ class System:
     def written(self, lane: Lane) -> str:
         """The digest of the versions that a lane decides by, which the journal knows."""
         policy, versions = lane.policy, versions_of(lane)
-        digest, at = digest_of(versions), f"{self.journal.position.generation}/{self.journal.position.seq}"
+        digest, at = digest_of(versions), f"{self.journal.position}"
         if policy.version not in self.live.policies:
             change = policy_change(policy, who="engine", why="the policy in force")
             self.control(change, event_id=f"policy/{at}", who="engine")
@@ -300,7 +276,7 @@ class System:
         position = self.journal.position
         try:
             self.journal.close()
-            save_snapshot(self.places, self.lane.features, position.generation, position.seq, standing=self.standing)
+            save_snapshot(self.places, self.lane.features, position, standing=self.standing)
         finally:
             self.subjects.close()
             self.lane.features.close()
@@ -332,7 +308,7 @@ def open_system(directory: Path, *, clock: Clock | None = None, features: Featur
         journal.writer.wait(journal.position.seq)
     assert live.features is not None, "declared just above"
     policy = Policy(perspective=settings.perspective)
-    engine, _ = current_engine(places, live.features, store, settings=settings)
+    engine = current_engine(places, live.features, store, settings=settings)
     standing = standing_at(places, store, policy.exploring, seq=journal.position.seq)
     late.folds = (engine, standing)
     approving = Approving(standing.online.health, policy.priors, lambda id_, mcc: book.economics(id_, mcc=mcc))
@@ -370,13 +346,11 @@ def pause_what_cannot_run(system: System) -> None:
         except (ModelRefused, InputError) as error:  # of a parameter, perhaps, that this build has no more
             system.lane.failed("experiment", error)
             paused, at = msgspec.structs.replace(experiment, state="paused"), system.journal.position
-            change = ControlRecord(EXPERIMENT, experiment.id, "engine", str(error), plain(experiment), plain(paused))
-            event_id = f"unprepared/{at.generation}/{at.seq}"
+            change = ControlRecord(
+                EXPERIMENT, experiment.id, "engine", str(error), to_builtins(experiment), to_builtins(paused)
+            )
+            event_id = f"unprepared/{at}"
             system.journal.append(control_draft(change, source="engine", event_id=event_id))
-
-
-def plain(experiment: Experiment | None) -> Any:
-    return None if experiment is None else msgspec.to_builtins(experiment)
 
 
 def warm(lane: Lane) -> None:
@@ -399,16 +373,13 @@ def retire_old_days(system: System) -> int:
     Facts, names and control entries stay for the horizon: late outcomes, duplicates and replay find them as before.
     """
     today = day_of(system.journal.now().ingest_us)
-    store = SqliteJournal(system.places.journal, read_only=True)
-    try:
+    with closing(SqliteJournal(system.places.journal, read_only=True)) as store:
         first, _ = store.span()
         before = first
         for day in closed_days(store):
             if day.number >= today - system.settings.days_in_sqlite or not day_path(system.places, day.name).exists():
                 break
             before = day.last_seq + 1
-    finally:
-        store.close()
     forget_before = beyond_horizon(system.places, today)
     if before > first or forget_before > system.forgotten_before:
         system.store.retire(before, forget_before_seq=forget_before)
@@ -421,11 +392,8 @@ def beyond_horizon(places: Places, today: int) -> int:
     old = [path for path in sorted(places.days.glob("*.parquet")) if path.stem <= format_day(today - HORIZON_DAYS)]
     if not old:
         return 0
-    table = day_table()
-    try:
+    with closing(day_table()) as table:
         return table.last_seq(old[-1]) + 1
-    finally:
-        table.close()
 
 
 def day_path(places: Places, name: str) -> Path:
@@ -485,21 +453,11 @@ def kept_engine(
     return engine, Position(0, 0)
 
 
-def current_engine(
-    places: Places, features: FeatureSet, store: JournalStore, *, settings: Settings
-) -> tuple[StreamEngine, Position]:
+def current_engine(places: Places, features: FeatureSet, store: JournalStore, *, settings: Settings) -> StreamEngine:
     """The kept engine, brought up to the last durable entry."""
     engine, position = kept_engine(places, features, store, settings=settings)
-    last = [position]
-    engine.apply_many(passing(all_entries(places, store, after_seq=position.seq), last))
-    return engine, last[0]
-
-
-def passing(entries: Iterable[Entry], last: list[Position]) -> Iterator[Entry]:
-    """Passes entries on and keeps the position of the last."""
-    for entry in entries:
-        yield entry
-        last[0] = entry.position
+    engine.apply_many(all_entries(places, store, after_seq=position.seq))
+    return engine
 
 
 def holds(store: JournalStore, generation: int, seq: int) -> bool:
@@ -535,26 +493,19 @@ def all_entries(places: Places, store: JournalStore, *, after_seq: int = 0) -> I
 
 
 def day_entries(path: Path, *, seq: int | None = None) -> Iterator[Entry]:
-    from greenlane.adapters.duckdb_engine import DuckdbEngine
-
-    engine = DuckdbEngine()
-    try:
+    with closing(day_table()) as engine:
         yield from engine.read_day(path, seq=seq)
-    finally:
-        engine.close()
 
 
 def save_snapshot(
-    places: Places, engine: StreamEngine, generation: int, seq: int, *, standing: Standing | None = None, keep: int = 3
+    places: Places, engine: StreamEngine, position: Position, *, standing: Standing | None = None, keep: int = 3
 ) -> Path:
     """Written under its seq; the newest few are kept. Without `standing` what was kept of it before still serves."""
     places.snapshots.mkdir(exist_ok=True)
-    path = places.snapshots / f"{seq:020d}.snapshot"
+    path = places.snapshots / f"{position.seq:020d}.snapshot"
     if standing is not None:
-        unfinished = path.with_suffix(".unfinished")
-        unfinished.write_bytes(b"%d\n%b" % (generation, standing.dump()))
-        unfinished.replace(path.with_suffix(".standing"))
-    snapshot.save(engine, path, Position(generation, seq))
+        write_whole(path.with_suffix(".standing"), b"%d\n%b" % (position.generation, standing.dump()))
+    snapshot.save(engine, path, position)
     for kind in ("snapshot", "standing"):
         for old in sorted(places.snapshots.glob(f"*.{kind}"))[:-keep]:
             old.unlink(missing_ok=True)
@@ -616,15 +567,12 @@ class Importer:
         self.places, self.settings = Places(directory), read_settings(directory)
         self.subjects = SqliteSubjects(self.places.subjects)
         simulated = self.settings.clock == "simulated"
-        self.live = Live()
         store = SqliteJournal(self.places.journal)
-        clock = FakeClock() if simulated else SystemClock()
-        subjects = self.subjects
         self.journal = BulkSequencer(
-            store, clock, [], simulated=simulated, before_commit=subjects.flush, before_sync=subjects.sync
-        )
-        for entry in store.controls():
-            self.live.apply(entry)
+            store, FakeClock() if simulated else SystemClock(), [], importing=True, simulated=simulated,
+            before_commit=self.subjects.flush, before_sync=self.subjects.sync,
+        )  # fmt: skip
+        self.live = folded(Live(), store.controls())
         self.reporting = reporting_of(self.settings)
 
     def control(self, record: ControlRecord, *, source: str, event_id: str, ingest_us: int) -> None:
@@ -665,24 +613,15 @@ class Reader:
 
     @cached_property
     def live(self) -> Live:
-        live = Live()
-        for entry in self.store.controls():
-            live.apply(entry)
-        return live
+        return folded(Live(), self.store.controls())
 
     @cached_property
     def book(self) -> Book:
-        book = Book()
-        for entry in self.store.controls():
-            book.apply(entry)
-        return book
+        return folded(Book(), self.store.controls())
 
     @cached_property
     def releases(self) -> Releases:
-        releases = Releases()
-        for entry in self.store.controls():
-            releases.apply(entry)
-        return releases
+        return folded(Releases(), self.store.controls())
 
     @cached_property
     def salt(self) -> str:
@@ -736,11 +675,8 @@ def erase_subject(directory: Path, kind: str, identifier: str) -> bool:
     places = open_reader(directory).places
     held = lock(places.journal.with_suffix(".lock"))
     try:
-        subjects = SqliteSubjects(places.subjects)
-        try:
+        with closing(SqliteSubjects(places.subjects)) as subjects:
             return subjects.erase(kind, identifier)
-        finally:
-            subjects.close()
     finally:
         os.close(held)
 
@@ -768,13 +704,11 @@ def lock_follower(places: Places) -> Iterator[None]:
 def alarm_lines(settings: Settings, tell: Callable[[str], None]) -> list[Line]:
     """The log, and whatever else the settings name; SettingsError where a name is no address."""
     lines = [Line(channel=LogChannel(tell))]
+    if settings.alarm_webhook or settings.alarm_mail:
+        from greenlane.adapters.alarm_channels import WebhookChannel, mail_channel
     if settings.alarm_webhook:
-        from greenlane.adapters.webhook_channel import WebhookChannel
-
         lines.append(Line(channel=WebhookChannel(settings.alarm_webhook, settings.alarm_webhook_secret.encode())))
     if settings.alarm_mail:
-        from greenlane.adapters.smtp_channel import mail_channel
-
         lines.append(Line(channel=mail_channel(settings.alarm_mail), least="page"))
     return lines
 
@@ -796,7 +730,4 @@ def freeze_memory() -> None:
 
 def write_server_file(places: Places, *, url: str, admin_key: str) -> None:
     """Where the running server of this directory is, and the key of its admin door: for its owner's eyes only."""
-    part = places.server.with_suffix(".part")
-    part.touch(mode=0o600)
-    part.write_bytes(msgspec.json.encode({"url": url, "pid": os.getpid(), "admin_key": admin_key}))
-    part.replace(places.server)
+    write_whole(places.server, msgspec.json.encode({"url": url, "pid": os.getpid(), "admin_key": admin_key}))

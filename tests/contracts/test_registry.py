@@ -4,12 +4,12 @@ import pytest
 
 from greenlane.adapters.sqlite_registry import SqliteRegistry
 from greenlane.ports.journal import Position
-from greenlane.ports.registry import NOWHERE, MemoryRegistry, Move, Registered
+from greenlane.ports.registry import NOWHERE, Move, Registered
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "file"])
 def registry(request, tmp_path):
-    return MemoryRegistry() if request.param == "memory" else SqliteRegistry(tmp_path / "registry.sqlite")
+    return SqliteRegistry(":memory:" if request.param == "memory" else tmp_path / "registry.sqlite")
 
 
 def model(id_: str, *, kind: str = "fraud", at_us: int = 1) -> Registered:

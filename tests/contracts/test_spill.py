@@ -5,12 +5,11 @@ from unit.features.cases import journal, many
 
 from greenlane.adapters.sqlite_spill import SqliteSpill
 from greenlane.features.stream import StreamEngine
-from greenlane.ports.spill import MemorySpill
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "file"])
 def spill(request, tmp_path):
-    return MemorySpill() if request.param == "memory" else SqliteSpill(tmp_path / "spill.sqlite")
+    return SqliteSpill(":memory:" if request.param == "memory" else tmp_path / "spill.sqlite")
 
 
 def test_taken_once(spill):

@@ -10,7 +10,6 @@ from greenlane.features.definition import (
     EMPTY,
     NEVER,
     WARMING,
-    ZERO_WHEN_EMPTY,
     Aggregation,
     Column,
     FeatureSet,
@@ -19,6 +18,8 @@ from greenlane.features.definition import (
 from greenlane.features.where import compile_where
 from greenlane.payments.facts import Facts
 from greenlane.ports.journal import SOURCE_BIT, Entry
+
+ZERO_WHEN_EMPTY = ("count", "sum", "distinct")
 
 
 def naive_rows(

@@ -107,7 +107,7 @@ def written(out: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def test_xgboost_fitted_by_sparks_workers_is_served_like_any_other(spark: Any, tmp_path: Path) -> None:
     pytest.importorskip("xgboost", reason="xgboost comes with the train and spark extras")
-    from greenlane.adapters.spark_xgboost import SparkXgBoost
+    from greenlane.adapters.xgboost_trainer import SparkXgBoost
 
     rng = np.random.default_rng(5)
     X = rng.normal(size=(500, 3)).astype(np.float32)

@@ -8,11 +8,11 @@ from parity.naive import naive_rows
 
 from greenlane.adapters.duckdb_engine import DuckdbEngine
 from greenlane.features.definition import FeatureSet
+from greenlane.features.kernels import Ints
 from greenlane.features.parity import Mismatch, compare, report
 from greenlane.features.sql import features_sql
 from greenlane.features.stream import StreamEngine
 from greenlane.ports.journal import Entry
-from greenlane.ports.tables import Ints
 
 Rows = tuple[Ints, Ints]
 query_text = lru_cache(features_sql)

@@ -18,7 +18,7 @@ from greenlane.jobs.evaluating.results import Course, Tally, evaluated, table
 from greenlane.payments.facts import Facts
 from greenlane.policy.actions import BLOCK, Action
 from greenlane.policy.limits import Limits
-from greenlane.simulation.living import Living
+from greenlane.simulation.living import START_US, Living
 from greenlane.simulation.world import World
 
 SMALL = Sizes(logged=4_000, tuned=200, uncensored=4_000)
@@ -224,6 +224,16 @@ def watched(shares, approved=1.0):
     at_s = np.arange(0, 60 * drill.MINUTES, 0.1)
     route = np.where(np.arange(len(at_s)) % 10 < 10 * np.vectorize(shares)(at_s), "a", "b")
     return drill.Watched(at_s, route, np.ones(len(at_s), bool), np.full(len(at_s), approved))
+
+
+def test_in_the_drills_weather_only_the_broken_acquirer_refuses(world):
+    living, routes = Living(world, 1), world.parameters.routes
+    living.weather = drill.Weathered([route.acquirer for route in routes], routes[0].acquirer)
+    arrival, acquirer = next(living.arrivals(1)), {route.id: route.acquirer for route in routes}
+    for at_us, breaks in ((START_US, False), (START_US + drill.BREAKS_US, True)):
+        odds = living.odds(arrival, at_us)
+        for (route, _), good in zip(odds.ways, odds.good, strict=True):
+            assert (good == 0.0).all() == (breaks and acquirer[route] == routes[0].acquirer)
 
 
 def test_the_drill_measures_when_a_route_is_left_and_taken_back():

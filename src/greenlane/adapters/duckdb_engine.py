@@ -19,9 +19,9 @@ import numpy as np
 from msgspec import Struct
 
 from greenlane.errors import JournalError
+from greenlane.features.kernels import Ints
 from greenlane.payments.facts import TEXT_FIELDS, Facts
 from greenlane.ports.journal import Entry
-from greenlane.ports.tables import Ints
 
 CHUNK_ROWS: Final = 20_000
 ENTRY_TYPES: Final = {

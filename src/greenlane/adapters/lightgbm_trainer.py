@@ -1,6 +1,6 @@
 """LightGBM behind the `Estimator` protocol, and its text format translated into trees."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenlane.errors import TrainingError
-from greenlane.learning.estimator import Range
+from greenlane.learning.estimator import Estimator, Range
 from greenlane.learning.examples import Examples
 from greenlane.models.flat_trees import ZERO, FlatTrees
 from greenlane.models.tree import Leaf, Split, Tree
@@ -17,7 +17,7 @@ DEFAULT_LEFT = 2
 MISSING_ZERO, MISSING_NAN = 1, 2
 
 
-class LightGbm:
+class LightGbm(Estimator):
     """Gradient boosted trees (Ke et al., NeurIPS 2017) of at most 64 leaves, so that serving can use bit vectors.
 
     The defaults are careful ones for rare labels: small steps, small trees, half of the features per tree; and fine
@@ -25,6 +25,7 @@ class LightGbm:
     """
 
     family = "lightgbm"
+    libraries = ("lightgbm",)
     default: ClassVar[Mapping[str, float]] = {
         "rounds": 300,
         "learning_rate": 0.03,
@@ -47,30 +48,12 @@ class LightGbm:
 
     takes_negative_weights = True
 
-    def __init__(self, *, threads: int = 1):
-        import lightgbm  # noqa: F401 - a missing [train] extra is told before the work, not after
-
-        self.threads = threads
-
-    @property
-    def trainer(self) -> str:
-        import lightgbm
-
-        return f"lightgbm {lightgbm.__version__}"
-
     def fit(
-        self,
-        examples: Examples,
-        parameters: Mapping[str, float],
-        *,
-        seed: int,
-        signs: Mapping[str, int] | None = None,
-        on_round: Callable[[int, int], None] | None = None,
+        self, examples: Examples, parameters: Mapping[str, float], *, seed: int, signs: Mapping[str, int] | None = None
     ) -> "LightGbmFitted":
         """Deterministic for equal examples, parameters, seed and LightGBM version, whatever the number of threads."""
         import lightgbm
 
-        rounds = int(parameters["rounds"])
         settings: dict[str, Any] = {
             "objective": "binary",
             "verbose": -1,
@@ -83,8 +66,7 @@ class LightGbm:
         if signs:
             settings["monotone_constraints"] = [signs.get(name, 0) for name in examples.names]
         data = lightgbm.Dataset(examples.X, examples.y.astype(np.float32), weight=examples.weight, free_raw_data=True)
-        callbacks = [lambda env: on_round(env.iteration + 1, rounds)] if on_round else []
-        return LightGbmFitted(lightgbm.train(settings, data, rounds, callbacks=callbacks))
+        return LightGbmFitted(lightgbm.train(settings, data, int(parameters["rounds"])))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Columns of a training set as one Parquet file, written whole or not at all; equal columns give equal bytes."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,16 +20,13 @@ OPTIONS: Final = "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 100000)"
 def write_columns(path: Path, columns: Columns) -> str:
     """All of one length, in order; answers the file's sha256. Floats that hold whole numbers only become integers with
     nulls for NaN, which are smaller and which every engine reads alike."""
-    con = duckdb.connect(config={"threads": 1})
-    try:
+    with closing(duckdb.connect(config={"threads": 1})) as con:
         con.register("arriving", {f"c{place}": array for place, array in enumerate(columns.values())})
         chosen = ", ".join(
             f'{stored(f"c{place}", array)} AS "{name}"' for place, (name, array) in enumerate(columns.items())
         )
         partial = path.with_name(path.name + ".partial")
         con.execute(f"COPY (SELECT {chosen} FROM arriving) TO {quoted(partial)} {OPTIONS}")
-    finally:
-        con.close()
     return replaced(partial, path)
 
 

@@ -1,10 +1,11 @@
-"""The pictures of an evaluation, drawn by matplotlib as SVG text without a display."""
+"""The pictures of an evaluation and of a comparison, drawn by matplotlib as SVG text without a display."""
 
 import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from greenlane.learning.evaluate import Evaluation
+from greenlane.learning.frontier import Candidate, Choice
 from greenlane.learning.reliability import Bin
 from greenlane.learning.stability import Week
 
@@ -95,3 +96,19 @@ def weeks(axes: Any, found: list[Week]) -> None:
     axes.axhspan(0.9, 1.1, color=GREY, alpha=0.2)
     axes.errorbar(range(len(found)), [w.ratio for w in found], yerr=spread, fmt="o", color=BLUE, markersize=4)
     axes.set(xlabel="week of the held-out time", ylabel="observed / expected", ylim=(0, None))
+
+
+def frontier(candidates: Sequence[Candidate], choice: Choice | None, *, budget_us: float) -> str:
+    """SVG: value over p99 latency with 95 % intervals; the line is the budget, the red one is chosen."""
+
+    def picture(axes: Any, _: Any) -> None:
+        for one in candidates:
+            value, colour = one.saved_per_1000_minor, RED if choice and one.family == choice.family else BLUE
+            spread = [[value.value - value.low], [value.high - value.value]]
+            axes.errorbar([one.served.p99_us], [value.value], yerr=spread, fmt="o", color=colour, linewidth=1)
+            axes.annotate(one.family, (one.served.p99_us, value.value), xytext=(5, 5), textcoords="offset points")
+        axes.axvline(budget_us, color=GREY, linestyle=":")
+        axes.set(xscale="log", xlabel="p99 of one answer, us", ylabel="saved per 1,000 payments, minor units")
+        axes.margins(x=0.25)
+
+    return drawn(picture, None)

@@ -1,5 +1,6 @@
 """The numbers a scraper reads at /metrics."""
 
+from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
@@ -21,32 +22,24 @@ class Metrics:
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call] # ships without a type
         self.registry = CollectorRegistry()
-        self.decisions = Counter(
-            "greenlane_decisions", "Decisions by intervention", ["intervention"], registry=self.registry
-        )
+        counter, gauge = partial(Counter, registry=self.registry), partial(Gauge, registry=self.registry)
+        self.decisions = counter("greenlane_decisions", "Decisions by intervention", ["intervention"])
         self._by_intervention: dict[str, Counter] = {}
-        self.next_actions = Counter("greenlane_next_actions", "Next actions by step", ["next"], registry=self.registry)
+        self.next_actions = counter("greenlane_next_actions", "Next actions by step", ["next"])
         self.latency = Histogram(
             "greenlane_decision_seconds", "Time to decide, inside", buckets=LATENCY_BUCKETS_S, registry=self.registry
         )
-        self.degraded = Counter("greenlane_degraded", "Decisions on a lower rung", registry=self.registry)
-        self.outcomes = Counter("greenlane_outcomes", "Outcomes by type", ["type"], registry=self.registry)
-        self.refused = Counter("greenlane_refused", "Requests refused, by code", ["code"], registry=self.registry)
-        self.failed = Counter("greenlane_failed", "Requests that failed on our side", registry=self.registry)
-        self.fallbacks = Counter(
-            "greenlane_fallbacks",
-            "Parts that failed while deciding, by part and error",
-            ["part", "error"],
-            registry=self.registry,
-        )
-        self.seq = Gauge("greenlane_journal_seq", "Last sequenced entry", registry=self.registry)
-        self.durable_seq = Gauge("greenlane_journal_durable_seq", "Last durable entry", registry=self.registry)
-        self.evicted = Gauge("greenlane_features_evicted", "Feature reads of evicted state", registry=self.registry)
-        self.mismatches = Gauge(
-            "greenlane_parity_mismatches",
-            "Served feature values that differ from recomputed ones",
-            registry=self.registry,
-        )
+        self.degraded = counter("greenlane_degraded", "Decisions on a lower rung")
+        self.outcomes = counter("greenlane_outcomes", "Outcomes by type", ["type"])
+        self.refused = counter("greenlane_refused", "Requests refused, by code", ["code"])
+        self.failed = counter("greenlane_failed", "Requests that failed on our side")
+        parts = "Parts that failed while deciding, by part and error"
+        self.fallbacks = counter("greenlane_fallbacks", parts, ["part", "error"])
+        self.seq = gauge("greenlane_journal_seq", "Last sequenced entry")
+        self.durable_seq = gauge("greenlane_journal_durable_seq", "Last durable entry")
+        self.evicted = gauge("greenlane_features_evicted", "Feature reads of evicted state")
+        differing = "Served feature values that differ from recomputed ones"
+        self.mismatches = gauge("greenlane_parity_mismatches", differing)
 
     def decided(self, intervention: str, latency_us: int, *, degraded: bool) -> None:
         counter = self._by_intervention.get(intervention)

@@ -1,40 +1,24 @@
 """Random forest and logistic regression of scikit-learn behind the `Estimator` protocol."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from greenlane.learning.estimator import Range
+from greenlane.learning.estimator import Estimator, Range, finite
 from greenlane.learning.examples import Examples
 from greenlane.models.flat_trees import FlatTrees
 from greenlane.models.linear import TERM, Linear
 from greenlane.models.tree import Leaf, Split, Tree
 
 
-class SciKit:
-    """What both share."""
-
-    takes_negative_weights = False
-
-    def __init__(self, *, threads: int = 1):
-        import sklearn  # noqa: F401 - a missing [train] extra is told before the work, not after
-
-        self.threads = threads
-
-    @property
-    def trainer(self) -> str:
-        import sklearn
-
-        return f"scikit-learn {sklearn.__version__}"
-
-
-class RandomForest(SciKit):
+class RandomForest(Estimator):
     """Many deep trees on bootstrapped rows, each split asking of few features (Breiman 2001); see `flat_trees.vote`."""
 
     family = "random_forest"
+    libraries = ("sklearn",)
     default: ClassVar[Mapping[str, float]] = {"trees": 100, "min_samples_leaf": 3, "max_features": 0.2}
     space: ClassVar[Mapping[str, Range]] = {
         "trees": Range(100, 400, log=True, whole=True),
@@ -43,31 +27,20 @@ class RandomForest(SciKit):
     }
 
     def fit(
-        self,
-        examples: Examples,
-        parameters: Mapping[str, float],
-        *,
-        seed: int,
-        signs: Mapping[str, int] | None = None,
-        on_round: Callable[[int, int], None] | None = None,
+        self, examples: Examples, parameters: Mapping[str, float], *, seed: int, signs: Mapping[str, int] | None = None
     ) -> "ForestFitted":
         """Deterministic for equal examples, parameters, seed and scikit-learn version, whatever the threads."""
         from sklearn.ensemble import RandomForestClassifier
 
-        trees = int(parameters["trees"])
         forest = RandomForestClassifier(
+            int(parameters["trees"]),
             min_samples_leaf=int(parameters["min_samples_leaf"]),
             max_features=parameters["max_features"],
             monotonic_cst=[signs.get(name, 0) for name in examples.names] if signs else None,
             random_state=seed,
             n_jobs=self.threads,
-            warm_start=True,
         )
-        X = finite(examples.X)
-        for grown in [*range(20, trees, 20), trees]:  # in steps that can be told
-            forest.set_params(n_estimators=grown).fit(X, examples.y, sample_weight=examples.weight)
-            if on_round:
-                on_round(grown, trees)
+        forest.fit(finite(examples.X), examples.y, sample_weight=examples.weight)
         return ForestFitted(forest.set_params(n_jobs=1))
 
 
@@ -110,27 +83,16 @@ def tree_from(tree: Any) -> Tree:
     return done[0]
 
 
-def finite(X: NDArray[np.float32]) -> NDArray[np.float32]:
-    """scikit-learn refuses infinities; no threshold lies beyond the largest float32, so that goes the same ways."""
-    largest = np.finfo(np.float32).max
-    return np.clip(X, -largest, largest)  # NaN stays NaN
-
-
-class LogisticRegression(SciKit):
+class LogisticRegression(Estimator):
     """Log-odds linear in each standardised value, its logarithm, and its absence; drawn to zero by `ridge`."""
 
     family = "logistic"
+    libraries = ("sklearn",)
     default: ClassVar[Mapping[str, float]] = {"ridge": 1.0}
     space: ClassVar[Mapping[str, Range]] = {"ridge": Range(0.01, 1000.0, log=True)}
 
     def fit(
-        self,
-        examples: Examples,
-        parameters: Mapping[str, float],
-        *,
-        seed: int,
-        signs: Mapping[str, int] | None = None,
-        on_round: Callable[[int, int], None] | None = None,
+        self, examples: Examples, parameters: Mapping[str, float], *, seed: int, signs: Mapping[str, int] | None = None
     ) -> "LogisticFitted":
         """Deterministic; `signs` are not held: scikit-learn knows no bounds for weights."""
         from sklearn.linear_model import LogisticRegression as Model
@@ -141,8 +103,6 @@ class LogisticRegression(SciKit):
         design = prepared.design(examples.X)
         varies = np.ptp(design, axis=0) > 0.0  # what is always absent, or never, has nothing to say
         model.fit(design[:, varies], examples.y, sample_weight=examples.weight)
-        if on_round:
-            on_round(1, 1)
         return LogisticFitted(prepared, varies, model)
 
 

@@ -19,6 +19,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from msgspec.structs import astuple
+
 from greenlane.adapters.sqlite import (
     RANDOM_PAGE_BYTES,
     ROWS_PER_STATEMENT,
@@ -36,6 +38,8 @@ from greenlane.ports.journal import ENCODER, FACTS_DECODER, Entry, JournalStore,
 
 FORMAT: Final = 3
 NAME_BYTES: Final = 16
+PLAIN: Final = 10
+"""Fields of an entry before its facts: columns as they are."""
 INDEXED_AT_ONCE: Final = 50_000
 UNINDEXED_MAX: Final = ROWS_PER_STATEMENT
 """Names that wait in memory: one statement's, so that no commit waits long for the index."""
@@ -329,20 +333,8 @@ class SqliteJournal(JournalStore):
 def _values(row: Row) -> tuple[Any, ...]:
     entry = row.entry
     facts = None if entry.facts is None else ENCODER.encode(entry.facts)
-    return (
-        entry.seq,
-        entry.generation,
-        entry.ingest_us,
-        entry.kind,
-        entry.source,
-        entry.event_id,
-        entry.occurred_us,
-        entry.emits,
-        entry.sign,
-        entry.body_hash,
-        *_pack(facts, row.waiting or None, entry.payload, entry.event_id),
-        b"".join(row.names),
-    )
+    packed = _pack(facts, row.waiting or None, entry.payload, entry.event_id)
+    return (*astuple(entry)[:PLAIN], *packed, b"".join(row.names))
 
 
 def _row(values: tuple[Any, ...]) -> Row:

@@ -14,7 +14,7 @@ It is trained in float32 and exported in float64; see `onnx_net.py`.
 import io
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenlane.adapters.onnx_net import Edges, OnnxNet
-from greenlane.learning.estimator import Range
+from greenlane.learning.estimator import Estimator, Range
 from greenlane.learning.examples import Examples
 
 CODED: Final = frozenset(
@@ -89,10 +89,12 @@ def frequent(column: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.sort(codes[often[rows[often] >= CODE_ROWS_MIN]]).astype(np.float32)
 
 
-class TabM:
+class TabM(Estimator):
     """The deep model. Its training takes minutes where trees take seconds."""
 
     family = "tabm"
+    libraries = ("tabm", "torch")
+    also = ("onnx", "onnxruntime", "onnxscript")
     default: ClassVar[Mapping[str, float]] = {
         "members": 8,
         "width": 96,
@@ -110,32 +112,9 @@ class TabM:
         "learning_rate": Range(0.0005, 0.005, log=True),
         "weight_decay": Range(0.0001, 0.1, log=True),
     }
-    takes_negative_weights = False
-
-    def __init__(self, *, threads: int = 1):
-        import onnx  # noqa: F401 - a missing [deep] extra is told before the work, not after
-        import onnxruntime  # noqa: F401 - the same
-        import onnxscript  # noqa: F401 - the same
-        import tabm  # noqa: F401 - the same
-        import torch  # noqa: F401 - the same
-
-        self.threads = threads
-
-    @property
-    def trainer(self) -> str:
-        import tabm
-        import torch
-
-        return f"tabm {tabm.__version__}, torch {torch.__version__}"
 
     def fit(
-        self,
-        examples: Examples,
-        parameters: Mapping[str, float],
-        *,
-        seed: int,
-        signs: Mapping[str, int] | None = None,
-        on_round: Callable[[int, int], None] | None = None,
+        self, examples: Examples, parameters: Mapping[str, float], *, seed: int, signs: Mapping[str, int] | None = None
     ) -> "TabMFitted":
         """Deterministic for equal examples, parameters, seed, torch version and threads; `signs` are not held."""
         import torch
@@ -146,7 +125,7 @@ class TabM:
             torch.manual_seed(seed)
             encoded = Encoded.of(examples.names, examples.X)
             net = network(encoded, parameters)
-            train(net, examples, parameters, on_round=on_round or (lambda *_: None))
+            train(net, examples, parameters)
         return TabMFitted(net.double().eval(), encoded, len(examples.names))
 
 
@@ -205,9 +184,7 @@ def network(encoded: Encoded, parameters: Mapping[str, float]) -> Any:
     return Net()
 
 
-def train(
-    net: Any, examples: Examples, parameters: Mapping[str, float], *, on_round: Callable[[int, int], None]
-) -> None:
+def train(net: Any, examples: Examples, parameters: Mapping[str, float]) -> None:
     """AdamW on shuffled rows of the earlier time, until the later time has got worse; the best state stays."""
     import torch
     from torch.nn.functional import binary_cross_entropy_with_logits as losses
@@ -223,8 +200,8 @@ def train(
         net.body.output.bias.fill_(float(np.log(share / (1.0 - share))))
     learned = [p for p in net.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(learned, lr=rate, weight_decay=decay)
-    epochs, best, since = int(parameters["epochs"]), (np.inf, net.state_dict()), 0
-    for epoch in range(epochs):
+    best, since = (np.inf, net.state_dict()), 0
+    for _ in range(int(parameters["epochs"])):
         net.train()
         for rows in torch.randperm(split).split(BATCH):
             said = net(x[rows])
@@ -240,7 +217,6 @@ def train(
         since = 0 if loss < best[0] else since + 1
         if not since:
             best = loss, {name: value.clone() for name, value in net.state_dict().items()}
-        on_round(epoch + 1, epochs)
         if since >= PATIENCE:
             break
     net.load_state_dict(best[1])

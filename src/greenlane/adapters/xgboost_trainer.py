@@ -1,26 +1,34 @@
 """XGBoost behind the `Estimator` protocol, and its JSON format translated into trees."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from greenlane.adapters.parquet_columns import write_columns
 from greenlane.errors import TrainingError
-from greenlane.learning.estimator import Range
+from greenlane.learning.estimator import Estimator, Range, finite
 from greenlane.learning.examples import Examples
 from greenlane.models.flat_trees import FlatTrees
 from greenlane.models.tree import Leaf, Split, Tree
 
+LABEL: Final = "label of the row"
+WEIGHT: Final = "weight of the row"
+CALLED: Final = {"rounds": "n_estimators", "eta": "learning_rate", "lambda": "reg_lambda"}
+"""Spark's side has other names for some parameters."""
+WHOLE: Final = ("n_estimators", "max_leaves", "max_bin")
 COLUMNS: Final = ("left_children", "right_children", "split_indices", "split_conditions", "default_left", "sum_hessian")
 
 
-class XgBoost:
+class XgBoost(Estimator):
     """Gradient boosted trees (Chen, Guestrin, KDD 2016), grown by the best leaf to at most 64, as LightGBM's are."""
 
     family = "xgboost"
+    libraries = ("xgboost",)
     default: ClassVar[Mapping[str, float]] = {
         "rounds": 300,
         "eta": 0.03,
@@ -38,27 +46,9 @@ class XgBoost:
         "colsample_bytree": Range(0.2, 1.0),
         "lambda": Range(0.1, 100.0, log=True),
     }
-    takes_negative_weights = False
-
-    def __init__(self, *, threads: int = 1):
-        import xgboost  # noqa: F401 - a missing [train] extra is told before the work, not after
-
-        self.threads = threads
-
-    @property
-    def trainer(self) -> str:
-        import xgboost
-
-        return f"xgboost {xgboost.__version__}"
 
     def fit(
-        self,
-        examples: Examples,
-        parameters: Mapping[str, float],
-        *,
-        seed: int,
-        signs: Mapping[str, int] | None = None,
-        on_round: Callable[[int, int], None] | None = None,
+        self, examples: Examples, parameters: Mapping[str, float], *, seed: int, signs: Mapping[str, int] | None = None
     ) -> "XgBoostFitted":
         """Deterministic for equal examples, parameters, seed, XGBoost version and number of threads."""
         import xgboost
@@ -77,12 +67,7 @@ class XgBoost:
             settings["monotone_constraints"] = tuple(signs.get(name, 0) for name in examples.names)
         bins = int(parameters.get("max_bin", 256))
         data = xgboost.QuantileDMatrix(finite(examples.X), examples.y, weight=examples.weight, max_bin=bins)
-        booster, rounds = xgboost.Booster(settings, [data]), int(parameters["rounds"])
-        for number in range(rounds):
-            booster.update(data, number)
-            if on_round:
-                on_round(number + 1, rounds)
-        return XgBoostFitted(booster)
+        return XgBoostFitted(xgboost.train(settings, data, int(parameters["rounds"])))
 
 
 @dataclass(frozen=True)
@@ -98,10 +83,59 @@ class XgBoostFitted:
         return flat_trees_from(self.booster)
 
 
-def finite(X: NDArray[np.float32]) -> NDArray[np.float32]:
-    """XGBoost refuses infinities; no threshold lies beyond the largest float32, so that goes the same ways."""
-    largest = np.finfo(np.float32).max
-    return np.clip(X, -largest, largest)  # NaN stays NaN
+class SparkXgBoost(XgBoost):
+    """XGBoost fitted by the workers of a Spark session, each on its part of the rows; served as if fitted here.
+
+    Rows lie in Parquet files, so that what is fitted need not fit into this process. Equal results need equal numbers
+    of workers and equal parts of the rows.
+    """
+
+    def __init__(self, session: Any, scratch: Path, *, workers: int = 2):
+        super().__init__()
+        self._session, self._scratch, self._workers = session, scratch, workers
+
+    @property
+    def trainer(self) -> str:
+        return f"{super().trainer} on spark {self._session.version}"
+
+    def fit(
+        self, examples: Examples, parameters: Mapping[str, float], *, seed: int, signs: Mapping[str, int] | None = None
+    ) -> XgBoostFitted:
+        columns = dict(zip(examples.names, finite(examples.X).T, strict=True))
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        path = self._scratch / "examples.parquet"
+        columns |= {LABEL: examples.y.astype(np.int64), WEIGHT: examples.weight}
+        write_columns(path, columns)
+        return self.fit_files([path], examples.names, parameters, seed=seed, signs=signs)
+
+    def fit_files(
+        self,
+        paths: Sequence[Path],
+        names: Sequence[str],
+        parameters: Mapping[str, float],
+        *,
+        seed: int,
+        signs: Mapping[str, int] | None = None,
+    ) -> XgBoostFitted:
+        """Rows with a column per feature, missing where it is NULL or NaN, and `LABEL` and `WEIGHT`."""
+        from xgboost.spark import SparkXGBClassifier
+
+        given = {CALLED.get(name, name): value for name, value in parameters.items()}
+        settings: dict[str, Any] = {name: int(value) if name in WHOLE else value for name, value in given.items()}
+        if signs:
+            settings["monotone_constraints"] = "(" + ",".join(str(signs.get(name, 0)) for name in names) + ")"
+        numbered = [f"f{place}" for place in range(len(names))]  # a dot in a name would mean a field of a struct
+        rows = self._session.read.parquet(*map(str, paths))
+        picked = [f"CAST(`{name}` AS FLOAT) AS {place}" for name, place in zip(names, numbered, strict=True)]
+        rows = rows.selectExpr(*picked, f"`{LABEL}` AS label", f"`{WEIGHT}` AS weight")
+        fitted = SparkXGBClassifier(
+            features_col=numbered, label_col="label", weight_col="weight", num_workers=self._workers,
+            missing=float("nan"), tree_method="hist", grow_policy="lossguide", max_depth=0, verbosity=0,
+            random_state=seed, **settings,
+        ).fit(rows)  # fmt: skip
+        booster = fitted.get_booster()
+        booster.feature_names = None  # rows come by place from here on
+        return XgBoostFitted(booster)
 
 
 def flat_trees_from(booster: Any) -> FlatTrees:

@@ -35,11 +35,11 @@ def main() -> None:
     try:
         app(prog_name="greenlane")
     except GreenlaneError as error:
-        err.print(f"greenlane: {error}", markup=False, soft_wrap=True)
+        err.print(f"greenlane: {error}", soft_wrap=True)
         sys.exit(2)
     except ModuleNotFoundError as missing:
         if missing.name not in TRAIN_EXTRA:
             raise
-        err.print(f"greenlane: {missing.name} is not installed: training and plots need it", markup=False)
-        err.print("  hint: pip install -e '.[train]'", markup=False)
+        err.print(f"greenlane: {missing.name} is not installed: training and plots need it")
+        err.print("  hint: pip install -e '.[train]'")
         sys.exit(2)

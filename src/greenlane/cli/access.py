@@ -26,7 +26,7 @@ def keys_create(
 
     make_directory(data)
     created = format_rfc3339(SystemClock().now_us())
-    out.print(KeyFile(Places(data).keys).create(tuple(scope), created=created), markup=False)
+    out.print(KeyFile(Places(data).keys).create(tuple(scope), created=created))
 
 
 @keys_app.command("list")
@@ -46,7 +46,7 @@ def keys_revoke(data: Data, key_id: str) -> None:
     from greenlane.wiring import open_reader
 
     KeyFile(open_reader(data).places.keys).revoke(key_id)
-    out.print(f"revoked: {key_id}", markup=False)
+    out.print(f"revoked: {key_id}")
 
 
 @subjects_app.command("erase")
@@ -59,6 +59,6 @@ def subjects_erase(data: Data, kind: str, identifier: str) -> None:
     from greenlane.wiring import erase_subject
 
     if not erase_subject(data, kind, identifier):
-        err.print(f"no {kind} was known by this identifier", markup=False)
+        err.print(f"no {kind} was known by this identifier")
         raise typer.Exit(1)
-    out.print(f"erased: no entry leads back to this {kind}", markup=False)
+    out.print(f"erased: no entry leads back to this {kind}")

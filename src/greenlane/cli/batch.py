@@ -1,12 +1,16 @@
 """Verbs over a whole journal: backfill, pipeline."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from greenlane.cli.shown import Data, From, Json, To, day, err, print_table, progress, show_json
+from greenlane.cli.shown import Data, From, Json, To, day, err, fail_unless, progress, show
 from greenlane.errors import InputError
+from greenlane.payments.times import DAY_US
+
+if TYPE_CHECKING:
+    from greenlane.jobs.pipeline import Recipe
 
 pipeline_app = typer.Typer(
     help="From the journal to a champion: set, report, fit, calibrate, evaluate, register, shadow, gates, promote.",
@@ -40,8 +44,7 @@ def pipeline_run(
 
     names = list(STEPS)
     upto = names[: names.index(known_step(until)) + 1] if until else names
-    pipeline(data, upto, family=family, run_id=run_id, first=first, gap_days=gap_days, trials=trials, seed=seed,
-             as_json=as_json)  # fmt: skip
+    pipeline(data, upto, recipe_of(family, first, gap_days, trials, seed), run_id=run_id, as_json=as_json)
 
 
 @pipeline_app.command("step")
@@ -57,8 +60,8 @@ def pipeline_step(
     as_json: Json = False,
 ) -> None:
     """One step of a run, for an orchestrator to schedule. What is done already is not done again."""
-    pipeline(data, [known_step(name)], family=family, run_id=run_id, first=first, gap_days=gap_days, trials=trials,
-             seed=seed, as_json=as_json)  # fmt: skip
+    recipe = recipe_of(family, first, gap_days, trials, seed)
+    pipeline(data, [known_step(name)], recipe, run_id=run_id, as_json=as_json)
 
 
 def known_step(name: str) -> str:
@@ -69,41 +72,32 @@ def known_step(name: str) -> str:
     return name
 
 
-def pipeline(
-    data: Path,
-    steps: list[str],
-    *,
-    family: str,
-    run_id: str | None,
-    first: str | None,
-    gap_days: float,
-    trials: int,
-    seed: int,
-    as_json: bool,
-) -> None:
-    from greenlane.jobs.pipeline import PASSED, Recipe, Result, begin, run_steps
+def recipe_of(family: str, first: str | None, gap_days: float, trials: int, seed: int) -> "Recipe":
+    from greenlane.jobs.pipeline import Recipe
 
-    recipe = Recipe(
-        family=family, gap_us=round(gap_days * 86_400_000_000), trials=trials, seed=seed, from_us=day(first) or 0
-    )
+    return Recipe(family=family, from_us=day(first) or 0, gap_us=round(gap_days * DAY_US), trials=trials, seed=seed)
+
+
+def pipeline(data: Path, steps: list[str], recipe: "Recipe", *, run_id: str | None, as_json: bool) -> None:
+    from greenlane.jobs.pipeline import PASSED, Result, begin, run_steps
+
     results = list[Result]()
     with progress("pipeline") as tell:
         run = begin(data, recipe, name=run_id, progress=tell)
         for result in run_steps(run, steps):
             results.append(result)
-            err.print(f"{result.step:<10} {result.seconds:>8.1f} s  {result.verdict}", markup=False)
-    if as_json:
-        show_json({"run": run.name, "steps": results})
-    else:
-        print_table(run.name, ["step", "hash", "verdict"], [(r.step, r.digest, r.verdict) for r in results])
-    if results[-1].verdict != PASSED:
-        raise typer.Exit(1)
+            err.print(f"{result.step:<10} {result.seconds:>8.1f} s  {result.verdict}")
+    rows = [(r.step, r.digest, r.verdict) for r in results]
+    show({"run": run.name, "steps": results}, run.name, ["step", "hash", "verdict"], rows, as_json=as_json)
+    fail_unless(results[-1].verdict == PASSED)
 
 
 def backfill_(
     data: Data,
     out: Annotated[Path, typer.Option(help="A new directory for the Parquet files.")],
-    engine: Annotated[str, typer.Option(help="duckdb, in this process, or spark, on Java.")] = "duckdb",
+    engine: Annotated[
+        Literal["duckdb", "spark"], typer.Option(help="duckdb, in this process, or spark, on Java.")
+    ] = "duckdb",
     first: From = None,
     to: To = None,
     cores: Annotated[int, typer.Option(min=1, help="Threads of the engine.")] = 2,
@@ -114,23 +108,16 @@ def backfill_(
 
     Both engines run the same definitions and give the same bits. Spark needs the [spark] extra and Java 17.
     """
-    from greenlane.jobs.backfilling import Engine, Room, backfill
+    from greenlane.jobs.backfilling import Room, backfill
 
-    if engine not in ("duckdb", "spark"):
-        raise InputError(f"there is no engine {engine!r}", param="--engine", hint="duckdb or spark")
-    by: Engine = "spark" if engine == "spark" else "duckdb"
+    room = Room(cores, memory_mb)
     with progress("backfilling") as tell:
-        done = backfill(
-            data, out, engine=by, from_us=day(first), to_us=day(to), room=Room(cores, memory_mb), progress=tell
-        )  # fmt: skip
-    if as_json:
-        show_json(done)
-    else:
-        rows = [
-            ("vectors", f"{done.rows:,} of {done.columns} columns"),
-            ("journal", f"{done.entries:,} entries"),
-            ("features", done.feature_set),
-            ("time", f"{done.seconds:,.1f} s"),
-            ("memory at most", f"{done.peak_mb:,} MB"),
-        ]
-        print_table(f"Backfilled by {done.engine}", ["what", ""], rows)
+        done = backfill(data, out, engine=engine, from_us=day(first), to_us=day(to), room=room, progress=tell)
+    rows = [
+        ("vectors", f"{done.rows:,} of {done.columns} columns"),
+        ("journal", f"{done.entries:,} entries"),
+        ("features", done.feature_set),
+        ("time", f"{done.seconds:,.1f} s"),
+        ("memory at most", f"{done.peak_mb:,} MB"),
+    ]
+    show(done, f"Backfilled by {done.engine}", ["what", ""], rows, as_json=as_json)

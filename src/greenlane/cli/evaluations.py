@@ -1,18 +1,15 @@
 """Verbs for what another policy would have earned on logged traffic."""
 
-from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
-from greenlane.cli.shown import Data, From, Report, To, day, in_a_directory, out, print_table, progress
+from greenlane.cli.shown import Data, From, JsonFile, Report, To, day, out, print_table, progress, write_json
 
 evaluations_app = typer.Typer(
     help="What another router, threshold, release band or swap would have earned on logged traffic.",
     no_args_is_help=True,
 )
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the result here.", callback=in_a_directory)]
 
 
 @evaluations_app.callback()
@@ -51,8 +48,7 @@ def evaluations_run(
     with progress("valuing") as tell:
         found = run(data, question, candidate, from_us=day(first) or 0, to_us=day(to) or 2**62, effect=effect,
                     progress=tell)  # fmt: skip
-    if json_file:
-        json_file.write_bytes(msgspec.json.format(msgspec.json.encode({"evaluations": found})) + b"\n")
+    write_json({"evaluations": found}, json_file)
     if report:
         report.write_text(page([one.impact for one in found], title=f"{question} on {data.name}"), encoding="utf-8")
     for one in found:
@@ -70,8 +66,8 @@ def evaluations_run(
             markup=False,
         )
         for reason in one.reasons:
-            out.print(f"  refused: {reason}", markup=False)
+            out.print(f"  refused: {reason}")
         for why, count in one.left_out.items():
-            out.print(f"  left out: {count:,} {why}", markup=False)
+            out.print(f"  left out: {count:,} {why}")
         for design in one.plan:
             out.print(f"  to show it in an A/B, read {design.design}: {design.units:,} payments, {design.days:,} days")

@@ -3,10 +3,23 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
-from greenlane.cli.shown import Data, Json, Report, err, out, print_table, progress, show_json
+from greenlane.cli.shown import (
+    Data,
+    Json,
+    JsonFile,
+    Report,
+    err,
+    fail_unless,
+    out,
+    print_grid,
+    print_table,
+    progress,
+    show,
+    show_json,
+    write_json,
+)  # fmt: skip
 from greenlane.errors import InputError
 
 experiments_app = typer.Typer(
@@ -52,28 +65,20 @@ def experiments_plan(
     change = mde * abs(baseline) if relative else mde
     reading = Reading(alpha=alpha, power=power, treated_share=treated)
     rows = plan(asked, change, daily_units=daily, reading=reading)
-    if as_json:
-        show_json({"metric": metric, "baseline": baseline, "mde": change, "designs": rows})
-        return
+    title = f"{metric}: {baseline:g}, a change of {change:g} with power {power:g}"
     table = [
-        (
-            row.design,
-            f"{row.units:,}",
-            f"{row.days:,}",
-            f"{row.detectable_14_days:.4g}",
-            f"{row.detectable_28_days:.4g}",
-        )
-        for row in rows
+        (r.design, f"{r.units:,}", f"{r.days:,}", f"{r.detectable_14_days:.4g}", f"{r.detectable_28_days:.4g}")
+        for r in rows
     ]
-    columns = ["read", "units", "days", "seen in 14 days", "in 28 days"]
-    print_table(f"{metric}: {baseline:g}, a change of {change:g} with power {power:g}", columns, table)
+    told = {"metric": metric, "baseline": baseline, "mde": change, "designs": rows}
+    show(told, title, ["read", "units", "days", "seen in 14 days", "in 28 days"], table, as_json=as_json)
 
 
 @experiments_app.command("validate")
 def experiments_validate(
     replications: Annotated[int, typer.Option(min=50, help="Simulated experiments per case.")] = 2_000,
     seed: Annotated[int, typer.Option(help="Of the simulated experiments.")] = 0,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the cases to this file, as JSON.")] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Prove that the intervals keep their promise: thousands of simulated experiments whose truth is known.
 
@@ -83,21 +88,13 @@ def experiments_validate(
 
     with progress("simulating experiments") as tell:
         found = list(validate(replications, seed=seed, progress=tell))
-    if json_file:
-        json_file.write_bytes(msgspec.json.format(msgspec.json.encode({"cases": [case for _, case in found]})))
+    write_json({"cases": [case for _, case in found]}, json_file)
     rows = [
-        (
-            case.name,
-            f"{100 * case.coverage:.1f}",
-            study.target(),
-            f"{case.width_ratio:.2f}",
-            "" if study.passes(case) else "missed",
-        )
-        for study, case in found
+        (c.name, f"{100 * c.coverage:.1f}", s.target(), f"{c.width_ratio:.2f}", "" if s.passes(c) else "missed")
+        for s, c in found
     ]
     print_table(f"{replications:,} replications each", ["case", "coverage %", "target", "width", ""], rows)
-    if not all(study.passes(case) for study, case in found):
-        raise typer.Exit(1)
+    fail_unless(all(study.passes(case) for study, case in found))
 
 
 @experiments_app.command("truth")
@@ -112,7 +109,7 @@ def experiments_truth(
         int, typer.Option(min=1_000, help="Decided live in each world; five times as many of retries.")
     ] = 12_000,
     stretch: Annotated[int, typer.Option(min=500, help="Payments valued at a time.")] = 4_000,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write every trial to this file, as JSON.")] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Prove off-policy evaluation: worlds decided live, valued from their journals, and held against the truth.
 
@@ -127,30 +124,21 @@ def experiments_truth(
         found = truth(world or (), questions=questions, payments=payments, stretch=stretch, progress=tell)
     pairs = dict.fromkeys((each.question, each.world) for each in found.built)
     summaries = {" ".join(pair): found.summary(*pair) for pair in pairs} | {"all": found.summary()}
-    if json_file:
-        said = {"summary": summaries, "breaches": found.breaches, "trials": found.trials, "built": found.built}
-        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(said)) + b"\n")
+    said = {"summary": summaries, "breaches": found.breaches, "trials": found.trials, "built": found.built}
+    write_json(said, json_file)
     columns = ["question", "trials", "accepted", "covered", "clear", "claimed", "signs agree", "wrong claims",
                "refused as built"]  # fmt: skip
+    counts = ("trials", "accepted", "clear", "claims")
+    shares = ("sign_agreement", "wrong_sign_claims", "refused_as_built")
+    figures = ("trials", "accepted", "coverage", "clear", "claims", *shares)
     rows = [
-        (
-            name,
-            f"{one['trials']}",
-            f"{one['accepted']}",
-            f"{one['coverage']:.1%}",
-            f"{one['clear']}",
-            f"{one['claims']}",
-            f"{one['sign_agreement']:.1%}",
-            f"{one['wrong_sign_claims']:.1%}",
-            f"{one['refused_as_built']:.1%}",
-        )
+        (name, *(f"{one[figure]}" if figure in counts else f"{one[figure]:.1%}" for figure in figures))
         for name, one in summaries.items()
     ]
     print_table(f"{payments:,} payments in each world, {stretch:,} valued at a time", columns, rows)
     for breach in found.breaches:
-        err.print(f"breach: {breach}", markup=False)
-    if found.breaches:
-        raise typer.Exit(1)
+        err.print(f"breach: {breach}")
+    fail_unless(not found.breaches)
 
 
 @experiments_app.command("impact")
@@ -159,22 +147,20 @@ def experiments_impact(
     policy: Annotated[str, typer.Option(help="Of `evaluate policies`: which one is new.")] = "joint",
     baseline: Annotated[str | None, typer.Option(help="Which one is old; default: the best baseline.")] = None,
     report: Report = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the bridge to this file, as JSON.")] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """The bridge from approval to net money, for people: from an off-policy result, a simulation or an experiment."""
     from greenlane.jobs.valuing.impacts import impacts_in
     from greenlane.jobs.valuing.page import bridge_table, page
 
     found = impacts_in(file, policy=policy, baseline=baseline)
-    if json_file:
-        json_file.write_bytes(msgspec.json.format(msgspec.json.encode({"impacts": found})) + b"\n")
+    write_json({"impacts": found}, json_file)
     if report:
         report.write_text(page(found, title=f"Impact: {file.stem}"), encoding="utf-8")
     for one in found:
-        header, *rows = bridge_table(one.bridge)
-        print_table(f"{one.title} ({one.source}, {one.currency})", header, [tuple(row) for row in rows])
+        print_grid(f"{one.title} ({one.source}, {one.currency})", bridge_table(one.bridge))
         for note in one.notes:
-            out.print(f"  {note}", markup=False)
+            out.print(f"  {note}")
 
 
 Name = Annotated[str, typer.Argument(metavar="ID", help="The experiment.")]
@@ -187,23 +173,13 @@ def experiments_list(data: Data, as_json: Json = False) -> None:
     from greenlane.jobs.experimenting import known_experiments
 
     found = known_experiments(data)
-    if as_json:
-        show_json({"data": found})
-        return
-    rows = [
-        (
-            each.id,
-            each.state,
-            each.unit,
-            ", ".join(
-                f"{arm.name} {arm.share_ppm / 10_000:g} %{' (paused)' if arm.name in each.paused_arms else ''}"
-                for arm in each.arms
-            ),
-            f"{(each.slot_ppm[1] - each.slot_ppm[0]) / 10_000:g} % of {each.layer}",
-        )
-        for each in found
-    ]
-    print_table(f"{len(rows)} experiments", ["experiment", "state", "unit", "arms", "takes part"], rows)
+    rows = []
+    for each in found:
+        arms = [f"{a.name} {a.share_ppm / 10_000:g} %{' (paused)' * (a.name in each.paused_arms)}" for a in each.arms]
+        part = f"{(each.slot_ppm[1] - each.slot_ppm[0]) / 10_000:g} % of {each.layer}"
+        rows.append((each.id, each.state, each.unit, ", ".join(arms), part))
+    columns = ["experiment", "state", "unit", "arms", "takes part"]
+    show({"data": found}, f"{len(rows)} experiments", columns, rows, as_json=as_json)
 
 
 @experiments_app.command("start")
@@ -251,7 +227,7 @@ def _tell(changed: dict[str, Any], *, as_json: bool) -> None:
         show_json(changed)
         return
     experiment = changed["experiment"]
-    out.print(f"{experiment['id']} is {experiment['state']} (entry {changed['seq']})", markup=False)
+    out.print(f"{experiment['id']} is {experiment['state']} (entry {changed['seq']})")
 
 
 @experiments_app.command("show")
@@ -267,33 +243,20 @@ def experiments_show(name: Name, data: Data, report: Report = None, as_json: Jso
         show_json(found)
         return
     arms = [
-        (
-            each.arm,
-            "paused" if each.paused else "",
-            f"{100 * each.share:.1f}",
-            f"{each.units:,}",
-            f"{each.payments:,}",
-            str(each.forbidden_retries),
-            f"{100 * each.matured_share:.0f}",
-        )
-        for each in found.arms
-    ]
+        (a.arm, "paused" if a.paused else "", f"{100 * a.share:.1f}", f"{a.units:,}", f"{a.payments:,}",
+         a.forbidden_retries, f"{100 * a.matured_share:.0f}")
+        for a in found.arms
+    ]  # fmt: skip
     columns = ["arm", "", "share %", "units", "payments", "forbidden retries", "labels come %"]
     print_table(f"{name}: {found.experiment.state}", columns, arms)
     rails = [
-        (
-            each.arm,
-            each.metric,
-            f"{each.harm:.4g}",
-            f"{each.tolerated:g}",
-            f"{each.p_value:.2g}",
-            f"paused at {each.paused.units:,} payments" if each.paused else each.not_judged,
-        )
-        for each in found.guardrails
-    ]
+        (r.arm, r.metric, f"{r.harm:.4g}", f"{r.tolerated:g}", f"{r.p_value:.2g}",
+         f"paused at {r.paused.units:,} payments" if r.paused else r.not_judged)
+        for r in found.guardrails
+    ]  # fmt: skip
     print_table("guardrails", ["arm", "metric", "worse by", "tolerated", "p, any look", ""], rails)
     ratio = f"sample ratio: p = {found.srm_p_value:.3g}, at any look {found.srm_sequential_p_value:.3g}"
-    out.print("\n".join((ratio, *found.notes)), markup=False)
+    out.print("\n".join((ratio, *found.notes)))
 
 
 @experiments_app.command("readout")
@@ -313,21 +276,13 @@ def experiments_readout(name: Name, data: Data, as_json: Json = False) -> None:
         return f"{scale * interval.estimate:.4g} [{scale * interval.low:.4g}, {scale * interval.high:.4g}]"
 
     rows = [
-        (
-            each.metric,
-            each.arm,
-            "" if each.control is None else f"{each.control:.4g}",
-            cell(each.sequence),
-            cell(each.absolute),
-            cell(each.cuped),
-            cell(each.relative, 100.0),
-            f"{each.adjusted_p_value:.2g}",
-        )
-        for each in found.metrics
-    ]
+        (m.metric, m.arm, "" if m.control is None else f"{m.control:.4g}", cell(m.sequence), cell(m.absolute),
+         cell(m.cuped), cell(m.relative, 100.0), f"{m.adjusted_p_value:.2g}")
+        for m in found.metrics
+    ]  # fmt: skip
     columns = ["metric", "arm", "control", "any look", "one look", "CUPED", "relative %", "p, all together"]
     print_table(f"{name} against {found.experiment.arms[0].name}", columns, rows)
-    out.print("\n".join(found.notes), markup=False)
+    out.print("\n".join(found.notes))
 
 
 @experiments_app.command("drill")
@@ -345,21 +300,12 @@ def experiments_drill(
 
     with progress("simulating experiments") as tell:
         found = drill(runs, payments=payments, seed=seed, progress=tell)
-    if as_json:
-        show_json({"drills": found})
-    else:
-        rows = [
-            (
-                each.harm,
-                f"{each.paused} of {each.runs}",
-                "" if each.payments_median is None else f"{each.payments_median:,}",
-                "" if each.payments_p90 is None else f"{each.payments_p90:,}",
-                ", ".join(f"{metric} {number}" for metric, number in each.by.items()),
-                each.verdict,
-            )
-            for each in found
-        ]
-        columns = ["harm", "paused", "payments until, median", "p90", "by", ""]
-        print_table(f"{payments:,} payments planned, guardrails as by default", columns, rows)
-    if any(each.verdict == "over budget" for each in found):
-        raise typer.Exit(1)
+    rows = []
+    for each in found:
+        until = ["" if number is None else f"{number:,}" for number in (each.payments_median, each.payments_p90)]
+        by = ", ".join(f"{metric} {number}" for metric, number in each.by.items())
+        rows.append((each.harm, f"{each.paused} of {each.runs}", *until, by, each.verdict))
+    columns = ["harm", "paused", "payments until, median", "p90", "by", ""]
+    title = f"{payments:,} payments planned, guardrails as by default"
+    show({"drills": found}, title, columns, rows, as_json=as_json)
+    fail_unless(all(each.verdict != "over budget" for each in found))

@@ -4,7 +4,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
 from greenlane.cli.models import evaluate_shadow
@@ -17,12 +16,15 @@ from greenlane.cli.shown import (
     To,
     day,
     err,
+    fail_unless,
     in_a_directory,
     out,
     print_table,
     progress,
+    show,
     show_json,
-)
+)  # fmt: skip
+from greenlane.payments.times import DAY_US
 
 features_app = typer.Typer(
     help="What we know: the feature definitions, and the proof that both engines agree.", no_args_is_help=True
@@ -31,6 +33,11 @@ train_app = typer.Typer(help="What we learn: models from the journal.", no_args_
 evaluate_app = typer.Typer(help="How good a model is, on time it has not seen.", no_args_is_help=True)
 
 
+Introduce = Annotated[
+    bool, typer.Option("--promote/--no-promote", help="Make it champion if there is none yet, else shadow.")
+]
+PutInForce = Annotated[bool, typer.Option("--promote/--no-promote", help="Put it in force.")]
+GapDays = Annotated[float, typer.Option(help="Between what is learned from and what is judged on.")]
 Family = Annotated[str, typer.Option(help="lightgbm, xgboost, random_forest, logistic or tabm.")]
 ClassWeight = Annotated[
     float, typer.Option(help="An event counts as so many while fitting; the calibration puts the prior right again.")
@@ -38,7 +45,6 @@ ClassWeight = Annotated[
 CostSensitive = Annotated[
     bool, typer.Option("--cost-sensitive", help="Payments count by what a wrong choice about them loses.")
 ]
-DAY_US = 86_400_000_000
 
 
 @features_app.command("list")
@@ -76,9 +82,8 @@ def features_verify(
     else:
         out.print(f"{found.rows} rows, {found.values} values compared, {found.mismatches} mismatches")
         for line in found.first:
-            out.print(f"  {line}", markup=False)
-    if found.mismatches:
-        raise typer.Exit(1)
+            out.print(f"  {line}")
+    fail_unless(not found.mismatches)
 
 
 @features_app.command("declare")
@@ -101,18 +106,13 @@ def features_declare(
     features = CATALOGUE if file is None else read_features(file)
     with progress("folding") as tell:
         declared = declare_features(data, features, replace=replace, why=why, progress=tell)
-    if as_json:
-        show_json(declared)
-    else:
-        rows = [
-            ("digest", declared.digest),
-            ("since entry", str(declared.seq) if declared.seq else "it was live already"),
-            ("columns", str(declared.columns)),
-            ("added", ", ".join(declared.added)),
-            ("dropped", ", ".join(declared.dropped)),
-            ("changed", ", ".join(declared.changed)),
-        ]
-        print_table("Declared", ["what", ""], rows)
+    rows = [
+        ("digest", declared.digest),
+        ("since entry", declared.seq or "it was live already"),
+        ("columns", declared.columns),
+        *((what, ", ".join(getattr(declared, what))) for what in ("added", "dropped", "changed")),
+    ]
+    show(declared, "Declared", ["what", ""], rows, as_json=as_json)
 
 
 @train_app.command("fraud")
@@ -121,7 +121,7 @@ def train_fraud_(
     first: From = None,
     to: To = None,
     cut: Cut = None,
-    gap_days: Annotated[float, typer.Option(help="Between what is learned from and what is judged on.")] = 7.0,
+    gap_days: GapDays = 7.0,
     trials: Annotated[int, typer.Option(min=0, help="Search this many parameter sets; 0 takes the defaults.")] = 0,
     seconds: Annotated[float, typer.Option(help="Stop searching after this long.")] = 600.0,
     seed: Annotated[int, typer.Option(help="Of the search and the fit.")] = 0,
@@ -135,7 +135,7 @@ def train_fraud_(
         Path | None,
         typer.Option(help="Keep trials in this file: an interrupted search goes on.", callback=in_a_directory),
     ] = None,
-    promote: Annotated[bool, typer.Option(help="Make it champion if there is none yet, else shadow.")] = True,
+    promote: Introduce = True,
     report: Report = None,
     as_json: Json = False,
 ) -> None:
@@ -150,27 +150,16 @@ def train_fraud_(
     from greenlane.learning.weighing import Weighing
 
     plan = Plan(
-        day(first),
-        day(to),
-        day(cut),
-        round(gap_days * DAY_US),
-        trials,
-        seconds,
-        seed,
-        family=family,
-        weighing=Weighing(class_weight, cost_sensitive),
-        monotone=monotone,
-        search=search,
-    )
+        day(first), day(to), day(cut), round(gap_days * DAY_US), trials, seconds, seed, family=family,
+        weighing=Weighing(class_weight, cost_sensitive), monotone=monotone, search=search,
+    )  # fmt: skip
     with progress("training") as tell:
         trained = train_fraud(data, plan, report=report, promote=promote, progress=tell)
     if promote and trained.evaluation.verdict == "not calibrated":
-        err.print(f"careful: {trained.model_id} is not calibrated on held-out time", markup=False)
-    if as_json:
-        evaluation = trained.evaluation.record()
-        show_json({"model": trained.model_id, "training_set": trained.manifest, "evaluation": evaluation})
-    else:
-        print_table(trained.model_id, ["on held-out time", ""], list(figures(trained.evaluation)))
+        err.print(f"careful: {trained.model_id} is not calibrated on held-out time")
+    evaluation = trained.evaluation.record()
+    told = {"model": trained.model_id, "training_set": trained.manifest, "evaluation": evaluation}
+    show(told, trained.model_id, ["on held-out time", ""], figures(trained.evaluation), as_json=as_json)
 
 
 @train_app.command("compare")
@@ -180,7 +169,7 @@ def train_compare(
     first: From = None,
     to: To = None,
     cut: Cut = None,
-    gap_days: Annotated[float, typer.Option(help="Between what is learned from and what is judged on.")] = 7.0,
+    gap_days: GapDays = 7.0,
     trials: Annotated[int, typer.Option(min=0, help="Search so many parameter sets for each; 0: defaults.")] = 0,
     seconds: Annotated[float, typer.Option(help="Stop searching a family after this long.")] = 600.0,
     budget_us: Annotated[float, typer.Option(help="What an answer may take at p99.")] = 500.0,
@@ -211,9 +200,9 @@ def train_compare(
         return
     print_table(f"On {found.payments:,} held-out payments", list(COLUMNS), lines(found))
     for family, why in found.skipped.items():
-        out.print(f"skipped {family}: {why}", markup=False)
+        out.print(f"skipped {family}: {why}")
     why = f"{found.choice.family}: {found.choice.why}" if found.choice else f"none answers within {budget_us:g} us"
-    out.print(why, markup=False, soft_wrap=True)
+    out.print(why)
     if found.ablation:
         print_table("What a group of features is worth", list(ABLATION_COLUMNS), ablation_lines(found))
 
@@ -228,7 +217,7 @@ def train_approval_(
     family: Family = "lightgbm",
     class_weight: ClassWeight = 1.0,
     cost_sensitive: CostSensitive = False,
-    promote: Annotated[bool, typer.Option(help="Make it champion if there is none yet, else shadow.")] = True,
+    promote: Introduce = True,
     report: Report = None,
     as_json: Json = False,
 ) -> None:
@@ -244,19 +233,12 @@ def train_approval_(
     plan = Plan(day(first), day(to), day(cut), seed=seed, family=family, weighing=weighing)
     with progress("training") as tell:
         trained = train_approval(data, plan, report=report, promote=promote, progress=tell)
-    if as_json:
-        evaluation = msgspec.to_builtins(trained.evaluation)
-        show_json({"model": trained.model_id, "training_set": trained.training_set, "evaluation": evaluation})
-    else:
-        print_table(trained.model_id, ["on held-out time", ""], approval_figures(trained.evaluation))
+    told = {"model": trained.model_id, "training_set": trained.training_set, "evaluation": trained.evaluation}
+    show(told, trained.model_id, ["on held-out time", ""], approval_figures(trained.evaluation), as_json=as_json)
 
 
 @train_app.command("authentication")
-def train_authentication_(
-    data: Data,
-    promote: Annotated[bool, typer.Option(help="Put it in force.")] = True,
-    as_json: Json = False,
-) -> None:
+def train_authentication_(data: Data, promote: PutInForce = True, as_json: Json = False) -> None:
     """Count who passes 3-D Secure without a challenge and who passes one when asked, by issuer; put that in force.
 
     Shares are drawn towards the country's and the stated ones; judged on the latest fifth of the answers.
@@ -265,18 +247,12 @@ def train_authentication_(
 
     with progress("counting") as tell:
         trained = train_authentication(data, promote=promote, progress=tell)
-    if as_json:
-        show_json({"table": trained.table, "evaluation": trained.judged})
-    else:
-        print_table("Authentication", ["held-out time, countries", ""], authentication_figures(trained))
+    told = {"table": trained.table, "evaluation": trained.judged}
+    show(told, "Authentication", ["held-out time, countries", ""], authentication_figures(trained), as_json=as_json)
 
 
 @train_app.command("recovery")
-def train_recovery_(
-    data: Data,
-    promote: Annotated[bool, typer.Option(help="Put it in force.")] = True,
-    as_json: Json = False,
-) -> None:
+def train_recovery_(data: Data, promote: PutInForce = True, as_json: Json = False) -> None:
     """Count what further tries after a decline brought, by its kind and the wait, and put that in force.
 
     Shares are shrunk towards the stated ones: few tries teach little.
@@ -285,10 +261,7 @@ def train_recovery_(
 
     with progress("counting") as tell:
         table = train_recovery(data, promote=promote, progress=tell)
-    if as_json:
-        show_json(table)
-    else:
-        print_table("Recovery", ["initiator:kind:wait", "approved at further try 1 to 4"], shares(table))
+    show(table, "Recovery", ["initiator:kind:wait", "approved at further try 1 to 4"], shares(table), as_json=as_json)
 
 
 @evaluate_app.command("fraud")
@@ -310,11 +283,9 @@ def evaluate_fraud_(
     until = learned_until(data, model_id, plan)
     if until:
         said = f"{model_id} learned from payments until {until}: on those it looks better than it is"
-        err.print(f"careful: {said}\n  hint: --from the day after", markup=False, soft_wrap=True)
-    if as_json:
-        show_json({"model": model_id, "evaluation": evaluation.record()})
-    else:
-        print_table(model_id, ["figure", ""], list(figures(evaluation)))
+        err.print(f"careful: {said}\n  hint: --from the day after", soft_wrap=True)
+    told = {"model": model_id, "evaluation": evaluation.record()}
+    show(told, model_id, ["figure", ""], figures(evaluation), as_json=as_json)
 
 
 evaluate_app.command("shadow")(evaluate_shadow)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from greenlane.cli.shown import Data, Json, err, out, print_table, progress, show_json
+from greenlane.cli.shown import Data, Json, err, fail_unless, out, print_table, progress, show, show_json
 from greenlane.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,12 +29,10 @@ def models_list(data: Data, as_json: Json = False) -> None:
     from greenlane.jobs.registering import listed
     from greenlane.wiring import open_reader
 
-    rows = listed(open_reader(data))
-    if as_json:
-        show_json(rows)
-        return
-    table = [(row["model"], row["kind"], row["family"], row["stage"], *costs(row["card"])) for row in rows]
-    print_table("Models", ["model", "kind", "family", "stage", "p50 us", "p99 us", "MB"], table)
+    found = listed(open_reader(data))
+    rows = [(row["model"], row["kind"], row["family"], row["stage"], *costs(row["card"])) for row in found]
+    columns = ["model", "kind", "family", "stage", "p50 us", "p99 us", "MB"]
+    show(found, "Models", columns, rows, as_json=as_json)
 
 
 def costs(card: dict[str, dict[str, float]] | None) -> tuple[str, str, str]:
@@ -84,7 +82,7 @@ def show_card(told: dict[str, Any]) -> None:
     evaluation = {name: value for name, value in told.pop("evaluation").items() if not isinstance(value, list)}
     told["names"] = f"{len(told['names'])} features"
     parts = (("", told), ("lineage", lineage), ("cost", cost), ("evaluation", evaluation))
-    rows = [(f"{part} {name}".strip(), str(value)) for part, values in parts for name, value in values.items()]
+    rows = [(f"{part} {name}".strip(), value) for part, values in parts for name, value in values.items()]
     print_table(told["id"], ["what", ""], rows)
 
 
@@ -115,7 +113,7 @@ def models_shadow(
 
     alias = f"{kind}/shadow"
     promote(data, model, alias=alias, why=why)
-    show_json({"alias": alias, "model": model}) if as_json else out.print(f"{alias}: {model}", markup=False)
+    show_alias(alias, model, as_json=as_json)
 
 
 @models_app.command("shadow-report")
@@ -139,32 +137,22 @@ def show_shadows(reports: Sequence[object], *, as_json: bool) -> None:
         err.print("no shadow was seen yet: greenlane models shadow MODEL, and a follower that runs")
     for one in told:
         print_table(f"{one['shadow']} beside {one['champion']}", ["figure", ""], shadow_figures(one))
-        cells = [
-            (
-                cell["champion"],
-                cell["shadow"],
-                str(cell["decisions"]),
-                str(cell["moved"]),
-                f"{cell['amount_minor']:,}",
-                f"{cell['by_champion_minor']:+,.0f}",
-                f"{cell['by_shadow_minor']:+,.0f}",
-                "-" if cell["at_labels_minor"] is None else f"{cell['at_labels_minor']:+,.0f}",
-                f"{cell['labelled']} of {cell['kept']}",
-                str(cell["reported"]),
-            )
-            for cell in one["cells"]
-        ]
         columns = ["champion", "shadow", "decisions", "other action", "amount", "champion believes", "shadow believes"]
-        print_table(
-            "Money in minor units, shadow less champion", [*columns, "at labels", "labelled", "reported"], cells
-        )
+        columns += ["at labels", "labelled", "reported"]
+        print_table("Money in minor units, shadow less champion", columns, map(flip_cells, one["cells"]))
 
 
-def shadow_figures(one: dict[str, object]) -> list[tuple[str, str]]:
+def flip_cells(cell: dict[str, Any]) -> tuple[Any, ...]:
+    beliefs = (f"{cell[by]:+,.0f}" for by in ("by_champion_minor", "by_shadow_minor"))
+    at_labels = "-" if cell["at_labels_minor"] is None else f"{cell['at_labels_minor']:+,.0f}"
+    counts = cell["champion"], cell["shadow"], cell["decisions"], cell["moved"], f"{cell['amount_minor']:,}"
+    return *counts, *beliefs, at_labels, f"{cell['labelled']} of {cell['kept']}", cell["reported"]
+
+
+def shadow_figures(one: dict[str, Any]) -> list[tuple[str, Any]]:
     found = one["difference"]
-    assert isinstance(found, dict), "a figure with its interval"
     return [
-        ("decisions", str(one["decisions"])),
+        ("decisions", one["decisions"]),
         ("scored", f"{one['scored']} ({one['coverage']:.1%})"),
         ("errors, time-outs, dropped", f"{one['errors']}, {one['late']}, {one['dropped']}"),
         ("latency us p50, p99", f"{one['latency_us_p50']}, {one['latency_us_p99']}"),
@@ -197,7 +185,7 @@ def models_challenge(
     if as_json:
         show_json(told)
     else:
-        out.print(f"runs: {told['stage'] or 'none'}; ended: {', '.join(told['ended']) or 'none'}", markup=False)
+        out.print(f"runs: {told['stage'] or 'none'}; ended: {', '.join(told['ended']) or 'none'}")
 
 
 @models_app.command("canary")
@@ -210,14 +198,11 @@ def models_canary(data: Data, model: Model, as_json: Json = False) -> None:
     found = canary_readout(open_reader(data), model)
     if found is None:
         raise NotFound(f"{model} had no canary", param="MODEL", hint=f"greenlane models challenge {model} --share 1")
-    if as_json:
-        show_json(found)
-        return
     rows = [
-        (s.experiment, f"{s.share_ppm / 1e4:g} %", s.state, str(s.treatment), str(s.control), "; ".join(s.breached))
+        (s.experiment, f"{s.share_ppm / 1e4:g} %", s.state, s.treatment, s.control, "; ".join(s.breached))
         for s in found.stages
     ]
-    print_table(model, ["stage", "share", "state", "payments", "control", "guardrail"], rows)
+    show(found, model, ["stage", "share", "state", "payments", "control", "guardrail"], rows, as_json=as_json)
 
 
 @models_app.command("gates")
@@ -232,13 +217,10 @@ def models_gates(data: Data, model: Model, alias: Alias = "fraud/champion", as_j
 
     with err.status("judging") if err.is_terminal else nullcontext():
         verdicts = verdicts_of(open_reader(data), model, alias)
-    if as_json:
-        show_json({"model": model, "alias": alias, "passed": not failed(verdicts), "gates": verdicts})
-    else:
-        rows = [(v.gate, v.state, v.figure, v.limit, v.reason) for v in verdicts]
-        print_table(f"{model} as {alias}", ["gate", "verdict", "figure", "limit", "reason"], rows)
-    if failed(verdicts):
-        raise typer.Exit(1)
+    told = {"model": model, "alias": alias, "passed": not failed(verdicts), "gates": verdicts}
+    rows = [(v.gate, v.state, v.figure, v.limit, v.reason) for v in verdicts]
+    show(told, f"{model} as {alias}", ["gate", "verdict", "figure", "limit", "reason"], rows, as_json=as_json)
+    fail_unless(not failed(verdicts))
 
 
 @models_app.command("promote")
@@ -256,7 +238,7 @@ def models_promote(
     if force and not why:
         raise InputError("--force needs --why", param="--why", hint="say what the gates do not know")
     promote(data, model, alias=alias, why=why or "the gates passed", force=force)
-    show_json({"alias": alias, "model": model}) if as_json else out.print(f"{alias}: {model}", markup=False)
+    show_alias(alias, model, as_json=as_json)
 
 
 @models_app.command("rollback")
@@ -267,7 +249,7 @@ def models_rollback(
     from greenlane.jobs.promoting import rollback
 
     model = rollback(data, alias=alias, why=why)
-    show_json({"alias": alias, "model": model}) if as_json else out.print(f"{alias}: {model}", markup=False)
+    show_alias(alias, model, as_json=as_json)
 
 
 @models_app.command("audit")
@@ -284,11 +266,9 @@ def models_audit(
     registry = open_registry(open_reader(data))
     moves = registry.moves(model=model)
     registry.close()
-    if as_json:
-        show_json(moves)
-        return
-    rows = [(str(m.seq), format_rfc3339(m.at_us), m.subject, m.alias, m.before, m.model, m.who, m.why) for m in moves]
-    print_table("Moves", ["entry", "at", "what", "alias", "before", "after", "who", "why"], rows)
+    rows = [(m.seq, format_rfc3339(m.at_us), m.subject, m.alias, m.before, m.model, m.who, m.why) for m in moves]
+    columns = ["entry", "at", "what", "alias", "before", "after", "who", "why"]
+    show(moves, "Moves", columns, rows, as_json=as_json)
 
 
 @models_app.command("prune")
@@ -301,11 +281,12 @@ def models_prune(
     from greenlane.jobs.registering import prune
 
     gone, kept = prune(data, keep=keep)
-    if as_json:
-        show_json({"deleted": gone, "kept": kept})
-        return
     rows = [(name, "deleted", "nothing names it") for name in gone] + [(n, "kept", why) for n, why in kept.items()]
-    print_table("Stored models", ["model", "", "because"], rows)
+    show({"deleted": gone, "kept": kept}, "Stored models", ["model", "", "because"], rows, as_json=as_json)
+
+
+def show_alias(alias: str, model: str, *, as_json: bool) -> None:
+    show_json({"alias": alias, "model": model}) if as_json else out.print(f"{alias}: {model}")
 
 
 def evaluate_shadow(
@@ -338,7 +319,7 @@ def models_export(
 
     if to != "mlflow":
         raise InputError(f"there is no registry {to!r}", param="--to", hint="mlflow")
-    out.print(f"{model}: {export_to_mlflow(data, model, uri=uri)}", markup=False)
+    out.print(f"{model}: {export_to_mlflow(data, model, uri=uri)}")
 
 
 @models_app.command("import")
@@ -346,4 +327,4 @@ def models_import(data: Data, model: Model, uri: Uri) -> None:
     """Take a model back out of MLflow into this directory's store: the same by its hash, verified and timed."""
     from greenlane.jobs.exchanging import import_from_mlflow
 
-    out.print(f"stored: {import_from_mlflow(data, model, uri=uri)}", markup=False)
+    out.print(f"stored: {import_from_mlflow(data, model, uri=uri)}")

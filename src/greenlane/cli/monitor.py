@@ -1,20 +1,14 @@
 """Verbs for what moved: monitors over what was, drills with known faults, how soon a drop is found."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
 
-from greenlane.cli.shown import out, print_table, progress
+from greenlane.cli.shown import JsonFile, out, print_table, progress, write_json
 
 monitor_app = typer.Typer(help="What moved: replay the monitors over history, or drill them.", no_args_is_help=True)
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write everything to this file.")]
-
-
-def write(found: Any, path: Path | None) -> None:
-    if path is not None:
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
 
 
 @monitor_app.command("replay")
@@ -27,9 +21,9 @@ def monitor_replay(
 
     with progress("replaying") as tell:
         found = replay(source, progress=tell).told()
-    write(found, json_file)
+    write_json(found, json_file)
     columns = ["started_at", "detected_at", "ended_at", "signal", "severity", "cause"]
-    rows = [tuple(str(one.get(column) or "") for column in columns) for one in found["incidents"]]
+    rows = [[one.get(column) or "" for column in columns] for one in found["incidents"]]
     print_table(f"{source}: {found['days']:.1f} days", columns, rows)
     out.print(f"{found['pages_per_day']:.2f} pages a day, {found['alarms']} alarms")
 
@@ -45,7 +39,7 @@ def monitor_drill(
 
     with progress("drilling") as tell:
         found = run(seed=seed, slow=not quick, progress=tell)
-    write(found, json_file)
+    write_json(found, json_file)
     rows = [
         (
             one.fault,
@@ -58,7 +52,7 @@ def monitor_drill(
         for one in found.drills
     ]
     print_table("Drills", ["fault", "found", "cause named", "after", "cause", "other incidents"], rows)
-    out.print(f"calm days: {msgspec.to_builtins(found.calm)}", markup=False)
+    out.print(f"calm days: {msgspec.to_builtins(found.calm)}")
 
 
 @monitor_app.command("delays")
@@ -72,7 +66,7 @@ def monitor_delays(
     with progress("simulating") as tell:
         tell(0, 1)
         found = delay_curve(streams=streams)
-    write(found, json_file)
+    write_json(found, json_file)
     rows = [
         (f"{d.per_minute:g}", f"{d.drop:.0%}", f"{d.answers:,.0f}", f"{d.minutes:,.0f}", f"{d.ratio:.2f}")
         for d in found.delays

@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from greenlane import __version__
-from greenlane.cli.shown import Data, Json, err, out, print_table, progress, show_json
+from greenlane.cli.shown import Data, Json, err, fail_unless, out, print_table, progress, show, show_json, tell
 
 app = typer.Typer(
     help="Greenlane decides every payment: may it pass and how, over which route, and after a decline what next.",
@@ -41,13 +41,7 @@ def serve(
     """
     from greenlane.serving.server import run_server
 
-    run_server(
-        data,
-        host=host,
-        port=port,
-        with_follower=follower,
-        tell=lambda text: err.print(text, markup=False, soft_wrap=True),
-    )
+    run_server(data, host=host, port=port, with_follower=follower, tell=tell)
 
 
 @app.command()
@@ -61,7 +55,7 @@ def follow(
     """
     from greenlane.follower import run_follower
 
-    run_follower(data, once=once, tell=lambda text: err.print(text, markup=False, soft_wrap=True))
+    run_follower(data, once=once, tell=tell)
 
 
 @app.command()
@@ -80,11 +74,7 @@ def status(data: Data, as_json: Json = False) -> None:
         "models": sorted(path.name for path in reader.places.models.glob("mdl_*")),
         "server_running": is_running(reader.places),
     }
-    if as_json:
-        show_json(found)
-    else:
-        rows = [(key, str(value)) for key, value in found.items()]
-        print_table(f"{data}", ["what", "value"], rows)
+    show(found, f"{data}", ["what", "value"], found.items(), as_json=as_json)
 
 
 @app.command()
@@ -102,8 +92,8 @@ def replay(
     """
     from greenlane.jobs.replaying import replay_sample
 
-    with progress("replaying") as tell:
-        found = replay_sample(data, sample=sample, refold=refold, progress=tell)
+    with progress("replaying") as bar:
+        found = replay_sample(data, sample=sample, refold=refold, progress=bar)
     result = {
         "decisions": found.decisions,
         "vectors": found.vectors,
@@ -114,17 +104,16 @@ def replay(
     if as_json:
         show_json(result)
     else:
-        out.print(f"{found.decisions} decisions recomputed, {found.different} differ", markup=False)
+        out.print(f"{found.decisions} decisions recomputed, {found.different} differ")
         if refold:
-            out.print(f"{found.vectors} feature vectors refolded", markup=False)
+            out.print(f"{found.vectors} feature vectors refolded")
         if found.runtime_differs:
             otherwise = len({d.decision_id for d in found.differences} & found.runtime_differs)
             told = f"{len(found.runtime_differs)} were made by another engine or runtime (runtime differs)"
             out.print(f"{told}: {otherwise} of these come out otherwise, and are not counted above")
         for d in found.differences[:10]:
-            out.print(f"  {d.decision_id} {d.what}: logged {d.logged}, recomputed {d.recomputed}", markup=False)
-    if found.different:
-        raise typer.Exit(1)
+            out.print(f"  {d.decision_id} {d.what}: logged {d.logged}, recomputed {d.recomputed}")
+    fail_unless(not found.different)
 
 
 @app.command("import")
@@ -142,16 +131,16 @@ def import_(
     """
     from greenlane.jobs.importing import import_history
 
-    with progress("importing") as tell:
-        report = import_history(data, files, mapping, strict=strict, progress=tell)
+    with progress("importing") as bar:
+        report = import_history(data, files, mapping, strict=strict, progress=bar)
     if as_json:
         show_json(report)
         return
-    out.print(report.summary, soft_wrap=True)
+    out.print(report.summary)
     if report.bad:
         out.print(f"{report.bad} rows could not be used; the first:")
         for fault in report.faults:
-            out.print(f"  {fault.file}:{fault.line} {fault.column}: {fault.message}", markup=False, soft_wrap=True)
+            out.print(f"  {fault.file}:{fault.line} {fault.column}: {fault.message}")
 
 
 @app.command()
@@ -177,7 +166,6 @@ def demo(
     from greenlane.demo import run_demo
 
     directory = data or Path(mkdtemp(prefix="greenlane-demo-"))
-    tell = lambda text: err.print(text, markup=False, soft_wrap=True)  # noqa: E731 - one line, used once
     shown, server = run_demo(directory, seed=seed, history=history, live=live, tell=tell, bar=progress)
     try:
         if as_json:
@@ -191,6 +179,9 @@ def demo(
         err.print("stopping")
     finally:
         server.stop()
+
+
+say = out.print
 
 
 def show_demo(shown: Any, directory: Path, url: str, key: str, *, stays: bool) -> None:
@@ -220,24 +211,12 @@ def show_demo_table(shown: Any) -> None:
         return figure(None if value is None else (value[0] / 100, value[1] / 100, value[2] / 100), ",.0f")
 
     rows = [
-        (
-            line.policy,
-            figure(line.approval_pct),
-            figure(line.reported_fraud_bps),
-            figure(line.false_declines_pct, ".2f"),
-            money(line.net_per_1000),
-            money(line.against_greenlane),
-        )
+        (line.policy, figure(line.approval_pct), figure(line.reported_fraud_bps),
+         figure(line.false_declines_pct, ".2f"), money(line.net_per_1000), money(line.against_greenlane))
         for line in shown.lines
-    ]
-    columns = [
-        "policy",
-        "approval of payments %",
-        "reported fraud bps",
-        "false declines %",
-        f"net {shown.currency} per 1,000",
-        f"Greenlane's lead, {shown.currency}",
-    ]
+    ]  # fmt: skip
+    columns = ["policy", "approval of payments %", "reported fraud bps", "false declines %"]
+    columns += [f"net {shown.currency} per 1,000", f"Greenlane's lead, {shown.currency}"]
     title = f"{shown.counted:,} live payments outside the outage, true expected values, 95 % intervals"
     print_table(title, columns, rows)
     told = ", ".join(f"{number:,} {name}" for name, number in sorted(shown.interventions.items()))
@@ -266,7 +245,3 @@ def show_demo_retries(found: Any) -> None:
     say(f"  {recovered:,} recovered ({share:.0f} %) with {found.further_attempts:,} further attempts: {by}")
     say(f"  attempts that a network forbids: {found.forbidden}")
     say(f"  next actions answered: {steps}")
-
-
-def say(text: str) -> None:
-    out.print(text, markup=False, soft_wrap=True)

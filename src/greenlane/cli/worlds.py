@@ -3,13 +3,24 @@
 import re
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import msgspec
 import typer
 
 from greenlane.cli.learn import evaluate_app
-from greenlane.cli.shown import Json, err, in_a_directory, out, print_table, progress, show_json
+from greenlane.cli.shown import (
+    Json,
+    JsonFile,
+    fail_unless,
+    in_a_directory,
+    out,
+    print_grid,
+    progress,
+    show,
+    show_json,
+    tell,
+    write_json,
+)
 from greenlane.errors import InputError
 
 simulate_app = typer.Typer(
@@ -23,10 +34,6 @@ Seed = Annotated[int, typer.Option(min=0, help="One seed is one run of a world, 
 
 CACHE = Path(".greenlane-cache")
 Cache = Annotated[Path, typer.Option(help="Where fitted models are kept, by the world's hash.")]
-JsonFile = Annotated[
-    Path | None, typer.Option("--json", help="Write the figures to this file.", callback=in_a_directory)
-]
-
 ReportFile = Annotated[
     Path | None, typer.Option("--report", help="An HTML page: tables and curves.", callback=in_a_directory)
 ]
@@ -55,8 +62,8 @@ def simulate(
     from greenlane.simulation.world import World
 
     started = time.perf_counter()
-    with progress(f"simulating {world}") as tell:
-        found = write(World.load(world), seed, payments, data, tell)
+    with progress(f"simulating {world}") as bar:
+        found = write(World.load(world), seed, payments, data, bar)
     taken = time.perf_counter() - started
     shown = {**found._asdict(), "attempts_per_second": round(found.attempts / taken)}
     if as_json:
@@ -86,8 +93,8 @@ def simulate_live(
     from greenlane.simulation.world import World
 
     kinds = kinds_of(explore)
-    with progress(f"deciding in {world}") as tell:
-        found = decide_world(World.load(world), seed, payments, data, kinds=kinds, progress=tell)
+    with progress(f"deciding in {world}") as bar:
+        found = decide_world(World.load(world), seed, payments, data, kinds=kinds, progress=bar)
     if as_json:
         show_json(found._asdict())
     else:
@@ -106,16 +113,14 @@ def simulate_check(
     from greenlane.simulation.world import World
 
     found = check(World.load(world), seed, payments)
-    if as_json:
-        show_json([{**figure._asdict(), "ok": figure.ok} for figure in found])
-    else:
-        rows = [
-            (f.figure, f"{f.value:.4g}", f"{f.target[0]:.4g} to {f.target[1]:.4g}", "ok" if f.ok else "OFF", f.source)
-            for f in found
-        ]
-        print_table(f"{world}, seed {seed}", ["figure", "value", "target", "", "source"], rows)
-    if not all(figure.ok for figure in found):
-        raise typer.Exit(1)
+    figures = [{**figure._asdict(), "ok": figure.ok} for figure in found]
+    rows = [
+        (f.figure, f"{f.value:.4g}", f"{f.target[0]:.4g} to {f.target[1]:.4g}", "ok" if f.ok else "OFF", f.source)
+        for f in found
+    ]
+    columns = ["figure", "value", "target", "", "source"]
+    show(figures, f"{world}, seed {seed}", columns, rows, as_json=as_json)
+    fail_unless(all(figure.ok for figure in found))
 
 
 @evaluate_app.command("policies")
@@ -149,16 +154,14 @@ def evaluate_policies(
         world, seeds=seeds, payments=payments, cache=cache, full=full, interaction=interaction, processes=processes,
         tell=tell,
     )  # fmt: skip
-    write(found, json_file)
+    write_json(found, json_file)
     if report is not None:
         report.write_text(page(found), encoding="utf-8")
     if markdown is not None:
         markdown.write_text(short_table(found), encoding="utf-8")
-    header, *rows = table(found)
     title = f"{found.world}: {found.seeds} seeds of {found.payments:,} payments, {found.currency}"
-    print_table(title, header, [tuple(row) for row in rows])
-    header, *rows = paired_table(found)
-    print_table("Paired differences", header, [tuple(row) for row in rows])
+    print_grid(title, table(found))
+    print_grid("Paired differences", paired_table(found))
     out.print(f"best baseline: {found.best_baseline}; joint's regret is {found.regret_ratio:.2f} of its")
 
 
@@ -186,11 +189,10 @@ def evaluate_interactions(
         raise InputError(f"{strengths!r} are no strengths", param="--strengths", hint="such as 0,0.5,1,2")
     numbers = [float(each) for each in wanted]
     found = by_interaction(world, numbers, seeds=seeds, payments=payments, cache=cache, processes=processes, tell=tell)
-    write({"world": world, "seeds": seeds, "payments": payments, "by_interaction": found}, json_file)
+    write_json({"world": world, "seeds": seeds, "payments": payments, "by_interaction": found}, json_file)
     if report is not None:
         report.write_text(interaction_page(world, found), encoding="utf-8")
-    header, *rows = interaction_table(found)
-    print_table(f"{world}: {seeds} seeds of {payments:,} payments each", header, [tuple(row) for row in rows])
+    print_grid(f"{world}: {seeds} seeds of {payments:,} payments each", interaction_table(found))
 
 
 @evaluate_app.command("outage")
@@ -209,17 +211,7 @@ def evaluate_outage(
     from greenlane.jobs.evaluating.report import drill_page, drill_table
 
     found = drill(world, cache=cache, tell=tell)
-    write(found, json_file)
+    write_json(found, json_file)
     if report is not None:
         report.write_text(drill_page(found), encoding="utf-8")
-    header, *rows = drill_table(found)
-    print_table(f"{found.world}: {found.per_second} payments a second", header, [tuple(row) for row in rows])
-
-
-def tell(text: str) -> None:
-    err.print(text, markup=False)
-
-
-def write(found: Any, path: Path | None) -> None:
-    if path is not None:
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+    print_grid(f"{found.world}: {found.per_second} payments a second", drill_table(found))

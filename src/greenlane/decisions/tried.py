@@ -4,40 +4,20 @@ from collections.abc import Iterable
 from typing import Final
 
 import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
 from greenlane.decisions.record import record_of
 from greenlane.payments.attempt import Attempt, ThreeDS
 from greenlane.payments.codes import decline_of
 from greenlane.payments.facts import Facts
+from greenlane.payments.outcome import RECORD_DECODER, OutcomeRecord
 from greenlane.policy.history import PENDING, Answer, History, Tried, history_of, is_unsettled
 from greenlane.policy.liability import liability
 from greenlane.policy.next_action import capturable_minor, double_approvals
 from greenlane.ports.journal import Entry
 
-
-class Heard(Struct, frozen=True, array_like=True, gc=False):
-    """The payload of an outcome entry, as far as this room reads it."""
-
-    type: str
-    result: str | None = None
-    network: str | None = None
-    network_response_code: str | None = None
-    merchant_advice_code: str | None = None
-    acquirer_code: str | None = None
-    trans_status: str | None = None
-    eci: str | None = None
-    liability_shift: bool | None = None
-    amount_minor: int | None = None
-    currency: str | None = None
-    reason: str | None = None
-    reverses: str | None = None
-
-
-HEARD_DECODER: Final = msgspec.msgpack.Decoder(Heard)
 APPROVED: Final = ("approved", "partially_approved")
-NOTHING_HEARD: Final = Heard("")
+NOTHING_HEARD: Final = OutcomeRecord("")
 """Of an entry whose payload has retired: its facts still tell code, class and route."""
 
 
@@ -111,11 +91,11 @@ def to_reverse(entries: Iterable[Entry]) -> tuple[str, ...]:
     return double_approvals(tried_in(entries))
 
 
-def heard_in(entry: Entry) -> Heard | None:
+def heard_in(entry: Entry) -> OutcomeRecord | None:
     """What an outcome entry says; None of a decision."""
     if entry.kind == "decision":
         return None
-    heard = HEARD_DECODER.decode(entry.payload) if entry.payload else NOTHING_HEARD
+    heard = RECORD_DECODER.decode(entry.payload) if entry.payload else NOTHING_HEARD
     return heard if heard.type else replace(heard, type=entry.kind)
 
 
@@ -133,7 +113,7 @@ def _granted(entry: Entry, facts: Facts) -> Tried:
     )
 
 
-def _heard(before: Tried, heard: Heard, facts: Facts, *, kind: str, at_us: int) -> Tried:
+def _heard(before: Tried, heard: OutcomeRecord, facts: Facts, *, kind: str, at_us: int) -> Tried:
     """An answer stands, whatever is said later: an approval until it is reversed, a decline until it is approved."""
     settled = before.answer in APPROVED or (before.answer == "declined" and not is_unsettled(before))
     if kind in ("not_sent", "abandoned"):  # who left was not sent, unless it is known that they were
@@ -160,7 +140,7 @@ def _heard(before: Tried, heard: Heard, facts: Facts, *, kind: str, at_us: int) 
     )
 
 
-def _authenticated(told: History, heard: Heard, facts: Facts) -> History:
+def _authenticated(told: History, heard: OutcomeRecord, facts: Facts) -> History:
     if facts.code in PENDING:
         return told
     answer = {"trans_status": facts.code or None, "eci": heard.eci, "liability_shift": heard.liability_shift}

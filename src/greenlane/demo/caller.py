@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from heapq import heappop, heappush
-from itertools import count
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -24,6 +22,7 @@ from greenlane.payments.outcome import Outcome
 from greenlane.payments.times import SECOND_US, format_rfc3339, parse_rfc3339
 from greenlane.ports.subjects import MemorySubjects
 from greenlane.simulation.answers import Answer, Authenticated, Sent, Terms
+from greenlane.simulation.due import Due
 from greenlane.simulation.living import Living
 from greenlane.simulation.world import Arrival
 
@@ -98,8 +97,7 @@ class Caller:
     def __post_init__(self) -> None:
         self.checked = Checked()
         self._subjects, self._reporting = MemorySubjects(), Reporting(self.living.world.parameters.currency)
-        self._due: list[tuple[int, int, Callable[[int], None]]] = []
-        self._order = count()
+        self._due = Due[Callable[[int], None]]()
 
     def run(self, arrivals: Iterable[Arrival], progress: Callable[[int], None]) -> list[Pursued]:
         for arrival in arrivals:
@@ -117,12 +115,8 @@ class Caller:
         economics = self.living.world.economics[attempt.payment.merchant_id]
         return Case(place=len(self.done), arrival=arrival, facts=facts, economics=economics, fraud_e9=0)
 
-    def later(self, at_us: int, happens: Callable[[int], None]) -> None:
-        heappush(self._due, (at_us, next(self._order), happens))
-
     def catch_up(self, until_us: int) -> None:
-        while self._due and self._due[0][0] <= until_us:
-            at_us, _, happens = heappop(self._due)
+        for at_us, happens in self._due.until(until_us):
             happens(at_us)
 
     # ---- asking and sending
@@ -147,7 +141,7 @@ class Caller:
             self.checked.granted(payment.case, at_us)
         if sent.intervention == "challenge":
             shown = self.living.authenticate(payment.arrival, sent)
-            self.later(shown.at_us, partial(self.authenticated, payment, sent, shown))
+            self._due.put(shown.at_us, partial(self.authenticated, payment, sent, shown))
         else:
             self.send(payment, sent)
 
@@ -165,9 +159,9 @@ class Caller:
         for at_us, outcome in answer.outcomes:
             if outcome.type in TOLD_LATER:
                 about = replace(outcome, attempt_id=None, decision_id=payment.latest)
-                self.later(at_us, partial(self.report, about))
+                self._due.put(at_us, partial(self.report, about))
         if answer.result in HEARD:
-            self.later(answer.at_us, partial(self.hear, payment, answer))
+            self._due.put(answer.at_us, partial(self.hear, payment, answer))
 
     def report(self, outcome: Outcome, _: int) -> None:
         self.client.report(outcome)
@@ -181,7 +175,7 @@ class Caller:
         self.follow(payment, self.tell(payment, answer.result, at_us, **HEARD[answer.result](answer)), at_us)
         if answer.result == "unknown":  # the acquirer was asked, and it says what the issuer holds to be true
             settled = HEARD["approved"](answer) if answer.issuer_approved else {"reversed": True}
-            self.later(at_us + AT_ONCE_US, partial(self.settled, payment, settled))
+            self._due.put(at_us + AT_ONCE_US, partial(self.settled, payment, settled))
 
     def settled(self, payment: Pursued, told: dict[str, Any], at_us: int) -> None:
         self.follow(payment, self.tell(payment, "settled", at_us, **told), at_us)
@@ -223,11 +217,11 @@ class Caller:
         if found.next == "capture":
             payment.recovered = payment.first_declined and payment.attempts > 1
         elif found.next == "retry_now":
-            self.later(later_us, partial(self.granted, payment, found))
+            self._due.put(later_us, partial(self.granted, payment, found))
         elif found.next == "retry_at":
-            self.later(later_us, partial(self.again, payment, False))
+            self._due.put(later_us, partial(self.again, payment, False))
         elif found.next == "repair" and payment.arrival.attempt.payment.initiator == "cit":
-            self.later(later_us, partial(self.again, payment, True))
+            self._due.put(later_us, partial(self.again, payment, True))
         elif found.next == "void":
             self.take_back(payment)
         elif found.next != "query_or_reverse":

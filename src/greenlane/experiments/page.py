@@ -1,27 +1,20 @@
 """An experiment's page: one HTML file without anything from elsewhere, that shows why an arm goes on or was paused."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from math import isfinite
 from typing import Final
 
 from greenlane.experiments.readout import MEASURES, SRM_ALPHA, Compared, Interval, RailShown, Readout
 from greenlane.experiments.tally import Point
+from greenlane.learning.pages import Markup, figure, grid, marked
+from greenlane.learning.pages import page as whole_page
 from greenlane.payments.times import format_rfc3339
 
 FORBIDDEN: Final = "forbidden_retries"
 WIDTH: Final = 640
 HEIGHT: Final = 220
 LEFT, RIGHT, TOP, BOTTOM = 70, 20, 16, 34
-STYLE: Final = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b232d;background:#fff}
-table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}
-th,td{padding:.3rem .7rem;border-bottom:1px solid #d8dee6;text-align:right}
-th:first-child,td:first-child,th:nth-child(2),td:nth-child(2){text-align:left}
-.paused,.bad{color:#b42318;font-weight:600}.good{color:#1a7f37}.note{color:#5b6673}
-svg{max-width:100%;height:auto}figure{margin:1.5rem 0}figcaption{color:#5b6673}
-@media(prefers-color-scheme:dark){body{background:#12161c;color:#e4e8ee}th,td{border-color:#313a46}svg{background:#fff}}
-"""
 
 
 def page(shown: Readout) -> str:
@@ -29,7 +22,6 @@ def page(shown: Readout) -> str:
     experiment = shown.experiment
     budget = sum({each.metric: each.budget for each in shown.guardrails if each.metric != FORBIDDEN}.values())
     parts = (
-        f"<h1>{escape(experiment.id)} <small>{_state(shown)}</small></h1>",
         f"<p class='note'>Unit {escape(experiment.unit)}, planned {experiment.planned:,} units, started "
         f"{_time(shown.started_us)}{f', ended {_time(shown.ended_us)}' if shown.ended_us else ''}.</p>",
         *(f"<p class='paused'>{escape(_why(rail, rail.paused))}</p>" for rail in shown.guardrails if rail.paused),
@@ -44,14 +36,7 @@ def page(shown: Readout) -> str:
         _metrics(shown.metrics),
         "<ul class='note'>" + "".join(f"<li>{escape(note)}</li>" for note in shown.notes) + "</ul>",
     )
-    title = f"Experiment {escape(experiment.id)}"
-    head = f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{title}</title>"
-    view = "<meta name='viewport' content='width=device-width,initial-scale=1'>"
-    return f"{head}{view}<style>{STYLE}</style></head><body>{''.join(parts)}</body></html>"
-
-
-def _state(shown: Readout) -> str:
-    return escape(shown.experiment.state)
+    return whole_page(f"Experiment {experiment.id}: {experiment.state}", *parts)
 
 
 def _time(at_us: int) -> str:
@@ -75,7 +60,7 @@ def _arms(shown: Readout) -> str:
     rows = [
         (
             each.arm,
-            "<span class='paused'>paused</span>" if each.paused else "",
+            marked("paused", "paused") if each.paused else "",
             f"{100 * each.share:.1f}",
             f"{each.units:,}",
             f"{each.payments:,}",
@@ -87,7 +72,7 @@ def _arms(shown: Readout) -> str:
         )
         for each in shown.arms
     ]
-    return _table(columns, rows)
+    return grid(columns, rows)
 
 
 def _ratio(shown: Readout) -> str:
@@ -104,8 +89,8 @@ def _metrics(found: Sequence[Compared]) -> str:
                "pre-period p", "relative %", "p, all together")  # fmt: skip
     rows = [
         (
-            f"{escape(each.metric)}<br><span class='note'>{escape(each.unit)}</span>",
-            escape(each.arm),
+            _noted(escape(each.metric), each.unit),
+            each.arm,
             "" if each.control is None else _number(each.control),
             "" if each.value is None else _number(each.value),
             _interval(each.sequence),
@@ -118,24 +103,22 @@ def _metrics(found: Sequence[Compared]) -> str:
         )
         for each in found
     ]
-    return _table(columns, rows)
+    return grid(columns, rows)
+
+
+def _noted(text: str, note: str) -> Markup:
+    return Markup(f"{text}<br><span class='note'>{escape(note)}</span>")
 
 
 def _interval(found: Interval, *, scale: float = 1.0) -> str:
     if found.low is None or found.high is None:
-        return "<span class='note'>not yet</span>"
+        return marked("not yet", "note")
     low, high = _number(scale * found.low), _number(scale * found.high)
-    return f"{_number(scale * found.estimate)}<br><span class='note'>[{low}, {high}]</span>"
+    return _noted(_number(scale * found.estimate), f"[{low}, {high}]")
 
 
 def _number(value: float) -> str:
     return f"{value:,.4f}" if abs(value) < 10 else f"{value:,.1f}"
-
-
-def _table(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _rail(rail: RailShown) -> str:
@@ -143,10 +126,10 @@ def _rail(rail: RailShown) -> str:
         return f"<p>{escape(rail.metric)}, arm {escape(rail.arm)}: not judged, {escape(rail.not_judged)}.</p>"
     unit = MEASURES[rail.metric].unit if rail.metric in MEASURES else "attempts"
     caption = (
-        f"{escape(rail.metric)}, arm {escape(rail.arm)}: worse by {_number(rail.harm)} {unit}; tolerated "
+        f"{rail.metric}, arm {rail.arm}: worse by {_number(rail.harm)} {unit}; tolerated "
         f"{_number(rail.tolerated)}; budget {rail.budget:g}; p = {rail.p_value:.2g}"
     )
-    return f"<figure>{plot(rail)}<figcaption>{caption}</figcaption></figure>"
+    return figure(plot(rail), caption)
 
 
 def plot(rail: RailShown) -> str:

@@ -32,8 +32,7 @@ from greenlane.payments.facts import Facts
 from greenlane.payments.times import DAY_US
 from greenlane.policy.arms import PPM, Arm, Assignment, Experiment, Exposure, hashed
 from greenlane.policy.running import EXPERIMENT, EXPERIMENT_DECODER, HOLDOUT, SHARE_DECODER
-from greenlane.ports.changes import CHANGE_DECODER
-from greenlane.ports.journal import Entry
+from greenlane.ports.journal import CHANGE_DECODER, Entry
 
 Floats = NDArray[np.float64]
 

@@ -26,8 +26,7 @@ An entry with sign -1 subtracts from Count and Sum; every other measure, `Seen` 
 
 import hashlib
 import re
-from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Final, Literal, get_args
 
 import msgspec
@@ -64,14 +63,7 @@ FACT_OF_PATH: Final = {
 }
 """API paths of `payment` whose frozen fact has another name; every other fact goes by its own name."""
 
-UNITS_US: Final = {
-    "us": 1,
-    "ms": 1000,
-    "s": 1_000_000,
-    "m": 60_000_000,
-    "h": 3_600_000_000,
-    "d": 86_400_000_000,
-}
+UNITS_US: Final = {"us": 1, "ms": 1000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
 
 
 def duration_us(text: str) -> int:
@@ -134,11 +126,11 @@ def fact_named(path: str) -> str:
 
 
 Op = Literal["count", "sum", "min", "max", "last", "first", "time_since", "previous_gap", "distinct", "seen"]
-FIELD_OPS: Final = ("sum", "min", "max", "last", "first")
-"""Over an integer fact. `distinct` takes any fact; the rest take none."""
+OPS_ALONE: Final[tuple[Op, ...]] = ("count", "time_since", "previous_gap", "seen")
+FIELD_OPS: Final[tuple[Op, ...]] = ("sum", "min", "max", "last", "first")
+"""Over an integer fact. `distinct` takes any fact."""
 ADDITIVE_OPS: Final = ("count", "sum", "seen")
 """All that a delayed window can serve."""
-ZERO_WHEN_EMPTY: Final = ("count", "sum", "distinct")
 
 
 class Measure(Struct, frozen=True, order=True):
@@ -157,44 +149,16 @@ class Measure(Struct, frozen=True, order=True):
         return f"{self.op}_{self.field}" if self.field else self.op
 
 
-def Count() -> Measure:  # noqa: N802 - declarations read as nouns
-    return Measure("count")
+def over(op: Op, field: str) -> Measure:
+    return Measure(op, fact_named(field))
 
 
-def Sum(field: str) -> Measure:  # noqa: N802 - declarations read as nouns
-    return Measure("sum", fact_named(field))
-
-
-def Min(field: str) -> Measure:  # noqa: N802 - declarations read as nouns
-    return Measure("min", fact_named(field))
-
-
-def Max(field: str) -> Measure:  # noqa: N802 - declarations read as nouns
-    return Measure("max", fact_named(field))
-
-
-def Last(field: str) -> Measure:  # noqa: N802 - declarations read as nouns
-    return Measure("last", fact_named(field))
-
-
-def First(field: str) -> Measure:  # noqa: N802 - declarations read as nouns
-    return Measure("first", fact_named(field))
-
-
-def TimeSince() -> Measure:  # noqa: N802 - declarations read as nouns
-    return Measure("time_since")
-
-
-def PreviousGap() -> Measure:  # noqa: N802 - declarations read as nouns
-    return Measure("previous_gap")
+Count, TimeSince, PreviousGap, Seen = (partial(Measure, op) for op in OPS_ALONE)
+Sum, Min, Max, Last, First = (partial(over, op) for op in FIELD_OPS)
 
 
 def Distinct(field: str, cap: int = 16) -> Measure:  # noqa: N802 - declarations read as nouns
     return Measure("distinct", fact_named(field), cap)
-
-
-def Seen() -> Measure:  # noqa: N802 - declarations read as nouns
-    return Measure("seen")
 
 
 class Column(Struct, frozen=True):
@@ -378,32 +342,9 @@ def declared(tables: DeclaredSet) -> FeatureSet:
     """A feature set from TOML tables: `[[aggregation]]` ... and `[derived]` name = "expression"."""
     aggregations = tuple(
         Aggregation(
-            name=a.name,
-            entity=Entity(a.entity, a.key if isinstance(a.key, str) else tuple(a.key)),
-            source=a.source,
-            measures=tuple(measure_from(m) for m in a.measures),
-            windows=tuple(a.windows),
-            time=a.time,
-            maturity=a.maturity,
-            ttl=a.ttl,
-            where=a.where,
+            a.name, Entity(a.entity, a.key if isinstance(a.key, str) else tuple(a.key)), a.source,
+            tuple(map(measure_from, a.measures)), tuple(a.windows), a.time, a.maturity, a.ttl, a.where,
         )
         for a in tables.aggregation
-    )
+    )  # fmt: skip
     return FeatureSet(aggregations, tuple(Derived(n, e) for n, e in tables.derived.items())).check()
-
-
-def union(sets: Sequence[FeatureSet]) -> FeatureSet:
-    """Live features: every definition once; the same name with another definition is refused."""
-    aggregations: dict[str, Aggregation] = {}
-    derived: dict[str, Derived] = {}
-    for one in sets:
-        for a in one.aggregations:
-            if aggregations.setdefault(a.name, a) != a:
-                raise FeatureError(f"two definitions are called {a.name!r}", hint="give the changed one a new name")
-        for d in one.derived:
-            if derived.setdefault(d.name, d) != d:
-                raise FeatureError(
-                    f"two derived features are called {d.name!r}", hint="give the changed one a new name"
-                )
-    return FeatureSet(tuple(aggregations.values()), tuple(derived.values()))

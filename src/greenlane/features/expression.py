@@ -1,46 +1,37 @@
 """The small language of derived features: an expression in, a postfix program out.
 
-A Pratt parser (Pratt 1973, "Top down operator precedence"): each operator binds its right side as tightly as its own
-strength, so precedence is one table. The grammar stands at `Derived` in `definition`.
+Python's own parser reads it, of which only the nodes named here are let through. The grammar stands at `Derived` in
+`definition`.
 """
 
+import ast
 import re
-from typing import Final, Literal, NamedTuple, NoReturn
+from typing import Final, Literal, NamedTuple
 
 from greenlane.errors import FeatureError
 from greenlane.features.definition import FACT_OF_PATH
 
-STRENGTH: Final = {
-    "<": 1, "<=": 1, ">": 1, ">=": 1, "==": 1, "!=": 1,
-    "+": 2, "-": 2, "*": 3, "/": 3,
+Operator = Literal["<", "<=", ">", ">=", "==", "!=", "+", "-", "*", "/"]
+OPERATORS: Final[dict[type[ast.AST], Operator]] = {
+    ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=",
+    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/",
 }  # fmt: skip
 OF_AGGREGATION: Final = ("count", "time_since", "previous_gap")
 OF_FIELD: Final = ("sum", "min", "max", "last", "first", "distinct")
-FUNCTIONS: Final = (*OF_AGGREGATION, *OF_FIELD, "mean", "rate", "never_seen", "coalesce")
-TOKEN: Final = re.compile(
-    r"\s*(?:(?P<window>[0-9]+(?:us|ms|s|m|h|d)\b(?:\+[0-9]+(?:us|ms|s|m|h|d)\b)?)"
-    r"|(?P<number>[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)"
-    r"|(?P<name>[a-z_][a-z0-9_]*(?:\.[a-z0-9_]+)*)"
-    r"|(?P<sign><=|>=|==|!=|[-+*/<>(),]))"
+ARGUMENTS: Final = {**dict.fromkeys((*OF_AGGREGATION, *OF_FIELD, "mean", "coalesce"), 2), "rate": 3, "never_seen": 1}
+GRAMMAR: Final = (
+    f"+ - * / ( ), comparisons, numbers, inputs, and {', '.join(ARGUMENTS)}: mean(velocity.amount_minor, 30d)"
 )
+CHARACTERS: Final = re.compile(r"[a-z0-9_E .+*/<>=!(),-]*")
 CHARACTERS_MAX: Final = 2000
-
-Act = Literal[
-    "number", "name", "column", "never_seen", "negate", "coalesce", "<", "<=", ">", ">=", "==", "!=", "+", "-", "*", "/"
-]
+WINDOW: Final = re.compile(r"(?<![\w.])([0-9]+(?:us|ms|s|m|h|d)(?:\+[0-9]+(?:us|ms|s|m|h|d))?)\b")
 
 
 class Step(NamedTuple):
     """One move of a stack machine; `of` is the number, or the name of the input, derived feature or column to push."""
 
-    act: Act
+    act: Literal["number", "name", "column", "never_seen", "negate", "coalesce"] | Operator
     of: str | float = ""
-
-
-class Token(NamedTuple):
-    kind: str
-    text: str
-    at: int
 
 
 def parse(expression: str) -> list[Step]:
@@ -49,119 +40,82 @@ def parse(expression: str) -> list[Step]:
     >>> [step.of or step.act for step in parse("amount_minor / mean(velocity.amount_minor, 30d) > 3")]
     ['amount_minor', 'velocity.sum_amount_minor.30d', 'velocity.count.30d', '/', '/', 3.0, '>']
     """
-    parser = Parser(expression)
+    if len(expression) > CHARACTERS_MAX:
+        raise FeatureError(f"an expression of {len(expression)} characters", hint=f"at most {CHARACTERS_MAX}")
+    text = " ".join(expression.split())
+    if not CHARACTERS.fullmatch(text):
+        raise FeatureError(f"{expression!r}: it has a character that means nothing here", hint=GRAMMAR)
     try:
-        parser.expression(0)
-    except RecursionError:
-        parser.fail("nested too deeply")
-    parser.expect("")
-    return parser.steps
+        return Reader(WINDOW.sub(r'"\1"', text)).steps()
+    except SyntaxError as error:
+        raise FeatureError(f"{expression!r}: {error.msg} at character {error.offset}", hint=GRAMMAR) from error
+    except (RecursionError, MemoryError) as error:
+        raise FeatureError(f"{expression!r}: nested too deeply", hint=GRAMMAR) from error
 
 
-class Parser:
-    def __init__(self, expression: str):
-        self.text = expression
-        self.steps: list[Step] = []
-        self._tokens = list(self._scan())
-        self._at = 0
+class Reader:
+    """Of an expression whose windows are texts."""
 
-    def _scan(self) -> list[Token]:
-        if len(self.text) > CHARACTERS_MAX:
-            raise FeatureError(f"an expression of {len(self.text)} characters", hint=f"at most {CHARACTERS_MAX}")
-        found, at, end = [], 0, len(self.text.rstrip())
-        while at < end:
-            match = TOKEN.match(self.text, at)
-            if not match:
-                raise FeatureError(f"{self.text!r}: cannot read {self.text[at:].strip()[:20]!r}", hint=GRAMMAR)
-            kind = match.lastgroup or ""
-            found.append(Token(kind, match[kind], match.start(kind)))
-            at = match.end()
-        return [*found, Token("end", "", end)]
+    def __init__(self, quoted: str):
+        self._quoted = quoted
 
-    def fail(self, why: str) -> NoReturn:
-        raise FeatureError(f"{self.text!r}: {why} at character {self._tokens[self._at].at + 1}", hint=GRAMMAR)
+    def steps(self) -> list[Step]:
+        return self._of(ast.parse(self._quoted, mode="eval").body)
 
-    def take(self, kind: str, what: str) -> str:
-        token = self._tokens[self._at]
-        if token.kind != kind:
-            self.fail(f"{what} expected, not {token.text or 'the end'!r}")
-        self._at += 1
-        return token.text
+    def _of(self, node: ast.expr) -> list[Step]:
+        match node:
+            case ast.Constant(value=int() | float() as number):
+                return [Step("number", float(number))]
+            case ast.Name(id=name):
+                return [Step("name", name)]
+            case ast.UnaryOp(op=ast.USub(), operand=negated):
+                return [*self._of(negated), Step("negate")]
+            case ast.BinOp(left=left, op=op, right=right) | ast.Compare(left=left, ops=[op], comparators=[right]) if (
+                type(op) in OPERATORS
+            ):
+                return [*self._of(left), *self._of(right), Step(OPERATORS[type(op)])]
+            case ast.Call(func=ast.Name(id=function), args=args, keywords=[]):
+                if len(args) != ARGUMENTS.get(function, len(args)):
+                    raise self._error(node, f"{function} takes {ARGUMENTS[function]}")
+                return self._called(node, function, args)
+        raise self._error(node, "a value expected")
 
-    def expect(self, text: str) -> None:
-        if self._tokens[self._at].text != text:
-            self.fail(f"{text or 'the end'!r} expected, not {self._tokens[self._at].text or 'the end'!r}")
-        self._at += 1
-
-    def expression(self, strength: int) -> None:
-        """Everything that binds more tightly than `strength`."""
-        self.operand()
-        while (binds := STRENGTH.get(self._tokens[self._at].text, 0)) > strength:
-            operator = self._tokens[self._at].text
-            self._at += 1
-            self.expression(binds)
-            self.steps.append(Step(operator))  # type: ignore[arg-type] # a key of STRENGTH is an Act
-
-    def operand(self) -> None:
-        kind, text, _ = self._tokens[self._at]
-        self._at += 1
-        if kind == "number":
-            self.steps.append(Step("number", float(text)))
-        elif text == "-":
-            self.expression(STRENGTH["*"])
-            self.steps.append(Step("negate"))
-        elif text == "(":
-            self.expression(0)
-            self.expect(")")
-        elif kind == "name" and self._tokens[self._at].text == "(":
-            self.call(text)
-        elif kind == "name":
-            self.steps.append(Step("name", text))
-        else:
-            self._at -= 1
-            self.fail(f"a value expected, not {text or 'the end'!r}")
-
-    def call(self, function: str) -> None:
-        self.expect("(")
+    def _called(self, node: ast.expr, function: str, args: list[ast.expr]) -> list[Step]:
         if function == "coalesce":
-            self.expression(0)
-            self.expect(",")
-            self.expression(0)
-            self.steps.append(Step("coalesce"))
-        elif function == "never_seen":
-            self.steps.append(Step("never_seen", self.take("name", "an aggregation") + ".seen"))
-        elif function == "rate":
-            above = self.take("name", "an aggregation")
-            self.expect(",")
-            below = self.take("name", "an aggregation")
-            window = self.window()
-            self.ratio(f"{above}.count.{window}", f"{below}.count.{window}")
-        elif function in OF_AGGREGATION:
-            name = self.take("name", "an aggregation")
-            self.steps.append(Step("column", f"{name}.{function}.{self.window()}"))
-        elif function in (*OF_FIELD, "mean"):
-            self.call_of_field(function)
-        else:
-            self._at -= 2
-            self.fail(f"no function {function!r}")
-        self.expect(")")
-
-    def call_of_field(self, function: str) -> None:
-        aggregation, _, path = self.take("name", "aggregation.field").partition(".")
-        field, window = FACT_OF_PATH.get(path, path), self.window()
+            return [*self._of(args[0]), *self._of(args[1]), Step("coalesce")]
+        if function == "never_seen":
+            return [Step("never_seen", f"{self._name(args[0])}.seen")]
+        if function == "rate":
+            return ratio(*(f"{self._name(each)}.count.{self._window(args[2])}" for each in args[:2]))
+        if function in OF_AGGREGATION:
+            return [Step("column", f"{self._name(args[0])}.{function}.{self._window(args[1])}")]
+        if function not in ARGUMENTS:
+            raise self._error(node, f"no function {function!r}")
+        aggregation, _, path = self._name(args[0]).partition(".")
+        field, window = FACT_OF_PATH.get(path, path), self._window(args[1])
         if function == "mean":
-            self.ratio(f"{aggregation}.sum_{field}.{window}", f"{aggregation}.count.{window}")
-        else:
-            self.steps.append(Step("column", f"{aggregation}.{function}_{field}.{window}"))
+            return ratio(f"{aggregation}.sum_{field}.{window}", f"{aggregation}.count.{window}")
+        return [Step("column", f"{aggregation}.{function}_{field}.{window}")]
 
-    def ratio(self, above: str, below: str) -> None:
-        self.steps += [Step("column", above), Step("column", below), Step("/")]
+    def _name(self, node: ast.expr) -> str:
+        """A name, or several with dots between."""
+        match node:
+            case ast.Name(id=name):
+                return name
+            case ast.Attribute(value=owner, attr=name):
+                return f"{self._name(owner)}.{name}"
+        raise self._error(node, "an aggregation expected")
 
-    def window(self) -> str:
-        self.expect(",")
-        return self.take("window", "a window such as 30d or 30d+8d")
+    def _window(self, node: ast.expr) -> str:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            return node.value
+        raise self._error(node, "a window such as 30d or 30d+8d expected")
+
+    def _error(self, node: ast.expr, why: str) -> FeatureError:
+        at = len(self._quoted[: node.col_offset].replace('"', "")) + 1
+        text = self._quoted.replace('"', "")
+        return FeatureError(f"{text!r}: {why} at character {at}", hint=GRAMMAR)
 
 
-GRAMMAR: Final = (
-    f"+ - * / ( ), comparisons, numbers, inputs, and {', '.join(FUNCTIONS)}: mean(velocity.amount_minor, 30d)"
-)
+def ratio(above: str, below: str) -> list[Step]:
+    return [Step("column", above), Step("column", below), Step("/")]

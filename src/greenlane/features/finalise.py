@@ -13,19 +13,8 @@ from greenlane.features.expression import Step, parse
 from greenlane.features.inputs import INPUTS
 from greenlane.features.kernels import Ints, kernel
 
-NUMBER, VALUE, NEVER_SEEN, STORE, NEGATE, COALESCE = 0, 1, 2, 3, 4, 5
-ADD, SUBTRACT, MULTIPLY, DIVIDE, LESS, LESS_EQUAL, GREATER, GREATER_EQUAL, EQUAL, UNEQUAL = (
-    6,
-    7,
-    8,
-    9,
-    10,
-    11,
-    12,
-    13,
-    14,
-    15,
-)
+NUMBER, VALUE, NEVER_SEEN, STORE, NEGATE, COALESCE = range(6)
+ADD, SUBTRACT, MULTIPLY, DIVIDE, LESS, LESS_EQUAL, GREATER, GREATER_EQUAL, EQUAL, UNEQUAL = range(6, 16)
 BINARY: Final = ("+", "-", "*", "/", "<", "<=", ">", ">=", "==", "!=")
 IN_SECONDS: Final = ("time_since", "previous_gap")
 

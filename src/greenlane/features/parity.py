@@ -2,20 +2,36 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from msgspec import Struct
 
 from greenlane.features.definition import EVICTED, MARKS, FeatureSet
+from greenlane.features.kernels import Ints
 from greenlane.features.sql import features_sql
 from greenlane.features.stream import StreamEngine
 from greenlane.ports.journal import Entry
-from greenlane.ports.tables import EntryTable, Ints
 
 CHUNK_ENTRIES: Final = 10_000
 SPREAD: Final = 0x9E3779B97F4A7C15
 """2^64 / golden ratio: neighbouring seqs times this are spread evenly over 64 bits (Knuth, TAOCP 3, 6.4)."""
+
+
+class EntryTable(Protocol):
+    """The relation `entries`: seq, ingest_us, occurred_us, kind, emits, sign, then every fact of `Facts`."""
+
+    def load(self, entries: Iterable[Entry]) -> None:
+        """Adds entries; those without facts are no rows of the relation."""
+        ...
+
+    def first_ingest_us(self) -> int:
+        """Of the first entry held, with facts or without; 0 when there is none."""
+        ...
+
+    def read_at(self, query: str, seqs: Sequence[int] | Ints) -> tuple[Ints, Ints]:
+        """(int64[n], int64[n, k]): `seqs` as given and what `query` answers over `entries` and `queries` for each."""
+        ...
 
 
 class Mismatch(Struct, frozen=True):

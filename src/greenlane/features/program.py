@@ -10,16 +10,8 @@ from greenlane.features.definition import ABSENT, ADDITIVE_OPS, Aggregation, Col
 from greenlane.payments.facts import INT_FIELDS
 from greenlane.ports.journal import SOURCE_BIT
 
-SLOT_WORDS: Final = {
-    "count": 1,
-    "sum": 1,
-    "min": 1,
-    "max": 1,
-    "last": 1,
-    "first": 2,
-    "time_since": 0,
-    "previous_gap": 1,
-}
+ONE_WORD: Final = ("count", "sum", "min", "max", "last", "previous_gap")
+SLOT_WORDS: Final = dict.fromkeys(ONE_WORD, 1) | {"first": 2, "time_since": 0}
 
 
 def absent_value(fact: str) -> int:

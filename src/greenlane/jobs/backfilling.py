@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from msgspec import Struct
 
@@ -28,6 +29,17 @@ class Room(Struct, frozen=True):
 
 
 TWO_CORES: Final = Room()
+
+
+class Work(NamedTuple):
+    """The vectors at the entries of day files that meet an SQL condition; `since_us` None: complete from the first."""
+
+    days: Sequence[Path]
+    features: FeatureSet
+    out: Path
+    condition: str
+    since_us: int | None
+    room: Room = TWO_CORES
 
 
 class Backfilled(Struct, frozen=True):
@@ -68,20 +80,17 @@ def backfill(
     condition += f" AND ingest_us < {to_us}" if to_us is not None else ""
     with TemporaryDirectory(prefix="greenlane-backfill-") as scratch:
         days = list(day_files(reader, Path(scratch)))
-        write = write_by_spark if engine == "spark" else write_by_duckdb
-        return write(days, features, out, condition=condition, since_us=since_us, room=room, progress=progress)
+        work = Work(days, features, out, condition, since_us, room)
+        return write_by_spark(work, progress) if engine == "spark" else write_by_duckdb(work, progress)
 
 
 def day_files(reader: Reader, folder: Path) -> Iterator[Path]:
     """The journal as day files: those that the follower wrote, and the others written into `folder`."""
     yield from (written := sorted(reader.places.days.glob("*.parquet")))
-    table = DuckdbEngine()
-    try:
+    with closing(DuckdbEngine()) as table:
         last = table.last_seq(written[-1]) if written else 0
         for name, entries in by_day(reader.store.read(after_seq=last)):
             yield table.write_day(folder / f"{name}.parquet", entries).path
-    finally:
-        table.close()
 
 
 def by_day(entries: Iterator[Entry]) -> Iterator[tuple[str, Iterator[Entry]]]:
@@ -89,62 +98,36 @@ def by_day(entries: Iterator[Entry]) -> Iterator[tuple[str, Iterator[Entry]]]:
         yield format_day(number), found
 
 
-def write_by_duckdb(
-    days: Sequence[Path],
-    features: FeatureSet,
-    out: Path,
-    *,
-    condition: str,
-    since_us: int | None,
-    room: Room,
-    progress: Progress = lambda _done, _all: None,
-) -> Backfilled:
-    """The vectors at the entries of day files that meet an SQL condition; `since_us` None: complete from the first."""
-    out.mkdir(parents=True, exist_ok=True)
-    table = DuckdbEngine(threads=room.cores, memory_mb_max=room.memory_mb_max)
-    try:
-        table.load_days(days)
-        since_us = table.first_ingest_us() if since_us is None else since_us
+def write_by_duckdb(work: Work, progress: Progress = lambda _done, _all: None) -> Backfilled:
+    work.out.mkdir(parents=True, exist_ok=True)
+    with closing(DuckdbEngine(threads=work.room.cores, memory_mb_max=work.room.memory_mb_max)) as table:
+        table.load_days(work.days)
+        since_us = table.first_ingest_us() if work.since_us is None else work.since_us
         begun = time.perf_counter()
-        table.write_at(features_sql(features, since_us), condition, out / "vectors.parquet")
+        table.write_at(features_sql(work.features, since_us), work.condition, work.out / "vectors.parquet")
         progress(1, 1)
-        return backfilled("duckdb", days, features, out, seconds=time.perf_counter() - begun, peak=peak_mb())
-    finally:
-        table.close()
+        return backfilled("duckdb", work, seconds=time.perf_counter() - begun, peak=peak_mb())
 
 
-def write_by_spark(
-    days: Sequence[Path],
-    features: FeatureSet,
-    out: Path,
-    *,
-    condition: str,
-    since_us: int | None,
-    room: Room,
-    progress: Progress = lambda _done, _all: None,
-) -> Backfilled:
+def write_by_spark(work: Work, progress: Progress = lambda _done, _all: None) -> Backfilled:
     """The same on Spark. The time is without the session's start."""
     from greenlane.adapters.spark_engine import SparkEngine, session_peak_mb, spark_session
 
+    cores, memory_mb = work.room.cores, work.room.memory_mb_max
     with (
         TemporaryDirectory(prefix="greenlane-spark-") as scratch,
-        spark_session(cores=room.cores, memory_mb_max=room.memory_mb_max, scratch=Path(scratch)) as session,
+        spark_session(cores=cores, memory_mb_max=memory_mb, scratch=Path(scratch)) as session,
     ):
         engine = SparkEngine(session, Path(scratch) / "steps")
-        engine.load_days(days)
-        since_us = engine.first_ingest_us() if since_us is None else since_us
+        engine.load_days(work.days)
+        since_us = engine.first_ingest_us() if work.since_us is None else work.since_us
         begun = time.perf_counter()
-        engine.write_at(features, since_us, condition=condition, out=out, progress=progress)
+        engine.write_at(work.features, since_us, condition=work.condition, out=work.out, progress=progress)
         seconds = time.perf_counter() - begun
-        return backfilled("spark", days, features, out, seconds=seconds, peak=session_peak_mb(session))
+        return backfilled("spark", work, seconds=seconds, peak=session_peak_mb(session))
 
 
-def backfilled(
-    engine: Engine, days: Sequence[Path], features: FeatureSet, out: Path, *, seconds: float, peak: int
-) -> Backfilled:
-    table = DuckdbEngine()
-    try:
-        rows, entries = table.rows_of(sorted(out.glob("*.parquet"))), table.rows_of(days)
-    finally:
-        table.close()
-    return Backfilled(engine, rows, len(features.columns), entries, features.digest, round(seconds, 1), peak)
+def backfilled(engine: Engine, work: Work, *, seconds: float, peak: int) -> Backfilled:
+    with closing(DuckdbEngine()) as table:
+        rows, entries = table.rows_of(sorted(work.out.glob("*.parquet"))), table.rows_of(work.days)
+    return Backfilled(engine, rows, len(work.features.columns), entries, work.features.digest, round(seconds, 1), peak)

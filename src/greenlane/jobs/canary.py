@@ -12,6 +12,7 @@ from greenlane.errors import Conflict, InputError
 from greenlane.experiments.readout import fold, readout
 from greenlane.experiments.tally import Tally
 from greenlane.jobs.experimenting import kept_tallies
+from greenlane.journal.sequencer import folded
 from greenlane.learning.canary import CanaryReadout, StageReadout
 from greenlane.policy.arms import PPM, Arm, Experiment, Otherwise, Rail, UnitKind
 from greenlane.policy.running import Running
@@ -105,10 +106,7 @@ def move_alias(system: System, alias: str, model_id: str, *, why: str, who: str,
 
 def canary_readout(reader: Reader, model_id: str) -> CanaryReadout | None:
     """Of all stages that the model went through, each by itself; None where there was none."""
-    running = Running()
-    for entry in reader.store.controls():
-        running.apply(entry)
-    stages = stages_of(running, model_id)
+    stages = stages_of(folded(Running(), reader.store.controls()), model_id)
     if not stages:
         return None
     tallies, after_seq = kept_tallies(reader)

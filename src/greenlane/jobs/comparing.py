@@ -315,7 +315,7 @@ def ablation_lines(comparison: Comparison) -> list[tuple[str, ...]]:
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
     """One page that needs nothing beside it."""
-    from greenlane.adapters.frontier_plot import frontier
+    from greenlane.adapters.plots import frontier
     from greenlane.learning.report import frontier_html
 
     tables: list[tuple[Sequence[str], list[tuple[str, ...]]]] = [(COLUMNS, lines(comparison))]

@@ -4,11 +4,9 @@ What is true of each decision is told to whoever watches, and kept out of the jo
 made from the directory alone, and be compared with the truth afterwards.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
-from heapq import heappop, heappush
-from itertools import count
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -39,6 +37,7 @@ from greenlane.ports.journal import Entry
 from greenlane.proceed import proceed
 from greenlane.settings import Settings, make_directory, write_settings
 from greenlane.simulation.answers import Answer, Sent
+from greenlane.simulation.due import Due
 from greenlane.simulation.living import START_US, Living
 from greenlane.simulation.world import Arrival, World
 from greenlane.wiring import System, open_system
@@ -68,37 +67,25 @@ class Decided(NamedTuple):
     """When the last label had come."""
 
 
-@dataclass
-class Due:
-    """Outcomes to report, and payments to go on with, by time."""
-
-    heap: list[tuple[int, int, Callable[[int], None]]] = field(default_factory=list)
-    order: Iterator[int] = field(default_factory=count)
-
-    def later(self, at_us: int, happens: Callable[[int], None]) -> None:
-        heappush(self.heap, (at_us, next(self.order), happens))
-
-    def until(self, now_us: int) -> None:
-        while self.heap and self.heap[0][0] <= now_us:
-            at_us, _, happens = heappop(self.heap)
-            happens(at_us)
-
-
 class Deciding:
     """One run; see the module. `tries`: whether declined payments are followed by next actions."""
 
     def __init__(self, system: System, living: Living, *, tries: bool, watch: Watch):
         self.system, self.living, self.tries, self.watch = system, living, tries, watch
-        self.due = Due()
+        self.due = Due[Callable[[int], None]]()
         self.decisions = self.outcomes = 0
 
     def run(self, payments: int, progress: Progress) -> Decided:
         for number, arrival in enumerate(self.living.arrivals(payments), start=1):
-            self.due.until(arrival.at_us)
+            self.catch_up(arrival.at_us)
             self.ask(arrival, 1, arrival.at_us)
             progress(number, payments)
-        self.due.until(2**62)
+        self.catch_up(2**62)
         return Decided(payments, self.decisions, self.outcomes, self.system.journal.now().ingest_us)
+
+    def catch_up(self, now_us: int) -> None:
+        for at_us, happens in self.due.until(now_us):
+            happens(at_us)
 
     def tell_time(self, at_us: int) -> None:
         assert isinstance(self.system.clock, FakeClock), "a world has a clock of its own"
@@ -124,9 +111,9 @@ class Deciding:
         about = decision_id(entry.generation, entry.seq)
         for told_us, outcome in answer.outcomes:
             known = replace(outcome, attempt_id=None, decision_id=about)
-            self.due.later(told_us, partial(self.report, known))
+            self.due.put(told_us, partial(self.report, known))
         if self.tries and answer.result == "declined" and number < TRIES_MAX:
-            self.due.later(answer.at_us, partial(self.go_on, arrival, entry, answer, number))
+            self.due.put(answer.at_us, partial(self.go_on, arrival, entry, answer, number))
 
     def report(self, outcome: Outcome, at_us: int) -> None:
         system = self.system
@@ -151,9 +138,9 @@ class Deciding:
         later_us = max(found.at_us, at_us + SECOND_US)
         if found.next == "retry_now" and found.action is not None:
             self.watch(arrival, entry, record, self.living)
-            self.due.later(later_us, partial(self.granted, arrival, entry, found.action, number + 1))
+            self.due.put(later_us, partial(self.granted, arrival, entry, found.action, number + 1))
         elif found.next == "retry_at":
-            self.due.later(later_us, partial(self.again, arrival, number + 1))
+            self.due.put(later_us, partial(self.again, arrival, number + 1))
 
     def granted(self, arrival: Arrival, entry: Entry, action: Action, number: int, at_us: int) -> None:
         if self.living.stays(arrival, at_us):
@@ -203,8 +190,7 @@ def decide_world(
     if not (directory / "greenlane.toml").exists():
         name, currency = world.parameters.name, world.parameters.currency
         write_settings(directory, Settings(tenant=name, clock="simulated", reporting_currency=currency))
-    system = open_system(directory)
-    try:
+    with closing(open_system(directory)) as system:
         if system.settings.clock != "simulated":
             raise InputError("this directory holds real time", param="--data", hint="take a fresh directory")
         start_us = max(START_US, (system.journal.now().ingest_us // DAY_US + 1) * DAY_US)
@@ -214,8 +200,6 @@ def decide_world(
         configure(system, world, exploring, kinds=kinds)
         system.lane.folds.prices = StatedPrices(prices)
         return deciding.run(payments, progress)
-    finally:
-        system.close()
 
 
 def configure(system: System, world: World, exploring: Exploring, *, kinds: Sequence[Kind]) -> None:

@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 from msgspec import Struct
@@ -79,21 +80,18 @@ def declare_features(
     champion = reader.live.aliases.get(CHAMPION)
     if champion is not None:
         load_model(reader.places, champion).bind(Finaliser(after).names, versions=after.versions)
-    importer = Importer(directory)  # from here on nobody else writes
-    try:
+    with closing(Importer(directory)) as importer:  # from here on nobody else writes
         engine = folded(reader.places, after, directory, progress=progress)
         journal = importer.journal
         at_us = journal.last_ingest_us or SystemClock().now_us()  # no later: history may still be imported after it
         change = features_change(after, before, who="cli", why=why)
-        event_id = f"features/{journal.position.generation}/{journal.position.seq}"
+        event_id = f"features/{journal.position}"
         importer.control(change, source="cli", event_id=event_id, ingest_us=at_us)
         position = journal.position
         journal.writer.wait(position.seq)
         reader.places.snapshots.mkdir(exist_ok=True)
         snapshot.save(engine, reader.places.snapshots / f"{position.seq:020d}.snapshot", position)
         engine.close()
-    finally:
-        importer.close()
     return declared(before, after, seq=position.seq)
 
 

@@ -198,22 +198,6 @@ def shifted(probability: float, by: float) -> float:
     return odds / (1.0 + odds)
 
 
-def route_outage(trial: Trial, _rng: np.random.Generator) -> Trial:
-    return replace(trial, technical=0.6) if trial.route == "acq_b" else trial
-
-
-def route_degradation(trial: Trial, _rng: np.random.Generator) -> Trial:
-    return replace(trial, truly=max(trial.truly - 0.10, 0.01)) if trial.route == "acq_c" else trial
-
-
-def issuer_outage(trial: Trial, _rng: np.random.Generator) -> Trial:
-    return replace(trial, truly=trial.truly * 0.3) if trial.issuer == "iss_3" else trial
-
-
-def feature_stuck(trial: Trial, _rng: np.random.Generator) -> Trial:
-    return replace(trial, age_us=7 * DAY_US)
-
-
 def attack(trial: Trial, rng: np.random.Generator) -> Trial:
     """A third of what comes tries cards of one range at one merchant."""
     if rng.random() > 0.33:
@@ -221,14 +205,6 @@ def attack(trial: Trial, rng: np.random.Generator) -> Trial:
     return replace(
         trial, merchant="shop_2", bin8="41111100", issuer="iss_5", amount_minor=int(rng.integers(50, 300)), truly=0.08
     )
-
-
-def concept_drift(trial: Trial, _rng: np.random.Generator) -> Trial:
-    return replace(trial, reported=2.0)
-
-
-def label_delay(trial: Trial, _rng: np.random.Generator) -> Trial:
-    return replace(trial, report_later_us=30 * DAY_US)
 
 
 class Drilled(Struct, frozen=True):
@@ -265,14 +241,21 @@ class Drill(NamedTuple):
 
 
 FAST: Final = (
-    Drill("route outage", route_outage, "route acq_b"),
-    Drill("route degradation", route_degradation, "route acq_c"),
-    Drill("issuer outage", issuer_outage, "issuer iss_3"),
-    Drill("feature stuck", feature_stuck, "feature account_age_hours"),
+    Drill("route outage", lambda t, _: replace(t, technical=0.6) if t.route == "acq_b" else t, "route acq_b"),
+    Drill(
+        "route degradation",
+        lambda t, _: replace(t, truly=max(t.truly - 0.10, 0.01)) if t.route == "acq_c" else t,
+        "route acq_c",
+    ),
+    Drill("issuer outage", lambda t, _: replace(t, truly=t.truly * 0.3) if t.issuer == "iss_3" else t, "issuer iss_3"),
+    Drill("feature stuck", lambda t, _: replace(t, age_us=7 * DAY_US), "feature account_age_hours"),
     Drill("attack", attack, "merchant shop_2"),
 )
 """Found within hours, from a day or two of usual traffic on."""
-SLOW: Final = (Drill("concept drift", concept_drift, f"model {MODEL}"), Drill("label delay", label_delay, "log labels"))
+SLOW: Final = (
+    Drill("concept drift", lambda t, _: replace(t, reported=2.0), f"model {MODEL}"),
+    Drill("label delay", lambda t, _: replace(t, report_later_us=30 * DAY_US), "log labels"),
+)
 """Found as reports come, over weeks."""
 
 

@@ -25,6 +25,7 @@ from greenlane.policy.running import Running
 from greenlane.ports.clock import SystemClock
 from greenlane.ports.journal import Position, name_of
 from greenlane.replay import width_of
+from greenlane.settings import write_whole
 from greenlane.wiring import Places, Progress, Reader, holds, is_running, load_model, open_reader
 
 __all__ = ["Arm", "Experiment", "Otherwise", "Rail", "Readout", "page", "readout", "readout_of"]
@@ -113,9 +114,7 @@ def kept_tallies(reader: Reader, upto: Position | None = None) -> tuple[Tallies,
 def save_tallies(tallies: Tallies, places: Places, position: Position) -> None:
     path = tallies_path(places)
     path.parent.mkdir(exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_bytes(msgspec.msgpack.encode((position.generation, position.seq, tallies.dump())))
-    unfinished.replace(path)
+    write_whole(path, msgspec.msgpack.encode((position.generation, position.seq, tallies.dump())))
 
 
 def tallies_path(places: Places) -> Path:

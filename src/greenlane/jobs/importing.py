@@ -1,6 +1,7 @@
 """History into a directory's journal, by a mapping."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from greenlane.adapters.history_import import ImportReport, import_files
@@ -14,8 +15,7 @@ def import_history(
 ) -> ImportReport:
     """History into a journal by a mapping; the same import again changes nothing."""
     mapping = read_mapping(mapping_file)
-    importer = Importer(directory)
-    try:
+    with closing(Importer(directory)) as importer:
         return import_files(
             files,
             mapping,
@@ -27,5 +27,3 @@ def import_history(
             strict=strict,
             progress=progress,
         )
-    finally:
-        importer.close()

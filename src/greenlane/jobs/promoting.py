@@ -1,5 +1,6 @@
 """Moves of aliases: judged by the gates where a champion is made, one control entry each, undone in one step."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -128,9 +129,8 @@ def promote(
     if force or verdicts is None:
         verdicts = () if force else verdicts_of(open_reader(directory), model_id, alias)
     refuse_unless_passed(verdicts, model_id)
-    system = open_system(directory)
-    try:
-        at = f"{alias}/{system.journal.position.generation}/{system.journal.position.seq}"
+    with closing(open_system(directory)) as system:
+        at = f"{alias}/{system.journal.position}"
         system.ready(alias, model_id)
         if verdicts or force:
             change = gates_change(
@@ -139,8 +139,6 @@ def promote(
             )  # fmt: skip
             system.control(change, event_id=f"gates/{at}", who="cli")
         move_alias(system, alias, model_id, why=why, who="cli", event_id=at)
-    finally:
-        system.close()
 
 
 def introduce(directory: Path, model_id: str, *, kind: str, why: str) -> str:
@@ -169,12 +167,9 @@ def rollback(directory: Path, *, alias: str, why: str) -> str:
     previous = str(rollback_change(reader.live, alias, who="cli", why=why).after)
     if is_running(reader.places):
         return str(ask(directory, "/v1/models/rollback", {"why": why, "alias": alias})["model"])
-    system = open_system(directory)
-    try:
-        at = f"{alias}/{system.journal.position.generation}/{system.journal.position.seq}"
+    with closing(open_system(directory)) as system:
+        at = f"{alias}/{system.journal.position}"
         move_alias(system, alias, previous, why=why, who="cli", event_id=at)
-    finally:
-        system.close()
     return previous
 
 

@@ -1,5 +1,6 @@
 """The proof that what is served equals what is trained on: both engines over one journal, value by value."""
 
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -17,7 +18,7 @@ from greenlane.features.inputs import INPUTS
 from greenlane.features.kernels import Ints
 from greenlane.features.sql import features_sql
 from greenlane.features.stream import StreamEngine
-from greenlane.journal.emits import ATTEMPTS
+from greenlane.journal.draft import ATTEMPTS
 from greenlane.ports.journal import Entry, JournalStore
 from greenlane.wiring import complete_from, day_table, open_reader
 
@@ -35,8 +36,7 @@ def verify_features(directory: Path, *, sample: int) -> Verified:
     """Stream against SQL, bit for bit, at about `sample` positions of the journal."""
     reader = open_reader(directory)
     _, last = reader.store.span()
-    table = day_table()
-    try:
+    with closing(day_table()) as table:
         found = parity.verify(
             reader.entries(),
             reader.features,
@@ -44,8 +44,6 @@ def verify_features(directory: Path, *, sample: int) -> Verified:
             engine=table,
             first_complete_us=complete_from(reader.store),
         )
-    finally:
-        table.close()
     return Verified(found.rows, found.values, len(found.mismatches), [str(m) for m in found.mismatches[:10]])
 
 

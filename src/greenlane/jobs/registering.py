@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from greenlane.adapters.onnx_net import open_net
 from greenlane.errors import Conflict, GreenlaneError, InputError, ModelRefused
 from greenlane.features.finalise import Finaliser
 from greenlane.jobs.asking import server_client
+from greenlane.journal.sequencer import folded
 from greenlane.learning.registry import Card, Cost, bring_up_to_date, card_of, registration_change, stages
 from greenlane.models.approval_model import load_approval
 from greenlane.models.approval_rows import MODES
@@ -117,12 +119,9 @@ def register(directory: Path, model: str, *, why: str) -> Card:
         path = f"/v1/models/{model_id}/register"
         return server_client(reader.places).call("POST", path, {"why": why}, Card)
     card = measured(reader, model_id)
-    system = open_system(directory)
-    try:
-        at = f"{system.journal.position.generation}/{system.journal.position.seq}"
+    with closing(open_system(directory)) as system:
+        at = f"{system.journal.position}"
         system.control(registration_change(card, who="cli", why=why), event_id=f"register/{model_id}/{at}", who="cli")
-    finally:
-        system.close()
     return card
 
 
@@ -159,9 +158,7 @@ def prune(directory: Path, *, keep: int) -> tuple[list[str], dict[str, str]]:
 
 def needed(reader: Reader) -> dict[str, str]:
     """Models that must stay, and why."""
-    running = Running()
-    for entry in reader.store.controls():
-        running.apply(entry)
+    running = folded(Running(), reader.store.controls())
     why = {
         model: f"experiment {name} has it"
         for name, experiment in running.known.items()
@@ -177,11 +174,8 @@ def needed(reader: Reader) -> dict[str, str]:
 
 def listed(reader: Reader) -> list[dict[str, Any]]:
     """Every stored model with its stage and the figures of its card; the ones that are registered first."""
-    registry = open_registry(reader)
-    try:
+    with closing(open_registry(reader)) as registry:
         stage, known = stages(reader.live.aliases, registry.moves()), registry.models()
-    finally:
-        registry.close()
     rows: list[dict[str, Any]] = [
         {"model": m.id, "kind": m.kind, "family": m.family, "stage": stage.get(m.id, "registered"), "card": m.card}
         for m in known
@@ -203,9 +197,6 @@ def kind_or_blank(path: Path) -> str:
 
 def registered_card(reader: Reader, model_id: str) -> Card | None:
     """The card that was registered last."""
-    registry = open_registry(reader)
-    try:
+    with closing(open_registry(reader)) as registry:
         found = [m.card for m in registry.models() if m.id == model_id]
-    finally:
-        registry.close()
     return msgspec.convert(found[-1], Card) if found else None

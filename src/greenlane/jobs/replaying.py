@@ -1,6 +1,7 @@
 """Replay over a directory: decisions by id, or a sample of all of them."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -46,8 +47,7 @@ def replay_sample(directory: Path, *, sample: int, refold: bool, progress: Progr
 
 def replay_decisions(places: Places, settings: Settings, ids: Sequence[str]) -> Replayed:
     """Recompute these decisions from what was logged; NotFound names the first that is unknown."""
-    store = SqliteJournal(places.journal, read_only=True)
-    try:
+    with closing(SqliteJournal(places.journal, read_only=True)) as store:
         wanted = [entry for one in ids for entry in store.named(name_of("decision", one))[:1]]
         if len(wanted) < len(ids):
             known = {decision_id(row.entry.generation, row.entry.seq) for row in wanted}
@@ -57,8 +57,6 @@ def replay_decisions(places: Places, settings: Settings, ids: Sequence[str]) -> 
         for _ in replayer.walk(entries, set(ids)):
             pass
         return replayer.found
-    finally:
-        store.close()
 
 
 def replayer_of(

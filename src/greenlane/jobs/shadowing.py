@@ -33,6 +33,7 @@ from greenlane.policy.history import NOTHING_YET
 from greenlane.policy.parameters import Policy
 from greenlane.ports.journal import Entry, Position
 from greenlane.replay import facts_asked, width_of
+from greenlane.settings import write_whole
 from greenlane.wiring import Places, Progress, Reader, holds, load_model, model_path
 
 SHARE: Final = 0.5
@@ -201,9 +202,7 @@ class Shadows:
         self.watched = kept_at(path, self.reader)
 
     def save(self, path: Path, position: Position) -> None:
-        part = path.with_suffix(".part")
-        part.write_bytes(msgspec.msgpack.encode(Kept(position, self.watched)))
-        part.replace(path)
+        write_whole(path, msgspec.msgpack.encode(Kept(position, self.watched)))
 
 
 def approval_as(approving: Approving, entry: Entry, record: DecisionRecord) -> Given:

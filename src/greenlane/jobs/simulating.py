@@ -4,9 +4,7 @@ The logging policy knows nothing: every lawful action over every way has a fixed
 identifies approval over each route, credential, authentication and retry.
 """
 
-import heapq
 from collections.abc import Callable, Iterator, Sequence
-from itertools import count
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
@@ -24,6 +22,7 @@ from greenlane.policy.mandate import sca_required
 from greenlane.settings import Settings, make_directory, write_settings
 from greenlane.simulation.answers import Answer, Sending, Sent
 from greenlane.simulation.consequences import bringing
+from greenlane.simulation.due import Due
 from greenlane.simulation.living import START_US, Living
 from greenlane.simulation.randomness import uniforms, word
 from greenlane.simulation.world import Arrival, World
@@ -114,18 +113,19 @@ def simulate(world: World, seed: int, payments: int, directory: Path, progress: 
     make_directory(directory)
     name, currency = world.parameters.name, world.parameters.currency
     write_settings(directory, Settings(tenant=name, clock="simulated", reporting_currency=currency))
-    journal, known, attempts, told, at_us = Importer(directory), _Known(), 0, 0, START_US
+    journal, known, attempts, told, at_us = Importer(directory), Due[tuple[Outcome, TrueRow]](), 0, 0, START_US
     truth: dict[int, TrueRow] = {}
     try:
         _configure(journal, world)
         for number, (at_us, arrival, answer, so) in enumerate(run(world, seed, payments)):
-            for known_us, outcome, of_it in known.until(at_us):
+            for known_us, (outcome, of_it) in known.until(at_us):
                 entry = journal.take(outcome, known_us)
                 told += 1
                 if outcome.type not in LABELS:
                     truth[entry.seq] = of_it
             first = arrival.at_us == at_us
-            known.add(bringing(arrival, answer.outcomes) if first else answer.outcomes, so)
+            for known_us, outcome in bringing(arrival, answer.outcomes) if first else answer.outcomes:
+                known.put(known_us, (outcome, so))
             attempts += 1
             if number % PROGRESS_EACH == 0:
                 progress(number, payments)
@@ -138,15 +138,14 @@ def simulate(world: World, seed: int, payments: int, directory: Path, progress: 
 def run(world: World, seed: int, payments: int) -> Iterator[tuple[int, Arrival, Answer, TrueRow]]:
     """Every attempt of the logging policy in time order: (when it was made, of whom, what came of it, what is so)."""
     living, logging = Living(world, seed), Logging(world)
-    due: list[tuple[int, int, Arrival, Sent]] = []
-    order = count()
+    due = Due[tuple[Arrival, Sent]]()
 
     def made(arrival: Arrival, sent: Sent) -> tuple[int, Arrival, Answer, TrueRow]:
         odds = living.odds(arrival, sent.at_us, living.past(arrival))
         answer = living.send(arrival, sent)
         again = logging.again(arrival, sent, answer)
         if again is not None and living.stays(arrival, again.at_us):
-            heapq.heappush(due, (again.at_us, next(order), arrival, again))
+            due.put(again.at_us, (arrival, again))
         so = arrival.truth
         reported = so.would_be_reported and so.brings != "dispute"
         approval = approval_of(odds, sent, passed=living.authenticated(arrival))
@@ -154,27 +153,9 @@ def run(world: World, seed: int, payments: int) -> Iterator[tuple[int, Arrival, 
         return sent.at_us, arrival, answer, TrueRow(not so.fraud, approval, report_us)
 
     for arrival in living.arrivals(payments):
-        while due and due[0][0] <= arrival.at_us:
-            _, _, earlier, sent = heapq.heappop(due)
+        for _, (earlier, sent) in due.until(arrival.at_us):
             yield made(earlier, sent)
         yield made(arrival, logging.first(arrival))
-
-
-class _Known:
-    """Outcomes that have happened and are not known yet, by the time they will be."""
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[int, int, Outcome, TrueRow]] = []
-        self._order = count()
-
-    def add(self, happened: Sequence[tuple[int, Outcome]], so: TrueRow) -> None:
-        for at_us, outcome in happened:
-            heapq.heappush(self._heap, (at_us, next(self._order), outcome, so))
-
-    def until(self, now_us: int) -> Iterator[tuple[int, Outcome, TrueRow]]:
-        while self._heap and self._heap[0][0] <= now_us:
-            at_us, _, outcome, so = heapq.heappop(self._heap)
-            yield at_us, outcome, so
 
 
 def _configure(journal: Importer, world: World) -> None:

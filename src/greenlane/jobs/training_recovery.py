@@ -1,6 +1,7 @@
 """From the journal to what a declined payment is still worth: counted, shrunk to the stated shares, put in force."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,10 @@ def put_in_force(reader: Reader, subject: str, table: Struct, *, why: str) -> No
         body = {"subject": subject, "id": subject, "why": why, "after": after}
         server_client(places).call("POST", "/v1/controls", body, dict[str, Any])
         return
-    system = open_system(places.root)
-    try:
+    with closing(open_system(places.root)) as system:
         position = system.journal.position
         change = ControlRecord(subject, subject, "cli", why, None, after)
-        system.control(change, event_id=f"{subject}/{position.generation}/{position.seq}", who="cli")
-    finally:
-        system.close()
+        system.control(change, event_id=f"{subject}/{position}", who="cli")
 
 
 def shares(table: RecoveryTable) -> list[tuple[str, str]]:

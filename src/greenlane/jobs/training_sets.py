@@ -19,7 +19,7 @@ from greenlane.learning.estimator import Record
 from greenlane.learning.quality import Profile, Quality, inspect
 from greenlane.learning.training_set import BESIDE, TrainingSet, columns_of, inspected, set_of
 from greenlane.models.artefact import read_manifest, sha256
-from greenlane.settings import make_directory
+from greenlane.settings import make_directory, write_whole
 from greenlane.wiring import Reader
 
 ROWS, MANIFEST, QUALITY = "rows.parquet", "manifest.json", "quality.json"
@@ -45,9 +45,7 @@ def keep(sets: Path, columns: Mapping[str, NDArray[Any]], manifest: Record, *, q
         make_directory(path)
         write_columns(path / ROWS, columns)
         (path / QUALITY).write_bytes(msgspec.json.encode(quality, order="sorted"))
-        unready = path / f"{MANIFEST}.partial"
-        unready.write_bytes(told)
-        unready.replace(path / MANIFEST)
+        write_whole(path / MANIFEST, told)
     return KeptSet(path, manifest, quality)
 
 

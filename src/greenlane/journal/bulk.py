@@ -4,46 +4,24 @@ Nearly every row of a history is a payment that nobody named before. Then there 
 it, and its facts are as the row has them. All other rows take the ordinary way.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from greenlane.errors import Conflict
-from greenlane.journal.draft import Draft
-from greenlane.journal.emits import emitted
-from greenlane.journal.sequencer import Fold, Sequencer
-from greenlane.ports.clock import Clock
-from greenlane.ports.journal import Entry, JournalStore, Row, name_of
+from greenlane.journal.draft import Draft, emitted
+from greenlane.journal.sequencer import Sequencer
+from greenlane.ports.journal import Entry, Row, name_of
 
 
 class BulkSequencer(Sequencer):
     """
     >>> from greenlane.journal.memory import MemoryJournal
     >>> from greenlane.ports.clock import FakeClock
-    >>> journal = BulkSequencer(MemoryJournal(), FakeClock(9), [])
+    >>> journal = BulkSequencer(MemoryJournal(), FakeClock(9), [], importing=True)
     >>> rows = [Draft(kind="control", source="console", event_id=name, body_hash=b"", ingest_us=5) for name in "ab"]
     >>> [entry.seq for entry in journal.append_all(rows)]
     [1, 2]
     >>> journal.close()
     """
-
-    def __init__(
-        self,
-        store: JournalStore,
-        clock: Clock,
-        folds: Sequence[Fold],
-        *,
-        simulated: bool = False,
-        before_commit: Callable[[], None] = lambda: None,
-        before_sync: Callable[[], None] = lambda: None,
-    ):
-        super().__init__(
-            store,
-            clock,
-            folds,
-            importing=True,
-            simulated=simulated,
-            before_commit=before_commit,
-            before_sync=before_sync,
-        )
 
     def append_all(self, drafts: Sequence[Draft]) -> list[Entry | Conflict]:
         """What `append` gives for each draft, or why its key was refused. Other errors leave all before in place."""
@@ -84,20 +62,8 @@ class BulkSequencer(Sequencer):
         if look(names[0]) or look(names[1]) or look(names[2]) or facts.payment_us != draft.ingest_us:
             return None
         ingest_us = self._ingest_of(draft, None)
-        entry = Entry(
-            self._seq + 1,
-            self._generation,
-            ingest_us,
-            draft.kind,
-            draft.source,
-            draft.event_id,
-            ingest_us if draft.occurred_us is None else draft.occurred_us,
-            emitted(draft, opens_attempt=True),
-            1,
-            draft.body_hash,
-            facts,
-            draft.payload,
-        )
+        emits = emitted(draft, opens_attempt=True)
+        entry = self._entry(draft, facts, ingest_us=ingest_us, kind=draft.kind, emits=emits, sign=1)
         row = Row(entry, names)
         self._seq, self._ingest_us = entry.seq, ingest_us
         self._names.add(row)

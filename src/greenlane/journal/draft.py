@@ -1,4 +1,4 @@
-"""What a room hands to the sequencer: everything about an entry but its place, its frozen facts and its emits."""
+"""What a room hands to the sequencer: an entry but for its place and frozen facts; and which feature events it is."""
 
 from typing import Final
 
@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from greenlane.payments.facts import Facts
+from greenlane.ports.journal import SOURCE_BIT
 
 
 class Reference(Struct, frozen=True, array_like=True, gc=False):
@@ -62,3 +63,34 @@ class Draft(Struct, frozen=True, array_like=True, gc=False, kw_only=True):
 
 WAITING_ENCODER: Final = msgspec.msgpack.Encoder()
 WAITING_DECODER: Final = msgspec.msgpack.Decoder(Draft)
+
+
+ATTEMPTS: Final = SOURCE_BIT["attempts"]
+APPROVALS: Final = SOURCE_BIT["approvals"]
+DECLINES: Final = SOURCE_BIT["declines"]
+
+BITS_OF_KIND: Final = {
+    "authorization": APPROVALS | DECLINES,
+    "authentication": SOURCE_BIT["authentications"],
+    "fraud_report": SOURCE_BIT["fraud_reports"],
+    "dispute": SOURCE_BIT["disputes"],
+    "refund": SOURCE_BIT["refunds"],
+}
+
+
+def emitted(draft: Draft, *, opens_attempt: bool) -> int:
+    """The bits of an entry that takes nothing back.
+
+    An attempt is one event: its first live decision, else the first authorization of an attempt never decided here.
+
+    >>> emitted(Draft(kind="authorization", source="a", event_id="1", body_hash=b"", approved=True), opens_attempt=True)
+    3
+    """
+    if draft.shadow:
+        return 0
+    attempts = ATTEMPTS if opens_attempt and draft.kind in ("decision", "authorization") else 0
+    if draft.kind != "authorization":
+        return attempts | BITS_OF_KIND.get(draft.kind, 0)
+    if draft.approved is None:
+        return attempts
+    return attempts | (APPROVALS if draft.approved else DECLINES)

@@ -3,6 +3,7 @@
 import ipaddress
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 from msgspec import Struct
 
@@ -83,7 +84,7 @@ def freeze_payment(
         "shipping": ("shipping", payment.shipping_hash),
     }
     named = {field: (kind, identifier) for field, (kind, identifier) in people.items() if identifier}
-    number = dict(zip(named, subjects.pseudonyms(list(named.values())), strict=True))
+    number: dict[str, Any] = dict(zip(named, subjects.pseudonyms(list(named.values())), strict=True))
     return Facts(
         payment_id=payment.id,
         payment_us=payment_us,
@@ -96,14 +97,7 @@ def freeze_payment(
         channel=payment.channel,
         initiator=payment.initiator,
         method=method.type,
-        card=number.get("card", 0),
-        par=number.get("par", 0),
-        customer=number.get("customer", 0),
-        email=number.get("email", 0),
-        phone=number.get("phone", 0),
-        device=number.get("device", 0),
-        ip=number.get("ip", 0),
-        shipping=number.get("shipping", 0),
+        **number,
         bin8=card.bin or "",
         network=card.network if method.card else "",
         funding=card.funding if method.card else "",

@@ -6,8 +6,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from greenlane.errors import InputError, LimitExceeded
-from greenlane.journal.draft import Draft, Reference
-from greenlane.journal.emits import APPROVALS, ATTEMPTS, BITS_OF_KIND
+from greenlane.journal.draft import APPROVALS, ATTEMPTS, BITS_OF_KIND, Draft, Reference
 from greenlane.journal.names import Names
 from greenlane.payments.facts import Facts
 from greenlane.ports.journal import Entry, Row
@@ -125,16 +124,11 @@ def set_free(draft: Draft, facts: Facts | None, names: Names) -> list[Row]:
         return []
     found: dict[int, Row] = {}
     reversible = draft.kind in BITS_OF_KIND  # a reversal that came too early may wait for this very outcome
-    rows = names.rows("payment", facts.payment_id)
-    if rows and (reversible or not _known(rows)):
-        found.update((row.entry.seq, row) for row in rows if row.waiting)
-    rows = names.rows("attempt", facts.attempt_id) if facts.attempt_id else ()
-    if rows and (reversible or not _known(rows)):
-        found.update((row.entry.seq, row) for row in rows if row.waiting)
-    named = draft.refers_to.decision_id if reversible and draft.refers_to else ""
-    rows = names.rows("decision", draft.decision_id or named) if draft.decision_id or named else ()
-    if rows:
-        found.update((row.entry.seq, row) for row in rows if row.waiting)
+    named = draft.decision_id or (draft.refers_to.decision_id if reversible and draft.refers_to else "")
+    for space, name in (("payment", facts.payment_id), ("attempt", facts.attempt_id), ("decision", named)):
+        rows = names.rows(space, name) if name else ()
+        if rows and (reversible or space == "decision" or not _known(rows)):
+            found.update((row.entry.seq, row) for row in rows if row.waiting)
     return [found[seq] for seq in sorted(found)]
 
 

@@ -3,19 +3,19 @@
 Used from one thread, with no await between `now` and `append`: so a decision knows exactly the entries before its seq.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from greenlane.errors import Conflict, InputError, JournalError
 from greenlane.journal import past
-from greenlane.journal.draft import WAITING_DECODER, WAITING_ENCODER, Draft
-from greenlane.journal.emits import BITS_OF_KIND, emitted
+from greenlane.journal.draft import BITS_OF_KIND, WAITING_DECODER, WAITING_ENCODER, Draft, emitted
 from greenlane.journal.names import Names
 from greenlane.journal.writer import Writer
+from greenlane.payments.facts import Facts
 from greenlane.ports.clock import Clock
 from greenlane.ports.journal import Entry, JournalStore, Position, Row
 
@@ -30,6 +30,9 @@ class Fold(Protocol):
     """State made of entries: the same entries in the same order give the same state."""
 
     def apply(self, entry: Entry) -> None: ...
+
+
+F = TypeVar("F", bound=Fold)
 
 
 class Moment(Struct, frozen=True, gc=False):
@@ -54,7 +57,7 @@ class Sequencer:
     Position(generation=1, seq=1)
     >>> journal.close()
 
-    After `open` and before the first append, whoever holds the folds brings them up to the store (`replay`).
+    After `open` and before the first append, whoever holds the folds brings them up to the store (`folded`).
     Any failure to commit, or of a fold, poisons the sequencer: every later call raises; the way back is to open again.
     """
 
@@ -219,23 +222,17 @@ class Sequencer:
         elif facts:
             emits = emitted(draft, opens_attempt=past.opens_attempt(facts, self._names))
         waits = past.waits(draft, facts, taken=sign < 0)
-        entry = Entry(
-            self._seq + 1,
-            self._generation,
-            ingest_us,
-            kind,
-            draft.source,
-            draft.event_id,
-            ingest_us if draft.occurred_us is None else draft.occurred_us,
-            emits,
-            sign,
-            draft.body_hash,
-            facts,
-            draft.payload,
-        )
+        entry = self._entry(draft, facts, ingest_us=ingest_us, kind=kind, emits=emits, sign=sign)
         own_name = self._names.ask("event", draft.source, draft.event_id)[0]
         names = (own_name, *past.names_of(draft, facts, self._names, emits=emits, waits=waits))
         return Row(entry, names, WAITING_ENCODER.encode(replace(draft, payload=b"")) if waits else b"")
+
+    def _entry(self, draft: Draft, facts: Facts | None, *, ingest_us: int, kind: str, emits: int, sign: int) -> Entry:
+        occurred_us = ingest_us if draft.occurred_us is None else draft.occurred_us
+        return Entry(
+            self._seq + 1, self._generation, ingest_us, kind, draft.source, draft.event_id, occurred_us, emits, sign,
+            draft.body_hash, facts, draft.payload,
+        )  # fmt: skip
 
     def _ingest_of(self, draft: Draft, moment: Moment | None) -> int:
         if moment is not None:
@@ -270,11 +267,11 @@ class Sequencer:
             )
 
 
-def replay(store: JournalStore, folds: Sequence[Fold], *, after_seq: int = 0) -> None:
-    """Bring folds that stand at `after_seq` (a snapshot's, or 0) up to the last durable entry."""
-    for entry in store.read(after_seq=after_seq):
-        for fold in folds:
-            fold.apply(entry)
+def folded(fold: F, entries: Iterable[Entry]) -> F:
+    """The fold, brought up to the last of the entries."""
+    for entry in entries:
+        fold.apply(entry)
+    return fold
 
 
 def _same_body(entry: Entry, draft: Draft) -> Entry:

@@ -32,9 +32,9 @@ from greenlane.models.approval_rows import (
     vocabulary,
     way_values,
 )
-from greenlane.outcomes.accept import RECORD_DECODER
 from greenlane.payments.codes import decline_of
 from greenlane.payments.facts import Facts
+from greenlane.payments.outcome import RECORD_DECODER
 from greenlane.policy.heard import kind_of
 from greenlane.policy.online import ANSWERS, Online
 from greenlane.ports.journal import Entry

@@ -26,7 +26,7 @@ from greenlane.learning.reliability import (
     total_check,
     worst,
 )
-from greenlane.outcomes.accept import RECORD_DECODER
+from greenlane.payments.outcome import RECORD_DECODER
 from greenlane.policy.authenticating import UNAVAILABLE_PPM, AuthenticationTable
 from greenlane.policy.priors import ELSEWHERE, GOOD_PAYERS, GoodPayer
 from greenlane.ports.journal import Entry

@@ -1,7 +1,9 @@
 """What a family of models must be able to do to be trained here, and what a search over its parameters must."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from importlib import import_module
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,41 +33,40 @@ class Fitted(Protocol):
         ...
 
 
-class Estimator(Protocol):
-    """One family: what offers these six can be tuned, calibrated, evaluated, compared and served like any other."""
+class Estimator(ABC):
+    """One family: it can be tuned, calibrated, evaluated, compared and served like any other."""
 
-    @property
-    def family(self) -> str: ...
+    family: ClassVar[str]
+    libraries: ClassVar[tuple[str, ...]]
+    """What trains it; the manifest names them with their versions."""
+    also: ClassVar[tuple[str, ...]] = ()
+    """What else has to be installed."""
+    default: ClassVar[Mapping[str, float]]
+    """Parameters that are good without tuning."""
+    space: ClassVar[Mapping[str, Range]]
+    takes_negative_weights: ClassVar[bool] = False
+    """Whether an event and its opposite may stand side by side with weights of opposite sign (`maturity.py`)."""
 
-    @property
-    def default(self) -> Mapping[str, float]:
-        """Parameters that are good without tuning."""
-        ...
-
-    @property
-    def space(self) -> Mapping[str, Range]: ...
-
-    @property
-    def takes_negative_weights(self) -> bool:
-        """Whether an event and its opposite may stand side by side with weights of opposite sign (`maturity.py`)."""
-        ...
+    def __init__(self, *, threads: int = 1):
+        self.threads = threads
+        self._loaded = [import_module(name) for name in (*self.libraries, *self.also)]  # what is missing is told here
 
     @property
     def trainer(self) -> str:
-        """Name and version of the library, for the manifest."""
-        ...
+        named = zip(self.libraries, self._loaded, strict=False)
+        return ", ".join(f"{name.replace('sklearn', 'scikit-learn')} {module.__version__}" for name, module in named)
 
+    @abstractmethod
     def fit(
-        self,
-        examples: Examples,
-        parameters: Mapping[str, float],
-        *,
-        seed: int,
-        signs: Mapping[str, int] | None = None,
-        on_round: Callable[[int, int], None] | None = None,
+        self, examples: Examples, parameters: Mapping[str, float], *, seed: int, signs: Mapping[str, int] | None = None
     ) -> Fitted:
         """`signs` name the features along which the event may only become likelier (1) or less likely (-1)."""
-        ...
+
+
+def finite(X: NDArray[np.float32]) -> NDArray[np.float32]:
+    """For libraries that refuse infinities: no threshold lies beyond float32, so that goes the same ways."""
+    largest = np.finfo(np.float32).max
+    return np.clip(X, -largest, largest)  # NaN stays NaN
 
 
 class Search(Protocol):

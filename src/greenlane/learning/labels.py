@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenlane.journal.sequencer import LINK_PREFIX
-from greenlane.outcomes.accept import RECORD_DECODER as OUTCOME_DECODER
+from greenlane.payments.outcome import RECORD_DECODER as OUTCOME_DECODER
 from greenlane.ports.journal import SOURCE_BIT, Entry
 
 GOOD, REPORTED, BLOCKED, DECLINED, ABANDONED, AUTHENTICATION_FAILED, REVIEW_CANCELLED, LIABILITY_SHIFTED = range(8)

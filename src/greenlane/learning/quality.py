@@ -11,7 +11,6 @@ The reference is the profile of an earlier set, mostly the champion's. Without o
 """
 
 from collections.abc import Iterator, Mapping
-from html import escape
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Final
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from greenlane.errors import TrainingError
 from greenlane.features.inputs import CHANNEL, COUNTRY, CREDENTIAL, FUNDING, INITIATOR, METHOD, NETWORK
 from greenlane.learning.estimator import Record
+from greenlane.learning.pages import grid, marked
 
 NULLS_MOVED_MAX: Final = 0.2
 UNSEEN_MAX: Final = 0.05
@@ -278,20 +278,13 @@ def html(quality: Quality) -> str:
     """A section of a report."""
     told = "no breach" if not quality.breaches else f"{len(quality.breaches)} breaches"
     against = "against the reference" if quality.compared else "without a reference"
-    wrong = "".join(
-        f'<tr class="fail"><td>{escape(str(b))}</td><td>{escape(b.hint)}</td></tr>' for b in quality.breaches
-    )
+    wrong = [(marked(str(b), "fail"), b.hint) for b in quality.breaches]
     strongest = sorted(quality.columns.items(), key=lambda item: -(item[1].auc or 0.0))[:10]
-    lines = "".join(
-        f"<tr><td>{escape(name)}</td><td>{c.missing:.1%}</td><td>{_number(c.low)}</td><td>{_number(c.high)}</td>"
-        f"<td>{_number(c.auc)}</td></tr>"
-        for name, c in strongest
-    )
-    head = "<tr><th>column</th><th>missing</th><th>least</th><th>most</th><th>AUC alone</th></tr>"
+    rows = [(name, f"{c.missing:.1%}", *map(_number, (c.low, c.high, c.auc))) for name, c in strongest]
     return (
-        f"<h2>Data quality: {told}, {against}</h2><table>{wrong}</table>"
+        f"<h2>Data quality: {told}, {against}</h2>{grid(('breach', 'what to do'), wrong) if wrong else ''}"
         f"<p>{quality.rows:,} rows, {quality.labelled:,} with a label, {quality.events:,} events. The ten columns that "
-        f"tell most on their own:</p><table>{head}{lines}</table>"
+        f"tell most on their own:</p>{grid(('column', 'missing', 'least', 'most', 'AUC alone'), rows)}"
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from greenlane.learning.approval_fit import ApprovalEvaluation, Group
 from greenlane.learning.evaluate import Evaluation
+from greenlane.learning.pages import figure, grid, listing, marked, page
 from greenlane.learning.policy_money import PolicyMoney
 from greenlane.learning.quality import Quality
 from greenlane.learning.quality import html as quality_section
@@ -15,14 +16,6 @@ from greenlane.learning.stability import SegmentRate, Week
 Pictures = Mapping[str, str]
 """Caption to SVG."""
 Figures = Sequence[tuple[str, str]]
-
-STYLE: Final = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#1c2430}
-table{border-collapse:collapse;margin:.5rem 0 1.5rem}td,th{padding:.2rem .9rem .2rem 0;text-align:left;
-border-bottom:1px solid #e3e7ec;font-variant-numeric:tabular-nums}figure{display:inline-block;margin:0 1rem 1rem 0}
-figcaption{font-size:13px;color:#5a6675;max-width:29rem}svg{width:29rem;height:auto}.pass{color:#17803d}
-.fail{color:#b42318}.undecided{color:#8a6100}
-"""
 
 
 def fraud_html(
@@ -89,13 +82,8 @@ def frontier_html(
     )
 
 
-def page(title: str, *parts: str) -> str:
-    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-    return f"{head}<style>{STYLE}</style><h1>{escape(title)}</h1>{''.join(parts)}</html>\n"
-
-
 def drawn(pictures: Pictures) -> str:
-    return "".join(f"<figure>{svg}<figcaption>{escape(text)}</figcaption></figure>" for text, svg in pictures.items())
+    return "".join(figure(svg, caption) for caption, svg in pictures.items())
 
 
 def made(facts: Mapping[str, Any]) -> str:
@@ -146,10 +134,10 @@ INTERVAL: Final = "95 % interval"
 
 
 def verdict(said: str, found: list[Check]) -> str:
-    lines = [(c.name, f"{c.value:.3f}", f"{c.low:.3f} to {c.high:.3f}", band(c), c.state) for c in found]
+    lines = [
+        (c.name, f"{c.value:.3f}", f"{c.low:.3f} to {c.high:.3f}", band(c), marked(c.state, c.state)) for c in found
+    ]
     table = grid(("check", "value", INTERVAL, "band", ""), lines)
-    for state in ("pass", "fail", "undecided"):
-        table = table.replace(f"<td>{state}</td>", f'<td class="{state}">{state}</td>')
     return f"<h2>Are the probabilities right? {escape(said.capitalize())}.</h2>{table}"
 
 
@@ -161,14 +149,3 @@ def band(one: Check) -> str:
 
 def titled(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f"<h2>{escape(title)}</h2>{grid(columns, rows)}" if rows else ""
-
-
-def grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
-
-
-def listing(rows: Figures) -> str:
-    lines = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows)
-    return f"<table>{lines}</table>"

@@ -8,8 +8,7 @@ import msgspec
 
 from greenlane.merchants.economics import Economics
 from greenlane.merchants.inherit import inherit
-from greenlane.ports.changes import CHANGE_DECODER
-from greenlane.ports.journal import Entry
+from greenlane.ports.journal import CHANGE_DECODER, Entry
 
 SUBJECT: Final = "merchant"
 
@@ -46,15 +45,3 @@ class Book:
     def economics(self, merchant_id: str, *, mcc: str | None = None, country: str | None = None) -> Economics:
         """In force now; `mcc` and `country` are the payment's, for a merchant that is not configured."""
         return self._merchants.get(merchant_id) or inherit(mcc, country)
-
-    def dump(self) -> bytes:
-        """The whole state, the same bytes for the same merchants."""
-        return msgspec.msgpack.encode(dict(sorted(self._merchants.items())))
-
-    @classmethod
-    def load(cls, dumped: bytes) -> "Book":
-        """
-        >>> Book.load(Book({"shop_1": Economics()}).dump()).merchants["shop_1"] == Economics()
-        True
-        """
-        return cls(msgspec.msgpack.decode(dumped, type=dict[str, Economics]))

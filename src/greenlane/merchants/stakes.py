@@ -10,7 +10,6 @@ PSP. A good payment earns the take; a fraudulent one costs P(merchant insolvent)
 turn a payer away costs the PSP in proportion to what it earns: by take over margin.
 """
 
-from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from greenlane.merchants.economics import Economics
@@ -80,66 +79,24 @@ def stakes(economics: Economics, amount_minor: int, perspective: Perspective, *,
     >>> retail.margin, retail.loss
     (3500.0, 8500.0)
     """
-    return VIEWS[perspective](economics, amount_minor, payer_present)
-
-
-def merchant_stakes(economics: Economics, amount_minor: int, payer_present: bool) -> Stakes:
-    margin = economics.margin_ppm * amount_minor / 1e6
-    goods = economics.unrecoverable_ppm * (1_000_000 - economics.margin_ppm) * amount_minor / 1e12
-    dispute_fee = float(economics.dispute_fee_minor)
-    handling = float(economics.handling_minor)
+    is_merchant = perspective == "merchant"
+    margin_ppm = economics.margin_ppm
+    dispute_fee, handling = float(economics.dispute_fee_minor), float(economics.handling_minor)
+    margin = margin_ppm * amount_minor / 1e6
+    goods = economics.unrecoverable_ppm * (1_000_000 - margin_ppm) * amount_minor / 1e12
     stated = economics.dispute_cost_minor
     dispute_cost = margin + goods + dispute_fee + handling if stated is None else float(stated)
-    return _stakes(
-        economics,
-        margin=margin,
-        dispute=economics.dispute_ppm * dispute_cost / 1e6,
-        loss=goods + dispute_fee + handling,
-        unrefunded=economics.unrefunded_ppm / 1e6,
-        handling=handling,
-        proportion=1.0,
-        payer_present=payer_present,
-    )
-
-
-def psp_stakes(economics: Economics, amount_minor: int, payer_present: bool) -> Stakes:
-    margin_ppm = economics.margin_ppm
-    return _stakes(
-        economics,
-        margin=economics.take_ppm * amount_minor / 1e6 + economics.take_minor,
-        dispute=0.0,
-        loss=economics.insolvency_ppm * amount_minor / 1e6 + economics.fines_minor,
-        unrefunded=0.0,
-        handling=0.0,
-        proportion=min(1.0, economics.take_ppm / margin_ppm) if margin_ppm else 1.0,
-        payer_present=payer_present,
-    )
-
-
-VIEWS: dict[Perspective, Callable[[Economics, int, bool], Stakes]] = {
-    "merchant": merchant_stakes,
-    "psp": psp_stakes,
-}
-
-
-def _stakes(
-    economics: Economics,
-    *,
-    margin: float,
-    dispute: float,
-    loss: float,
-    unrefunded: float,
-    handling: float,
-    proportion: float,
-    payer_present: bool,
-) -> Stakes:
-    """Both views share the costs of friction; `proportion` is the part of them that the viewer bears."""
+    loss, proportion = goods + dispute_fee + handling, 1.0
+    if not is_merchant:  # who bears friction's costs only in proportion
+        margin = economics.take_ppm * amount_minor / 1e6 + economics.take_minor
+        loss = economics.insolvency_ppm * amount_minor / 1e6 + economics.fines_minor
+        proportion = min(1.0, economics.take_ppm / margin_ppm) if margin_ppm else 1.0
     return Stakes(
         margin=margin,
-        dispute=dispute,
+        dispute=economics.dispute_ppm * dispute_cost / 1e6 if is_merchant else 0.0,
         loss=loss,
-        unrefunded=unrefunded,
-        handling=handling,
+        unrefunded=economics.unrefunded_ppm / 1e6 if is_merchant else 0.0,
+        handling=handling if is_merchant else 0.0,
         shifted_by_challenge=economics.shifted_ppm / 1e6,
         shifted_already=0.0,
         report_price=0.0,

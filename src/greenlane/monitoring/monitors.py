@@ -32,6 +32,7 @@ from greenlane.monitoring.traffic import Answer, Traffic, told
 from greenlane.payments.facts import Facts
 from greenlane.policy.explore import Explored
 from greenlane.ports.journal import SOURCE_BIT, Entry, Position
+from greenlane.settings import write_whole
 
 ANSWERS: Final = SOURCE_BIT["approvals"] | SOURCE_BIT["declines"]
 REPORTS: Final = SOURCE_BIT["fraud_reports"]
@@ -159,9 +160,7 @@ class Monitors:
 
     def save(self, path: Path, position: Position) -> None:
         """The state after the entry at `position`, put in place whole."""
-        part = path.with_suffix(".part")
-        part.write_bytes(msgspec.msgpack.encode((position, self.dump())))
-        part.replace(path)
+        write_whole(path, msgspec.msgpack.encode((position, self.dump())))
 
     def restore(self, path: Path) -> Position | None:
         """The position at which the state was kept; None, and a fresh start, where there is none of this version."""

@@ -3,76 +3,40 @@
 from typing import Final
 
 import msgspec
-from msgspec import Struct
 
 from greenlane.errors import InputError
 from greenlane.journal.draft import Draft, Reference
 from greenlane.journal.freeze import Reporting, freeze_payment
 from greenlane.payments.checks import check_payment
 from greenlane.payments.codes import decline_of
-from greenlane.payments.outcome import Outcome
+from greenlane.payments.outcome import Outcome, OutcomeRecord
 from greenlane.payments.times import parse_rfc3339
 from greenlane.ports.subjects import SubjectMap
 
 APPROVED: Final = ("approved", "partially_approved")
 
 
-class OutcomeRecord(Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
-    """What an outcome said, without the identifiers of the payment: those are frozen in the entry's facts."""
-
-    type: str
-    result: str | None = None
-    network: str | None = None
-    network_response_code: str | None = None
-    merchant_advice_code: str | None = None
-    acquirer_code: str | None = None
-    trans_status: str | None = None
-    eci: str | None = None
-    liability_shift: bool | None = None
-    amount_minor: int | None = None
-    currency: str | None = None
-    reason: str | None = None
-    reverses: str | None = None
-    executed_route: str | None = None
-    executed_intervention: str | None = None
-    executed_credential: str | None = None
-    sent_at: str | None = None
-    overridden: bool = False
-    decision_id: str | None = None
-    attempt_id: str | None = None
-    payment_id: str | None = None
-
-
 ENCODER: Final = msgspec.msgpack.Encoder()
-RECORD_DECODER: Final = msgspec.msgpack.Decoder(OutcomeRecord)
 
 
 def check_outcome(outcome: Outcome) -> None:
     """Raises InputError where the parts of an outcome do not fit together."""
-    if not (outcome.decision_id or outcome.attempt_id or outcome.payment_id or outcome.payment):
-        raise InputError(
-            "the outcome says nothing about which payment it is of",
-            param="$.payment_id",
-            hint="give decision_id, attempt_id, payment_id, or a whole payment",
-        )
-    if outcome.type == "authorization" and outcome.result not in (*APPROVED, "declined", "unknown"):
-        raise InputError(
-            "an authorization needs its result",
-            param="$.result",
-            hint="approved, partially_approved, declined or unknown",
-        )
-    if outcome.type == "authentication" and outcome.trans_status is None:
-        raise InputError(
-            "an authentication needs its trans_status", param="$.trans_status", hint="one of Y A N R U I C D"
-        )
-    if (outcome.type == "reversal") != (outcome.reverses is not None):
-        raise InputError(
-            "a reversal, and only a reversal, names the type it takes back",
-            param="$.reverses",
-            hint='"reverses": "dispute"',
-        )
-    if outcome.amount is not None and outcome.currency is None and outcome.payment is None:
-        raise InputError("an amount needs its currency", param="$.currency", hint='"currency": "EUR"')
+    named = outcome.decision_id or outcome.attempt_id or outcome.payment_id or outcome.payment
+    is_reversal, results = outcome.type == "reversal", (*APPROVED, "declined", "unknown")
+    lone_amount = outcome.amount is not None and outcome.currency is None and outcome.payment is None
+    for wrong, message, param, hint in (
+        (not named, "the outcome says nothing about which payment it is of", "payment_id",
+         "give decision_id, attempt_id, payment_id, or a whole payment"),
+        (outcome.type == "authorization" and outcome.result not in results, "an authorization needs its result",
+         "result", ", ".join(results[:-1]) + " or unknown"),
+        (outcome.type == "authentication" and outcome.trans_status is None,
+         "an authentication needs its trans_status", "trans_status", "one of Y A N R U I C D"),
+        (is_reversal != (outcome.reverses is not None),
+         "a reversal, and only a reversal, names the type it takes back", "reverses", '"reverses": "dispute"'),
+        (lone_amount, "an amount needs its currency", "currency", '"currency": "EUR"'),
+    ):  # fmt: skip
+        if wrong:
+            raise InputError(message, param=f"$.{param}", hint=hint)
 
 
 def draft_of(

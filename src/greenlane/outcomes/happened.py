@@ -7,10 +7,12 @@ import msgspec
 from msgspec import Meta
 
 from greenlane.errors import InputError
-from greenlane.outcomes.accept import RECORD_DECODER, OutcomeRecord, record_of
+from greenlane.outcomes.accept import record_of
 from greenlane.payments.attempt import (
     AmountMinor,
     Attempt,
+    AvsResult,
+    CvvResult,
     Frozen,
     Id,
     Network,
@@ -19,7 +21,7 @@ from greenlane.payments.attempt import (
     Timestamp,
     Verification,
 )
-from greenlane.payments.outcome import Outcome
+from greenlane.payments.outcome import RECORD_DECODER, Outcome, OutcomeRecord
 from greenlane.ports.journal import Entry
 
 Code = Annotated[str, Meta(max_length=8)]
@@ -39,10 +41,8 @@ class Declined(Frozen, frozen=True):
 class Approved(Frozen, frozen=True):
     """The issuer's approval, with what it said of address and security code."""
 
-    avs_result: Annotated[str, Meta(max_length=2)] | None = None
-    cvv_result: (
-        Annotated[str, Meta(max_length=1, description="the issuer's one-letter answer, never the code")] | None
-    ) = None
+    avs_result: AvsResult | None = None
+    cvv_result: CvvResult | None = None
     partial_amount: AmountMinor | None = None
     """Approved, where that is less than was asked for; in the payment's currency."""
 
@@ -74,9 +74,8 @@ def check_happened(happened: Happened) -> None:
     """InputError where it tells two things at once, or half of one."""
     told = (happened.decline, happened.authentication, happened.approval, happened.not_sent, happened.reversed)
     if sum(bool(each) if isinstance(each, bool) else each is not None for each in told) > 1:
-        raise InputError(
-            "one event tells one thing", param="$", hint="one of decline, authentication, approval, not_sent, reversed"
-        )
+        hint = "one of decline, authentication, approval, not_sent, reversed"
+        raise InputError("one event tells one thing", param="$", hint=hint)
     if happened.decline is not None and not happened.decline.unknown and not happened.decline.network_response_code:
         raise InputError(
             "a decline needs its code", param="$.decline.network_response_code", hint='"51"; or "unknown": true'

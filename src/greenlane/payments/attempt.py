@@ -10,7 +10,6 @@ import msgspec
 from msgspec import Meta, Struct
 
 Id = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")]
-Text = Annotated[str, Meta(min_length=1, max_length=256)]
 Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2, upper case")]
 Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$", description="ISO 4217, upper case")]
 AmountMinor = Annotated[int, Meta(ge=0, le=10**13, description="integer minor units of the currency")]
@@ -19,6 +18,8 @@ Metadata = Annotated[
     dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=32)
 ]
 Whole = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+AvsResult = Annotated[str, Meta(max_length=2)]
+CvvResult = Annotated[str, Meta(max_length=1, description="the issuer's one-letter answer, never the code")]
 Signal = Annotated[str, Meta(max_length=256)] | Whole | float | bool
 
 Stage = Literal["pre_authentication", "pre_authorization", "post_authorization"]
@@ -69,7 +70,7 @@ class Card(Frozen, frozen=True):
 
 
 class LocalMethod(Frozen, frozen=True):
-    """A non-card instrument, carried as data; its own clock stands in `local_payment_methods.csv`."""
+    """A non-card instrument, carried as data."""
 
     fingerprint: Id
     bank_country: Country | None = None
@@ -137,10 +138,8 @@ class ThreeDS(Frozen, frozen=True):
 
 
 class Verification(Frozen, frozen=True):
-    avs_result: Annotated[str, Meta(max_length=2)] | None = None
-    cvv_result: (
-        Annotated[str, Meta(max_length=1, description="the issuer's one-letter answer, never the code")] | None
-    ) = None
+    avs_result: AvsResult | None = None
+    cvv_result: CvvResult | None = None
     three_ds: ThreeDS | None = None
 
 

@@ -1,4 +1,4 @@
-"""What the answers of the world mean: response codes, advice codes, return codes, and each method's clock.
+"""What the answers of the world mean: response codes, advice codes, return codes.
 
 Every fact is a row of a table in `payments/data` with its source. The networks use the same code for different things
 (65, 70, 78 to 83), so a code means nothing without its network.
@@ -12,7 +12,6 @@ from typing import Final, Literal, TypeVar
 import msgspec
 from msgspec import Struct
 
-from greenlane.errors import NotFound
 from greenlane.payments.tables import rows
 
 DeclineClass = Literal["approved", "soft", "sca", "fix_data", "hard", "config", "unknown"]
@@ -22,7 +21,7 @@ StopScope = Literal["none", "attempt", "payment", "card_merchant", "card"]
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """A row of a table: its fields are the table's columns, and an empty cell is the field's default."""
+    """A row of a table: its fields are columns that are read here, and an empty cell is the field's default."""
 
     source: str
     notes: str = ""
@@ -51,13 +50,8 @@ class VisaCategory(Row, frozen=True, kw_only=True):
     """1 never, 2 not now, 3 data quality, 4 generic: how often Visa allows the attempt to be made again."""
 
     code: str
-    description: str
     category: int
-    category_name: str
-    reattempt_allowed: Literal["yes", "no"]
     max_reattempts_30d: int
-    precondition: str
-    effective: str = ""
 
 
 class Advice(Row, frozen=True, kw_only=True):
@@ -68,9 +62,6 @@ class Advice(Row, frozen=True, kw_only=True):
     meaning: str
     retry_allowed: Literal["yes", "no", "depends", "after_update", "after_sca", "after_fix"]
     min_wait_hours: float = 0.0
-    required_action: str
-    returned_on: str
-    fee_if_ignored: str = ""
 
 
 class RetryLimit(Row, frozen=True, kw_only=True):
@@ -95,12 +86,7 @@ class AchReturn(Row, frozen=True, kw_only=True):
     code: str
     name: str
     category: str
-    return_window: str
-    counts_unauthorized: bool
-    counts_administrative: bool
     retryable: Literal["yes", "no", "conditional"]
-    max_retries: int
-    retry_window_days: int = 0
     retry_condition: str = ""
     action: str
     fraud_signal: int
@@ -109,48 +95,11 @@ class AchReturn(Row, frozen=True, kw_only=True):
 class SepaReason(Row, frozen=True, kw_only=True):
     code: str
     name: str
-    r_types: str
     category: str
-    initiator: str
-    when: str
     retryable: Literal["yes", "no", "conditional"]
     retry_rule: str = ""
     action: str
     fraud_signal: int
-
-
-class MethodClock(Row, frozen=True, kw_only=True):
-    """How long a payment method takes, how long it can still turn round, and who then bears the loss."""
-
-    method: str
-    type: str = ""
-    """The API's `payment_method.type`, where it has one."""
-    region: str
-    rail_type: str
-    initiation: str
-    typical_confirmation_s: float
-    confirmation_timeout_s: int
-    finality: str
-    dispute_window_days: int | None = None
-    dispute_window_days_max: int | None = None
-    loss_bearer: str
-    fraud_modes: str = ""
-    retryable: str
-    retry_rule: str = ""
-
-
-class Programme(Row, frozen=True, kw_only=True):
-    """A monitoring programme of a scheme: the ratio above which it fines."""
-
-    programme: str
-    network: str
-    level: str
-    metric: str
-    threshold: str
-    min_count: str = ""
-    window: str
-    fee: str = ""
-    effective: str
 
 
 UNKNOWN: Final = Decline(
@@ -199,57 +148,12 @@ def advice_of(mac: str, de39: str) -> Advice | None:
     return table.get((mac, de39)) or table.get((mac, "*"))
 
 
-def clock_of(method_type: str) -> MethodClock:
-    """The clock of the API's `payment_method.type`; NotFound when it has none.
-
-    >>> clock_of("sepa_debit").dispute_window_days_max
-    396
-    """
-    for clock in method_clocks().values():
-        if clock.type == method_type:
-            return clock
-    raise NotFound(f"no payment method {method_type[:40]!r}", hint="see payments/data/local_payment_methods.csv")
-
-
-@cache
-def declines() -> Mapping[tuple[str, str], Decline]:
-    return _table("response_codes", Decline, key=lambda row: (row.network, row.code))
-
-
-@cache
-def visa_categories() -> Mapping[str, VisaCategory]:
-    return _table("visa_categories", VisaCategory, key=lambda row: row.code)
-
-
-@cache
-def mastercard_advice() -> Mapping[tuple[str, str], Advice]:
-    return _table("mastercard_mac", Advice, key=lambda row: (row.mac, row.de39))
-
-
-@cache
-def retry_limits() -> Mapping[str, RetryLimit]:
-    return _table("network_retry_limits", RetryLimit, key=lambda row: row.rule_id)
-
-
-@cache
-def ach_returns() -> Mapping[str, AchReturn]:
-    return _table("ach_return_codes", AchReturn, key=lambda row: row.code)
-
-
-@cache
-def sepa_reasons() -> Mapping[str, SepaReason]:
-    return _table("sepa_reason_codes", SepaReason, key=lambda row: row.code)
-
-
-@cache
-def method_clocks() -> Mapping[str, MethodClock]:
-    return _table("local_payment_methods", MethodClock, key=lambda row: row.method)
-
-
-@cache
-def programmes() -> Mapping[tuple[str, str, str], Programme]:
-    return _table("monitoring_programmes", Programme, key=lambda row: (row.programme, row.level, row.effective))
-
+declines: Final = cache(lambda: _table("response_codes", Decline, key=lambda row: (row.network, row.code)))
+visa_categories: Final = cache(lambda: _table("visa_categories", VisaCategory, key=lambda row: row.code))
+mastercard_advice: Final = cache(lambda: _table("mastercard_mac", Advice, key=lambda row: (row.mac, row.de39)))
+retry_limits: Final = cache(lambda: _table("network_retry_limits", RetryLimit, key=lambda row: row.rule_id))
+ach_returns: Final = cache(lambda: _table("ach_return_codes", AchReturn, key=lambda row: row.code))
+sepa_reasons: Final = cache(lambda: _table("sepa_reason_codes", SepaReason, key=lambda row: row.code))
 
 R = TypeVar("R", bound=Row)
 K = TypeVar("K")

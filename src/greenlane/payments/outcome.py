@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from greenlane.payments.attempt import AmountMinor, Credential, Frozen, Id, Network, Payment, Timestamp
 
@@ -74,5 +74,32 @@ class Outcome(Frozen, frozen=True):
     executed: Executed | None = None
 
 
+class OutcomeRecord(Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
+    """What an outcome said, without the identifiers of the payment: those are frozen in the entry's facts."""
+
+    type: str
+    result: str | None = None
+    network: str | None = None
+    network_response_code: str | None = None
+    merchant_advice_code: str | None = None
+    acquirer_code: str | None = None
+    trans_status: str | None = None
+    eci: str | None = None
+    liability_shift: bool | None = None
+    amount_minor: int | None = None
+    currency: str | None = None
+    reason: str | None = None
+    reverses: str | None = None
+    executed_route: str | None = None
+    executed_intervention: str | None = None
+    executed_credential: str | None = None
+    sent_at: str | None = None
+    overridden: bool = False
+    decision_id: str | None = None
+    attempt_id: str | None = None
+    payment_id: str | None = None
+
+
 OUTCOME_DECODER = msgspec.json.Decoder(Outcome)
 OUTCOMES_DECODER = msgspec.json.Decoder(Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=1000)])
+RECORD_DECODER = msgspec.msgpack.Decoder(OutcomeRecord)

@@ -25,8 +25,7 @@ import msgspec
 from msgspec import Struct
 
 from greenlane.policy.heard import Heard
-from greenlane.ports.changes import CHANGE_DECODER
-from greenlane.ports.journal import Entry
+from greenlane.ports.journal import CHANGE_DECODER, Entry
 
 MINUTE_US: Final = 60 * 1_000_000
 WHOLE_PPM: Final = 1_000_000

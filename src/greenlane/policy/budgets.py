@@ -29,8 +29,7 @@ from greenlane.payments.facts import Facts
 from greenlane.payments.times import DAY_US
 from greenlane.policy.explore import KINDS, PPM, Allowance, Allowances, Explored, Exploring, Kind
 from greenlane.policy.parameters import EPOCH_US, epoch_of
-from greenlane.ports.changes import CHANGE_DECODER
-from greenlane.ports.journal import Entry
+from greenlane.ports.journal import CHANGE_DECODER, Entry
 
 SUBJECT: Final = "budget"
 SLOTS: Final = DAY_US // EPOCH_US

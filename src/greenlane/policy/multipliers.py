@@ -28,8 +28,7 @@ from greenlane.errors import InputError
 from greenlane.payments.attempt import Frozen
 from greenlane.payments.tables import rows
 from greenlane.policy.parameters import Multipliers, epoch_of
-from greenlane.ports.changes import CHANGE_DECODER
-from greenlane.ports.journal import Entry
+from greenlane.ports.journal import CHANGE_DECODER, Entry
 
 Kind = Literal["band", "programme", "review"]
 SUBJECT: Final = "price"

@@ -18,8 +18,7 @@ from greenlane.policy.health import Health
 from greenlane.policy.heard import Heard, issuer_of, kind_of
 from greenlane.policy.parameters import EPOCH_US
 from greenlane.policy.running import EXPERIMENT, EXPERIMENT_DECODER, SUBJECTS, Mixture, mixture_of
-from greenlane.ports.changes import CHANGE_DECODER
-from greenlane.ports.journal import SOURCE_BIT, Entry
+from greenlane.ports.journal import CHANGE_DECODER, SOURCE_BIT, Entry
 
 ATTEMPTS: Final = SOURCE_BIT["attempts"]
 ANSWERS: Final = SOURCE_BIT["approvals"] | SOURCE_BIT["declines"]

@@ -16,8 +16,7 @@ from greenlane.errors import InputError
 from greenlane.payments.facts import Facts
 from greenlane.policy.arms import PPM, Arm, Assignment, Experiment, Exposure, UnitKind, hashed, switchback_unit
 from greenlane.policy.heard import issuer_of
-from greenlane.ports.changes import CHANGE_DECODER
-from greenlane.ports.journal import Entry
+from greenlane.ports.journal import CHANGE_DECODER, Entry
 
 EXPERIMENT: Final = "experiment"
 HOLDOUT: Final = "holdout"

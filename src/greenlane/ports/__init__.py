@@ -1,1 +1,1 @@
-"""What Greenlane needs from outside, as narrow Protocols, each with its in-memory twin."""
+"""What Greenlane needs from outside, as narrow Protocols. Each has an adapter that needs no disk."""

@@ -5,7 +5,7 @@ from hashlib import blake2b
 from typing import Final, Protocol
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from greenlane.payments.facts import Facts
 
@@ -25,6 +25,9 @@ class Position(Struct, frozen=True, order=True, array_like=True, gc=False):
 
     generation: int
     seq: int
+
+    def __str__(self) -> str:
+        return f"{self.generation}/{self.seq}"
 
 
 class Entry(Struct, frozen=True, array_like=True, gc=False):
@@ -136,3 +139,20 @@ class JournalStore(Protocol):
 
 ENCODER: Final = msgspec.msgpack.Encoder()
 FACTS_DECODER: Final = msgspec.msgpack.Decoder(Facts)
+
+
+class Change(Struct, frozen=True, array_like=True, gc=False):
+    """The payload of a control entry, as rooms below `decisions` read it: who changed what, and to what.
+
+    `after` stays bytes until whoever owns the subject decodes it.
+    """
+
+    subject: str
+    id: str
+    who: str
+    why: str
+    before: Raw
+    after: Raw
+
+
+CHANGE_DECODER: Final = msgspec.msgpack.Decoder(Change)

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from greenlane.errors import InputError, SettingsError
+from greenlane.settings import write_whole
 
 Grant = Literal["decide", "report", "read", "review", "admin"]
 GRANTS: Final[tuple[str, ...]] = get_args(Grant)
@@ -82,10 +83,7 @@ class KeyFile:
         self.write(kept)
 
     def write(self, keys: list[StoredKey]) -> None:
-        part = self.path.with_suffix(".part")
-        part.touch(mode=0o600)
-        part.write_bytes(msgspec.json.format(msgspec.json.encode(keys)))
-        part.replace(self.path)
+        write_whole(self.path, msgspec.json.format(msgspec.json.encode(keys)))
 
     def refresh(self) -> None:
         now = time.monotonic()

@@ -19,12 +19,12 @@ from greenlane.jobs.replaying import replay_decisions
 from greenlane.merchants.economics import Economics
 from greenlane.merchants.read import OBJECT, read_economics
 from greenlane.outcomes.accept import APPROVED, check_outcome, draft_of
-from greenlane.outcomes.accept import RECORD_DECODER as OUTCOME_RECORD_DECODER
 from greenlane.outcomes.happened import HAPPENED_DECODER, Happened, check_happened, outcome_of, same_event
 from greenlane.payments.attempt import ATTEMPT_DECODER, Attempt
 from greenlane.payments.checks import check_attempt
 from greenlane.payments.guard import refuse_card_data
 from greenlane.payments.outcome import OUTCOME_DECODER, OUTCOMES_DECODER, Outcome
+from greenlane.payments.outcome import RECORD_DECODER as OUTCOME_RECORD_DECODER
 from greenlane.payments.times import format_rfc3339, parse_rfc3339
 from greenlane.ports.clock import FakeClock
 from greenlane.ports.journal import Entry

@@ -186,7 +186,8 @@ class Story(NamedTuple):
 
     def _authorization(self, at_us: int, result: Result, code: str) -> tuple[int, Outcome]:
         sent = self.sent
-        executed = Executed(route=sent.route, intervention=sent.intervention, credential=_credential(sent.credential))
+        credential: Any = sent.credential or None  # any text to a Sent, one of two to an outcome
+        executed = Executed(route=sent.route, intervention=sent.intervention, credential=credential)
         if result == "not_sent":
             return self._event(at_us, "not_sent", "acquirer", executed=executed)
         return self._event(
@@ -241,10 +242,6 @@ STORIES: Final[dict[str, Callable[[Story], Answer]]] = {
 def settle(story: Story) -> Answer:
     """What comes of the action."""
     return STORIES[story.sent.intervention](story)
-
-
-def _credential(name: str) -> Any:
-    return name or None
 
 
 def _network(attempt: Attempt) -> Network | None:

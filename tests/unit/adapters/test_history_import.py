@@ -51,7 +51,7 @@ class World:
         return self.folder / "rows.csv"
 
     def load(self, file: Path, page: str = PAGE, **options: object) -> ImportReport:
-        sequencer = BulkSequencer(self.store, FakeClock(2 * 10**15), [])
+        sequencer = BulkSequencer(self.store, FakeClock(2 * 10**15), [], importing=True)
         try:
             return import_files(
                 [file],

@@ -2,16 +2,16 @@ import numpy as np
 import pytest
 from unit.features.cases import DAY, MINUTE, NOON, columns, entry, journal, many, one
 
+from greenlane.adapters.sqlite_spill import SqliteSpill
 from greenlane.features.definition import ABSENT, EVICTED, NEVER, WARMING, Count
 from greenlane.features.inputs import INPUTS
 from greenlane.features.stream import StreamEngine
-from greenlane.ports.spill import MemorySpill
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_spilled_histories_come_back_whole(seed):
     entries = journal(seed, 200)
-    roomy, tight = StreamEngine(many()), StreamEngine(many(), capacity_records=3, spill=MemorySpill())
+    roomy, tight = StreamEngine(many()), StreamEngine(many(), capacity_records=3, spill=SqliteSpill(":memory:"))
     _, wanted = roomy.fold_and_read(entries, lambda _e: True)
     _, found = tight.fold_and_read(entries, lambda _e: True)
     assert (wanted == found).all()
@@ -21,7 +21,7 @@ def test_spilled_histories_come_back_whole(seed):
 
 
 def test_reads_alone_stay_within_the_capacity():
-    made = StreamEngine(one(Count()), first_complete_us=0, capacity_records=2, spill=MemorySpill())
+    made = StreamEngine(one(Count()), first_complete_us=0, capacity_records=2, spill=SqliteSpill(":memory:"))
     for card in range(1, 9):
         made.apply(entry(card, NOON, card=card))
     assert [columns(made, NOON, card=card)["count.10m"] for card in range(1, 9)] == [1] * 8

@@ -1,11 +1,11 @@
 import pytest
 from unit.features.cases import journal, many
 
+from greenlane.adapters.sqlite_spill import SqliteSpill
 from greenlane.features.definition import FeatureSet
 from greenlane.features.snapshot import load, save
 from greenlane.features.stream import StreamEngine
 from greenlane.ports.journal import Position
-from greenlane.ports.spill import MemorySpill
 
 AT = Position(2, 150)
 
@@ -84,9 +84,9 @@ def test_half_written_snapshot_leaves_the_one_before(saved, path, monkeypatch):
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("spill", [None, MemorySpill()])
+@pytest.mark.parametrize("spill", [None, SqliteSpill(":memory:")])
 def test_spilled_histories_are_in_the_snapshot(path, spill):
-    made = StreamEngine(many(), capacity_records=3, spill=MemorySpill())
+    made = StreamEngine(many(), capacity_records=3, spill=SqliteSpill(":memory:"))
     made.apply_many(journal(3, 150))
     save(made, path, AT)
     loaded, _ = load(many(), path, capacity_records=3 if spill else None, spill=spill)

@@ -13,7 +13,7 @@ from greenlane.features.inputs import INPUTS
 from greenlane.features.stream import StreamEngine
 from greenlane.jobs.backfilling import backfill, day_files
 from greenlane.jobs.simulating import simulate
-from greenlane.journal.emits import ATTEMPTS
+from greenlane.journal.draft import ATTEMPTS
 from greenlane.ports.journal import Entry
 from greenlane.simulation.world import World
 from greenlane.wiring import open_reader

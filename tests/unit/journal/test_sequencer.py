@@ -5,7 +5,7 @@ import pytest
 from greenlane.errors import Conflict, InputError, JournalError, LimitExceeded
 from greenlane.journal.draft import Draft, Reference
 from greenlane.journal.memory import MemoryJournal
-from greenlane.journal.sequencer import Sequencer, replay
+from greenlane.journal.sequencer import Sequencer, folded
 from greenlane.payments.facts import Facts
 from greenlane.ports.clock import FakeClock
 from greenlane.ports.journal import SOURCE_BIT, Entry, Position
@@ -333,5 +333,5 @@ def test_replay_brings_folds_up_to_the_store(clock: FakeClock, fold: Recorder) -
     journal.append(decision())
     journal.close()
     late = Recorder()
-    replay(store, [late], after_seq=1)
+    folded(late, store.read(after_seq=1))
     assert late.seen == fold.seen[1:]

@@ -6,8 +6,9 @@ from unit.learning.answered_attempts import ROUTES, answered, facts_of
 
 from greenlane.learning.approval_set import Samples, encoded
 from greenlane.models.approval_rows import AUTHENTICATED, COLUMNS, EXEMPT, PLAIN
-from greenlane.outcomes.accept import ENCODER, OutcomeRecord
+from greenlane.outcomes.accept import ENCODER
 from greenlane.payments.facts import Facts
+from greenlane.payments.outcome import OutcomeRecord
 from greenlane.policy.online import ANSWERS
 from greenlane.ports.journal import Entry
 

@@ -73,12 +73,6 @@ def test_the_defaults_alone_need_no_search():
     assert len(fit(Quick(threads=1), EXAMPLES, folds=1).trials) == 1
 
 
-def test_rounds_are_reported_while_they_go():
-    seen: list[tuple[int, int]] = []
-    Quick(threads=1).fit(EXAMPLES, Quick.default, seed=0, on_round=lambda done, of: seen.append((done, of)))
-    assert seen[-1] == (40, 40)
-
-
 def test_what_is_published_is_what_was_fitted_and_loads_again(tuned, tmp_path):
     test, _ = payments(12_000, seed=2)
     calibration = calibrated(tuned, EXAMPLES)

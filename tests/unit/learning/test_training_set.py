@@ -16,8 +16,9 @@ from greenlane.learning import training_set
 from greenlane.learning.labels import STATES
 from greenlane.learning.quality import inspect
 from greenlane.learning.training_set import TrainingSet, build, check_positions, inspected, split
-from greenlane.outcomes.accept import ENCODER, OutcomeRecord
+from greenlane.outcomes.accept import ENCODER
 from greenlane.payments.facts import Facts
+from greenlane.payments.outcome import OutcomeRecord
 from greenlane.ports.clock import FakeClock
 from greenlane.ports.journal import Entry
 

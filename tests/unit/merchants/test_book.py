@@ -57,11 +57,3 @@ def test_a_snapshot_does_not_change_under_its_holder(book, put):
 def test_other_subjects_are_passed_over(book, put):
     put("shop_1", {"anything": 1}, subject="route")
     assert not book.merchants
-
-
-def test_the_state_comes_back_from_its_bytes_whatever_the_order_of_entries(book, put):
-    put("b", Economics(margin_ppm=1))
-    put("a", Economics(margin_ppm=2))
-    other = Book({"a": Economics(margin_ppm=2), "b": Economics(margin_ppm=1)})
-    assert book.dump() == other.dump()
-    assert Book.load(book.dump()).merchants == book.merchants

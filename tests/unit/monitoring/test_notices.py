@@ -8,8 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from unit.monitoring.made import MINUTE, control
 
-from greenlane.adapters.smtp_channel import SmtpChannel
-from greenlane.adapters.webhook_channel import SIGNATURE, WebhookChannel, signature
+from greenlane.adapters.alarm_channels import SIGNATURE, SmtpChannel, WebhookChannel, signature
 from greenlane.errors import SettingsError
 from greenlane.monitoring.alarms import Cause
 from greenlane.monitoring.incidents import Incident

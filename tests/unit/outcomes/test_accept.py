@@ -9,8 +9,8 @@ from small_shop import attempt_body
 from greenlane.errors import InputError
 from greenlane.journal.draft import Draft
 from greenlane.journal.freeze import Reporting
-from greenlane.outcomes.accept import RECORD_DECODER, draft_of
-from greenlane.payments.outcome import Outcome
+from greenlane.outcomes.accept import draft_of
+from greenlane.payments.outcome import RECORD_DECODER, Outcome
 from greenlane.ports.subjects import MemorySubjects
 from greenlane.settings import Rate
 

@@ -2,9 +2,8 @@ from typing import get_args
 
 import pytest
 
-from greenlane.errors import NotFound
 from greenlane.payments import codes
-from greenlane.payments.attempt import MethodType, Network
+from greenlane.payments.attempt import Network
 from greenlane.payments.tables import rows
 
 TABLES = {
@@ -14,8 +13,6 @@ TABLES = {
     "network_retry_limits": (codes.retry_limits, 15),
     "ach_return_codes": (codes.ach_returns, 70),
     "sepa_reason_codes": (codes.sepa_reasons, 31),
-    "local_payment_methods": (codes.method_clocks, 12),
-    "monitoring_programmes": (codes.programmes, 14),
 }
 
 
@@ -108,24 +105,6 @@ def test_a_timeout_is_reversed_before_anything_else() -> None:
     )
 
 
-def test_vamp_is_tighter_since_april_2026() -> None:
-    assert "2.20%" in codes.programmes()["VAMP", "merchant_excessive", "2025-06-01"].threshold
-    assert "1.50%" in codes.programmes()["VAMP", "merchant_excessive", "2026-04-01"].threshold
-
-
-def test_every_method_of_the_api_has_a_clock() -> None:
-    for method in get_args(MethodType):
-        clock = codes.clock_of(method)
-        assert clock.confirmation_timeout_s >= clock.typical_confirmation_s
-    with pytest.raises(NotFound):
-        codes.clock_of("cheque")
-
-
 def test_every_network_of_the_tables_is_one_of_the_api() -> None:
     known = {*get_args(Network), "*", "gateway"}
     assert {network for network, _ in codes.declines()} <= known
-
-
-def test_push_methods_are_never_retried_as_they_were() -> None:
-    pushes = [clock for clock in codes.method_clocks().values() if clock.initiation == "push"]
-    assert {clock.retryable for clock in pushes} <= {"new_payment_only", "reissue"}

@@ -7,7 +7,6 @@ retry is asked of the limit engine first, whoever wants it, and counted again by
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from heapq import heappop, heappush
 from itertools import count, groupby
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -27,6 +26,7 @@ from greenlane.policy.limits import Asked, Limits
 from greenlane.ports.journal import Entry
 from greenlane.ports.subjects import MemorySubjects
 from greenlane.simulation.answers import Answer, Sent, Terms
+from greenlane.simulation.due import Due
 from greenlane.simulation.living import Living
 from greenlane.simulation.world import Arrival
 
@@ -107,8 +107,7 @@ class Contest:
         self.checked = Checked()
         self.watch: Callable[[Case, Sent, Terms], None] = lambda *_: None
         """Is told of everything that is sent, with what is true about it."""
-        self._due: list[tuple[int, int, Case, Move | tuple[Sent, Answer]]] = []
-        self._order = count()
+        self._due = Due[tuple[Case, Move | tuple[Sent, Answer]]]()
         self._tally = dict.fromkeys(Tally._fields, 0.0)
 
     def run(self, policy: str, payments: int, arrivals: Iterable[Arrival] | None = None) -> Course:
@@ -140,8 +139,7 @@ class Contest:
 
     def catch_up(self, until_us: int) -> None:
         """Whatever is due before: answers are heard, retries are made if the payer is still there."""
-        while self._due and self._due[0][0] <= until_us:
-            at_us, _, case, what = heappop(self._due)
+        for at_us, (case, what) in self._due.until(until_us):
             if isinstance(what, Move):
                 if self.living.stays(case.arrival, at_us) and self.lawful(case, what) is what:
                     self.act(case, what)
@@ -162,7 +160,7 @@ class Contest:
         if action.intervention != "block":
             self.fold(case, "decision", action, move.at_us)
         answer = self.living.send(case.arrival, sent)
-        heappush(self._due, (answer.at_us, next(self._order), case, (sent, answer)))
+        self._due.put(answer.at_us, (case, (sent, answer)))
 
     def hear(self, case: Case, sent: Sent, answer: Answer, *, at_us: int) -> None:
         """The answer is known; a time-out is queried first, and then is an approval or nothing."""
@@ -190,7 +188,7 @@ class Contest:
         if move is None:
             self.stop(case)
         else:
-            heappush(self._due, (move.at_us, next(self._order), case, move))
+            self._due.put(move.at_us, (case, move))
 
     def stop(self, case: Case) -> None:
         assert case.terms is not None, "only what was sent can be declined"

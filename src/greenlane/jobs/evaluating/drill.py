@@ -80,9 +80,9 @@ class Weathered:
     def __init__(self, acquirers: Sequence[str], broken: str = ""):
         self._broken = np.array([acquirer == broken for acquirer in acquirers])
 
-    def at(self, at_us: int, issuer: int) -> tuple[Reals, float]:  # noqa: ARG002 - the world's own signature
+    def at(self, at_us: int, issuer: int) -> Reals:  # noqa: ARG002 - as `Weather.at`
         down = START_US + BREAKS_US <= at_us < START_US + MENDS_US
-        return np.where(self._broken & down, 0.0, 1.0), 1.0
+        return np.where(self._broken & down, 0.0, 1.0)
 
 
 class Watched(NamedTuple):

@@ -45,7 +45,7 @@ from greenlane.policy.history import History
 from greenlane.policy.limits import Limits
 from greenlane.ports.journal import Entry
 from greenlane.ports.subjects import MemorySubjects
-from greenlane.settings import make_directory
+from greenlane.settings import make_directory, write_whole
 from greenlane.simulation.answers import Answer, Sent
 from greenlane.simulation.living import START_US, Living
 from greenlane.simulation.parameters import Parameters
@@ -199,9 +199,7 @@ def models_of(world: World, cache: Path, tell: Tell, *, sizes: Sizes = USUAL) ->
         return msgspec.msgpack.decode(path.read_bytes(), type=Kept)
     make_directory(cache)
     kept = learned(world, sizes, tell)
-    unready = path.with_suffix(".part")
-    unready.write_bytes(msgspec.msgpack.encode(kept))
-    unready.rename(path)
+    write_whole(path, msgspec.msgpack.encode(kept))
     return kept
 
 

@@ -1,6 +1,6 @@
 """HTML pages of an evaluation and of a drill that need nothing beside them: the tables and the curves."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from itertools import accumulate
 from typing import Any, Final
@@ -9,20 +9,21 @@ from greenlane.adapters.plots import BLUE, GREY, RED, drawn
 from greenlane.jobs.evaluating.drill import Drill
 from greenlane.jobs.evaluating.evaluate import Strength
 from greenlane.jobs.evaluating.results import JOINT, Evaluated, Triple, money, table
-from greenlane.learning.report import STYLE
+from greenlane.learning.pages import figure, grid
+from greenlane.learning.pages import page as page_of
 
 COLOURS: Final = (RED, "#17803d", "#8a6100", "#6d4aa8", "#1c2430", GREY)
 
 
 def page(found: Evaluated) -> str:
     title = f"{found.world}: {found.seeds} seeds of {found.payments:,} payments"
-    return whole(
+    return page_of(
         title,
         f"<p>Net value per 1,000 payments in {escape(found.currency)}, true expected money; 95 % intervals over seeds "
         f"and payers. World {found.world_hash[:12]}.</p>",
-        grid(table(found)),
-        f"<h2>Differences per 1,000 payments, paired</h2>{grid(paired_table(found))}",
-        figure(learning_curve, found),
+        whole(table(found)),
+        f"<h2>Differences per 1,000 payments, paired</h2>{whole(paired_table(found))}",
+        picture(learning_curve, found),
     )
 
 
@@ -59,37 +60,21 @@ def spanned(found: Triple) -> str:
 
 def drill_page(drill: Drill) -> str:
     title = f"{drill.world}: a route breaks, {drill.per_second} payments a second"
-    return whole(title, grid(drill_table(drill)), figure(outage_timeline, drill))
+    return page_of(title, whole(drill_table(drill)), picture(outage_timeline, drill))
 
 
 def interaction_page(world: str, found: Sequence[Strength]) -> str:
     title = f"{world}: what deciding at once is worth"
-    return whole(title, grid(interaction_table(found)), figure(ratio_curve, found))
+    return page_of(title, whole(interaction_table(found)), picture(ratio_curve, found))
 
 
-def whole(title: str, *parts: str) -> str:
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{STYLE}</style><h1>{escape(title)}</h1>{''.join(parts)}</html>\n"
-    )
+def whole(rows: Sequence[Sequence[str]]) -> str:
+    """A table whose first row is the header."""
+    return grid(rows[0], rows[1:])
 
 
-def grid(rows: Sequence[Sequence[str]]) -> str:
-    """
-    >>> grid([["a"], ["1"]])
-    '<table><tr><th>a</th></tr><tr><td>1</td></tr></table>'
-    """
-    header, *body = rows
-    lines = [cells("th", header), *(cells("td", row) for row in body)]
-    return f"<table>{''.join(lines)}</table>"
-
-
-def cells(tag: str, row: Iterable[str]) -> str:
-    return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in row)}</tr>"
-
-
-def figure(picture: Any, data: Any) -> str:
-    return f"<figure>{drawn(picture, data)}<figcaption>{escape(picture.__doc__)}</figcaption></figure>"
+def picture(draw: Any, data: Any) -> str:
+    return figure(drawn(draw, data), draw.__doc__)
 
 
 def paired_table(found: Evaluated) -> list[list[str]]:
@@ -101,38 +86,23 @@ def paired_table(found: Evaluated) -> list[list[str]]:
 
 
 def drill_table(drill: Drill) -> list[list[str]]:
-    header = [
-        "policy", "breaks", "diverted after", "probes kept", "back after", "approvals lost", "moved by attack",
-    ]  # fmt: skip
+    header = ["policy", "breaks", "diverted after", "probes kept", "back after", "approvals lost", "moved by attack"]
     rows = [
-        [
-            one.policy,
-            f"{one.route} ({one.usual_share:.0%})",
-            seconds(one.divert_s),
-            f"{one.probe_share:.1%}",
-            seconds(one.return_s),
-            f"{one.approvals_lost:.0f} ({one.approvals_lost_share:.1%})",
-            f"{one.attack_diverted:.2%}",
-        ]
-        for one in drill.policies
-    ]
+        [p.policy, f"{p.route} ({p.usual_share:.0%})", seconds(p.divert_s), f"{p.probe_share:.1%}", seconds(p.return_s),
+         f"{p.approvals_lost:.0f} ({p.approvals_lost_share:.1%})", f"{p.attack_diverted:.2%}"]
+        for p in drill.policies
+    ]  # fmt: skip
     return [header, *rows]
 
 
 def interaction_table(found: Sequence[Strength]) -> list[list[str]]:
-    rows = [
-        [
-            f"{one.interaction:g}",
-            one.best_baseline,
-            money(one.joint_minus_best_baseline[0]),
-            f"{money(one.joint_minus_best_baseline[1])} to {money(one.joint_minus_best_baseline[2])}",
-            money(one.joint_regret[0]),
-            money(one.best_baseline_regret[0]),
-            f"{one.regret_ratio:.2f}",
-        ]
-        for one in found
-    ]
     header = ["interaction", "best baseline", "joint less it", "95 %", "regret of joint", "of the baseline", "ratio"]
+    rows = []
+    for one in found:
+        mean, low, high = one.joint_minus_best_baseline
+        regrets = money(one.joint_regret[0]), money(one.best_baseline_regret[0]), f"{one.regret_ratio:.2f}"
+        span = f"{money(low)} to {money(high)}"
+        rows.append([f"{one.interaction:g}", one.best_baseline, money(mean), span, *regrets])
     return [header, *rows]
 
 

@@ -4,7 +4,7 @@ A course is one policy's way through one seed of a world. Equal seeds bring equa
 are taken payment by payment. Intervals cluster by payer and by seed (`experiments.clusters`): the wider of the two.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -209,32 +209,25 @@ class Together(NamedTuple):
 
 def table(found: Evaluated) -> list[list[str]]:
     """Header and one row for each policy, best first, as plain text: for the terminal and for Markdown alike."""
-    header = [
-        "policy", "net per 1,000", "95 %", "regret per 1,000", "approval of attempts", "of payments", "fraud bps",
-        "fees per 1,000", "challenges", "exemptions", "reviews", "blocks", "retries", "forbidden",
-    ]  # fmt: skip
     order = sorted(found.policies.items(), key=lambda item: -item[1].net_per_1000[0])
-    return [header, *(row(name, figures) for name, figures in order)]
+    return [["policy", *SHOWN], *([name, *(show(one) for show in SHOWN.values())] for name, one in order)]
 
 
-def row(name: str, figures: Figures) -> list[str]:
-    mean, low, high = figures.net_per_1000
-    return [
-        name,
-        money(mean),
-        f"{money(low)} to {money(high)}",
-        money(figures.regret_per_1000[0]),
-        f"{figures.attempt_approval_pct:.1f} %",
-        f"{figures.payment_approval_pct:.1f} %",
-        f"{figures.reported_fraud_bps:.1f}",
-        money(figures.fees_per_1000),
-        f"{figures.challenges_per_1000:.0f}",
-        f"{figures.exemptions_per_1000:.0f}",
-        f"{figures.reviews_per_1000:.1f}",
-        f"{figures.blocks_per_1000:.1f}",
-        f"{figures.retries_per_1000:.0f}",
-        str(figures.forbidden_retries),
-    ]
+SHOWN: Final[Mapping[str, Callable[[Figures], str]]] = {
+    "net per 1,000": lambda one: money(one.net_per_1000[0]),
+    "95 %": lambda one: f"{money(one.net_per_1000[1])} to {money(one.net_per_1000[2])}",
+    "regret per 1,000": lambda one: money(one.regret_per_1000[0]),
+    "approval of attempts": lambda one: f"{one.attempt_approval_pct:.1f} %",
+    "of payments": lambda one: f"{one.payment_approval_pct:.1f} %",
+    "fraud bps": lambda one: f"{one.reported_fraud_bps:.1f}",
+    "fees per 1,000": lambda one: money(one.fees_per_1000),
+    "challenges": lambda one: f"{one.challenges_per_1000:.0f}",
+    "exemptions": lambda one: f"{one.exemptions_per_1000:.0f}",
+    "reviews": lambda one: f"{one.reviews_per_1000:.1f}",
+    "blocks": lambda one: f"{one.blocks_per_1000:.1f}",
+    "retries": lambda one: f"{one.retries_per_1000:.0f}",
+    "forbidden": lambda one: str(one.forbidden_retries),
+}
 
 
 def money(minor: float) -> str:

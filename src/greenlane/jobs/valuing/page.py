@@ -5,31 +5,27 @@ from html import escape
 from math import isfinite
 from typing import Any
 
-from greenlane.adapters.plots import BLUE, GREY, RED, drawn
+from greenlane.adapters.plots import BLUE, GREY, RED
 from greenlane.experiments.impact import Bridge, Impact, Step
-from greenlane.jobs.evaluating.report import grid
-from greenlane.learning.report import STYLE
+from greenlane.jobs.evaluating.report import picture, whole
+from greenlane.learning.pages import page as page_of
 
 
 def page(impacts: Sequence[Impact], *, title: str) -> str:
-    body = "".join(map(section, impacts))
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{STYLE}</style><h1>{escape(title)}</h1><p>New less old, per 1,000 payments; 95 % intervals. "
-        f"&ldquo;Between&rdquo; marks bounds: the data cannot say more.</p>{body}</html>\n"
-    )
+    said = "New less old, per 1,000 payments; 95 % intervals. &ldquo;Between&rdquo; marks bounds: no more can be said."
+    return page_of(title, f"<p>{said}</p>", *map(section, impacts))
 
 
 def section(impact: Impact) -> str:
     notes = "".join(f"<li>{escape(note)}</li>" for note in impact.notes)
     tables = "".join(
-        f"<h3>By {escape(kind)}</h3>{grid(group_table(groups))}" for kind, groups in impact.groups.items() if groups
+        f"<h3>By {escape(kind)}</h3>{whole(group_table(groups))}" for kind, groups in impact.groups.items() if groups
     )
     head = f"{impact.source}, {impact.bridge.payments:,} payments, money in {impact.currency}"
     return (
         f"<h2>{escape(impact.title)}</h2><p>{escape(head)}</p><ul>{notes}</ul>"
-        f"<figure>{drawn(bridge_picture, impact.bridge)}<figcaption>{escape(str(bridge_picture.__doc__))}</figcaption>"
-        f"</figure>{grid(bridge_table(impact.bridge))}{tables}"
+        f"{picture(bridge_picture, impact.bridge)}"
+        f"{whole(bridge_table(impact.bridge))}{tables}"
     )
 
 

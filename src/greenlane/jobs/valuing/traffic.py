@@ -20,9 +20,9 @@ from greenlane.learning.maturity import Maturity, learn_maturity
 from greenlane.merchants.book import Book
 from greenlane.merchants.economics import Economics
 from greenlane.merchants.stakes import Perspective, Stakes
-from greenlane.outcomes.accept import RECORD_DECODER
 from greenlane.payments.attempt import Attempt
 from greenlane.payments.facts import Facts
+from greenlane.payments.outcome import RECORD_DECODER
 from greenlane.payments.times import DAY_US
 from greenlane.policy.actions import INTERVENTIONS
 from greenlane.policy.believe import ONE_E9, Beliefs, believe
