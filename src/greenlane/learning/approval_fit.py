@@ -1,7 +1,6 @@
 """Fit, calibrate and judge the approval model: what attempts say, held against attempts that came later."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 import msgspec
@@ -146,9 +145,8 @@ def learn(
             f"{len(examples)} answered attempts are too few to learn approval from",
             hint="import history with authorizations, or wait; the stated priors answer until then",
         )
-    ranked = replace(examples, at_us=np.arange(len(examples)))  # folds of equally many attempts, still in time order
     parameters = parameters or (PARAMETERS if estimator.family == "lightgbm" else estimator.default)
-    fitted = fit(estimator, ranked, parameters=parameters, recipe=recipe, seed=seed)
+    fitted = fit(estimator, examples, parameters=parameters, recipe=recipe, seed=seed)
     calibrators, losses = calibrators_of(examples, fitted.held_out, recipe.weighing)
     return Learned(fitted, calibrators, losses, found)
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -9,7 +10,7 @@ from greenlane.learning.calibrate import calibrate
 from greenlane.learning.estimator import Range
 from greenlane.learning.evaluate import evaluate
 from greenlane.learning.examples import Examples
-from greenlane.learning.fit import Budget, fit, time_folds
+from greenlane.learning.fit import Budget, fit, time_blocks
 from greenlane.learning.publish import Provenance, calibrated, publish
 from greenlane.models.artefact import load
 from greenlane.ports.clock import FakeClock
@@ -32,15 +33,25 @@ def tuned():
     return fit(Quick(threads=1), EXAMPLES, gap_us=DAY_US, budget=Budget(2), new_search=TpeSearch, seed=4)
 
 
-def test_folds_never_train_on_what_was_not_known_yet():
-    for fold in time_folds(EXAMPLES.at_us, gap_us=2 * DAY_US):
-        assert EXAMPLES.at_us[fold.train].max() + 2 * DAY_US < EXAMPLES.at_us[fold.valid].min()
+def test_blocks_hold_out_every_row_once_and_learn_from_nothing_within_the_gap():
+    at_us, held_out = EXAMPLES.at_us, np.zeros(len(EXAMPLES), int)
+    for fold in time_blocks(at_us, gap_us=2 * DAY_US):
+        first, last = at_us[fold.valid].min(), at_us[fold.valid].max()
+        assert np.all((at_us[fold.train] < first - 2 * DAY_US) | (at_us[fold.train] > last + 2 * DAY_US))
+        held_out += fold.valid
+    assert set(held_out.tolist()) == {1}
 
 
-def test_folds_hold_out_every_late_row_once():
-    held_out = sum(fold.valid.astype(int) for fold in time_folds(EXAMPLES.at_us, gap_us=DAY_US))
-    assert set(held_out.tolist()) == {0, 1}
-    assert held_out[-1] == 1
+def test_a_wave_of_fraud_that_was_not_met_before_does_not_make_everybody_suspect():
+    """One wave in the last fourth of what is learned from; afterwards all is as it was before it."""
+    examples, _ = payments(24_000, seed=7, days=60)
+    wave = (examples.at_us > 40 * DAY_US) & (examples.X[:, 4] > 1.0) & (np.arange(len(examples)) % 3 == 0)
+    earlier, later = examples.at_us < 45 * DAY_US, examples.at_us >= 45 * DAY_US
+    waved = replace(examples, y=np.where(wave & earlier, 1, examples.y).astype(np.int8))
+    found = fit(Quick(threads=1), waved.take(earlier), gap_us=DAY_US)
+    test = waved.take(later)
+    p = calibrated(found, waved.take(earlier)).calibrator.probabilities(found.fitted.margins(test.X))
+    assert 0.8 < test.y.sum() / p.sum() < 1.25
 
 
 def test_a_budget_of_trials_is_spent_after_the_defaults(tuned):
@@ -62,7 +73,7 @@ def test_a_budget_of_seconds_stops_the_search():
         EXAMPLES,
         budget=Budget(50, seconds=1.5),
         new_search=TpeSearch,
-        folds=1,
+        blocks=2,
         clock=clock,
         on_trial=lambda *_: clock.advance(1_000_000),
     )
@@ -70,7 +81,7 @@ def test_a_budget_of_seconds_stops_the_search():
 
 
 def test_the_defaults_alone_need_no_search():
-    assert len(fit(Quick(threads=1), EXAMPLES, folds=1).trials) == 1
+    assert len(fit(Quick(threads=1), EXAMPLES, blocks=2).trials) == 1
 
 
 def test_what_is_published_is_what_was_fitted_and_loads_again(tuned, tmp_path):

@@ -37,7 +37,7 @@ def searched(path, *, trials: int = 10, stop_after: int = 99, seed: int = 4) -> 
         budget=Budget(trials),
         new_search=TpeSearch,
         kept=KeptTrials(path),
-        folds=1,
+        blocks=2,
         seed=seed,
         on_trial=told,
     )
