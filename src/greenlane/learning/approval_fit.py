@@ -216,7 +216,7 @@ def judge(
         auc=Ranking.of(p, test.y, weight).auc(),
         log_loss=log_loss(p, y, weight),
         base_log_loss=log_loss(np.full(len(y), base), y, weight),
-        bins=reliability_bins(1.0 - p, 1.0 - y, weight),
+        bins=reliability_bins(1.0 - p, 1.0 - y, weight, test.day),
         by_segment=by(segments_of(test.X)),
         by_amount=by(amount_bands(test.amount_minor)),
         by_route=by(route_names(test.X, learned.encoded.encoding)),
@@ -246,10 +246,10 @@ def decline_checks(p: Floats, y: Floats, test: Examples, *, seed: int) -> list[C
     weight, cluster = test.weight, np.unique(test.card, return_inverse=True)[1] % CLUSTERS_MAX
     draws = np.random.default_rng(seed).poisson(1.0, (200, int(cluster.max()) + 1)).astype(np.float64)
     return [
-        bins_check(reliability_bins(p, y, weight)),
-        slope_check(p, y, weight),
-        total_check(p, y, weight),
-        money_check("declined money, observed/expected", p, y, weight * test.amount_minor),
+        bins_check(reliability_bins(p, y, weight, test.day)),
+        slope_check(p, y, weight, test.day),
+        total_check(p, y, weight, test.day),
+        money_check("declined money, observed/expected", p, y, weight * test.amount_minor, test.day),
         skill_check(p, y, weight, cluster=cluster, draws=draws),
     ]
 

@@ -33,7 +33,6 @@ from greenlane.learning.stability import SegmentRate, Week, segment_rates, weeks
 from greenlane.models.calibration import log_odds, sigmoid
 
 Floats = NDArray[np.float64]
-DAY_US: Final = 86_400_000_000
 POINTS_MAX: Final = 200
 CLUSTERS_MAX: Final = 20_000
 """Cards are resampled in at most so many groups."""
@@ -165,18 +164,18 @@ def evaluate(
     ranking = Ranking.of(margins, test.y, weight)
     cluster = np.unique(test.card, return_inverse=True)[1] % CLUSTERS_MAX
     draws = np.random.default_rng(seed).poisson(1.0, (replicates, int(cluster.max()) + 1)).astype(np.float64)
-    bins = reliability_bins(probabilities, y, weight)
+    day = test.day
+    bins = reliability_bins(probabilities, y, weight, day)
     checks = [
         bins_check(bins),
-        slope_check(probabilities, y, weight),
-        total_check(probabilities, y, weight),
-        amount_check(probabilities, y, weight, stakes=stakes),
+        slope_check(probabilities, y, weight, day),
+        total_check(probabilities, y, weight, day),
+        amount_check(probabilities, y, weight, day, stakes=stakes),
         skill_check(probabilities, y, weight, cluster=cluster, draws=draws),
         regret_check(probabilities, y, weight, stakes=stakes, cluster=cluster, draws=draws),
     ]
     costs = cost_curve(probabilities, test.y, stakes=stakes, weight=weight)
     edges, good, fraud = histogram(probabilities, test.y)
-    day = test.at_us // DAY_US
     aucs, precisions = resampled(ranking, cluster, draws)
     stopped, rows = probabilities > stakes.break_even, np.arange(len(test))
     policy, truth, (money, rate, known) = None, None, beside
@@ -216,7 +215,7 @@ def evaluate(
 
 def against_truth(probabilities: Floats, known: Known, test: Examples, *, money: Priced | None) -> AgainstTruth:
     y, informed = known.y.astype(np.float64), None
-    bins = reliability_bins(probabilities, y, test.weight)
+    bins = reliability_bins(probabilities, y, test.weight, test.day)
     if money is not None:
         at, weight = money.rows, test.weight[money.rows] * money.weight
         informed = 1000.0 * float(weight @ money.values.earned(known.informed[at], test.y[at]) / weight.sum())
@@ -224,7 +223,7 @@ def against_truth(probabilities: Floats, known: Known, test: Examples, *, money:
         rms_log_ratio(probabilities, known.informed, test.weight),
         rms_log_ratio_of_bins(bins),
         float(test.weight @ y / test.weight.sum()),
-        total_check(probabilities, y, test.weight),
+        total_check(probabilities, y, test.weight, test.day),
         informed,
     )
 

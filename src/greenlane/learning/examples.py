@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenlane.errors import TrainingError
+from greenlane.payments.times import DAY_US
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,11 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.y)
+
+    @property
+    def day(self) -> NDArray[np.int64]:
+        """Days since the first row."""
+        return (self.at_us - self.at_us[:1]) // DAY_US
 
     def take(self, rows: NDArray[Any]) -> "Examples":
         """The rows of an index or a mask, in its order."""

@@ -2,6 +2,10 @@
 
 Rare events make the usual expected calibration error empty: at 8 in 10,000 a model that says "never" scores .0009. So
 rows are cut into bins that expect equally many events, and observed is held against expected.
+
+One attack brings many events that stand or fall together. So an interval is Poisson's, or wider where the days scatter
+more than independent events would: by V / n for n events, V the sum over days of (observed - ratio x expected)^2
+(quasi-Poisson; Wedderburn 1974). Events that weigh more than one, as young labels do, count by the same rule.
 """
 
 from math import ceil
@@ -17,6 +21,7 @@ from greenlane.learning.money import Stakes
 from greenlane.models.calibration import log_odds
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 State = Literal["pass", "fail", "undecided"]
 
 RATIO_BAND: Final = (0.9, 1.1)
@@ -78,21 +83,38 @@ def bin_count(events: float) -> int:
     return ceil(events / 300) if events > 3_000 else max(1, min(10, int(events // 50)))
 
 
-def reliability_bins(probabilities: Floats, y: Floats, weight: Floats) -> list[Bin]:
+def ratio_of(probabilities: Floats, y: Floats, weight: Floats, day: Ints | None) -> tuple[float, float, float]:
+    """Observed over expected events, with its interval. `day` is the number of each row's day, if they have one."""
+    observed, expected = float(weight @ y), max(float(weight @ probabilities), 1e-12)
+    ratio = observed / expected
+    scale = max(1.0, scatter(weight * (y - ratio * probabilities), day) / max(observed, 1e-12))
+    low, high = poisson_interval(observed / scale)
+    return ratio, low * scale / expected, high * scale / expected
+
+
+def scatter(residual: Floats, day: Ints | None) -> float:
+    """Variance of the sum of the residuals, from its sums by day; 0 without days."""
+    if day is None:
+        return 0.0
+    sums = np.bincount(day, residual)
+    days = max(len(np.unique(day)), 2)
+    return float(sums @ sums) * days / (days - 1)
+
+
+def reliability_bins(probabilities: Floats, y: Floats, weight: Floats, day: Ints | None = None) -> list[Bin]:
     """Bins of equal expected events, from the least probable rows up."""
     order = np.argsort(probabilities, kind="stable")
     p, expected = probabilities[order], np.cumsum(weight[order] * probabilities[order])
-    observed = np.cumsum(weight[order] * y[order])
     count = bin_count(float(expected[-1]))
     cuts = np.searchsorted(expected, expected[-1] * np.arange(1, count) / count)
     ends = np.unique(np.append(np.searchsorted(p, p[cuts], side="right"), len(p)))
     starts = np.concatenate([[0], ends[:-1]])
     found = []
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-        due, came = (float(c[end - 1] - (c[start - 1] if start else 0.0)) for c in (expected, observed))
-        low, high = (bound / max(due, 1e-12) for bound in poisson_interval(came))
-        ratio = came / max(due, 1e-12)
-        found.append(Bin(float(p[start]), float(p[end - 1]), end - start, due, came, ratio, low, high))
+        rows = order[start:end]
+        due, came = float(weight[rows] @ p[start:end]), float(weight[rows] @ y[rows])
+        of_it = ratio_of(p[start:end], y[rows], weight[rows], None if day is None else day[rows])
+        found.append(Bin(float(p[start]), float(p[end - 1]), end - start, due, came, *of_it))
     return found
 
 
@@ -114,34 +136,37 @@ def bins_check(bins: list[Bin]) -> Check:
     return Check("every bin, observed/expected", off.ratio, off.ratio_low, off.ratio_high, *RATIO_BAND, state)
 
 
-def slope_check(probabilities: Floats, y: Floats, weight: Floats) -> Check:
+def slope_check(probabilities: Floats, y: Floats, weight: Floats, day: Ints | None = None) -> Check:
     """Slope of logit(event) on the log-odds: below 1 the probabilities are too extreme (Cox 1958)."""
     design = np.column_stack([log_odds(probabilities), np.ones(len(y))])
     fitted = logistic_fit(design, y, weight)
-    slope, error = float(fitted.coefficients[0]), float(np.sqrt(fitted.covariance[0, 0]))
+    residual = weight * (y - 1.0 / (1.0 + np.exp(-design @ fitted.coefficients)))
+    influence = residual * (design @ fitted.covariance[0])
+    variance = max(float(fitted.covariance[0, 0]), scatter(influence, day))
+    slope, error = float(fitted.coefficients[0]), float(np.sqrt(variance))
     return check("slope", slope, interval=(slope - Z * error, slope + Z * error), band=SLOPE_BAND)
 
 
-def total_check(probabilities: Floats, y: Floats, weight: Floats) -> Check:
-    observed, expected = float(weight @ y), float(weight @ probabilities)
-    low, high = (bound / expected for bound in poisson_interval(observed))
-    return check("total observed/expected", observed / expected, interval=(low, high), band=TOTAL_BAND)
+def total_check(probabilities: Floats, y: Floats, weight: Floats, day: Ints | None = None) -> Check:
+    ratio, low, high = ratio_of(probabilities, y, weight, day)
+    return check("total observed/expected", ratio, interval=(low, high), band=TOTAL_BAND)
 
 
-def amount_check(probabilities: Floats, y: Floats, weight: Floats, *, stakes: Stakes) -> Check:
+def amount_check(probabilities: Floats, y: Floats, weight: Floats, day: Ints, *, stakes: Stakes) -> Check:
     """Money observed over money expected among rows within a factor 3 of their break-even: where decisions are made."""
     near = (probabilities > stakes.break_even / 3.0) & (probabilities < stakes.break_even * 3.0)
     money = (weight * stakes.loss_minor)[near]
-    return money_check("amount observed/expected near break-even", probabilities[near], y[near], money)
+    return money_check("amount observed/expected near break-even", probabilities[near], y[near], money, day[near])
 
 
-def money_check(name: str, probabilities: Floats, y: Floats, money: Floats) -> Check:
+def money_check(name: str, probabilities: Floats, y: Floats, money: Floats, day: Ints) -> Check:
     """Money of the events observed over expected."""
     expected = float(money @ probabilities)
     if expected <= 0.0:
         return check(name, 1.0, interval=(0.0, np.inf), band=AMOUNT_BAND)
-    error = Z * float(np.sqrt((money * money) @ (probabilities * (1.0 - probabilities)))) / expected
     ratio = float(money @ y) / expected
+    alone = float((money * money) @ (probabilities * (1.0 - probabilities)))
+    error = Z * float(np.sqrt(max(alone, scatter(money * (y - ratio * probabilities), day)))) / expected
     return check(name, ratio, interval=(max(ratio - error, 0.0), ratio + error), band=AMOUNT_BAND)
 
 

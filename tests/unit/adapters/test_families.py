@@ -44,7 +44,7 @@ def fitted(family: str) -> Fit:
     if family not in FITTED:
         estimator = estimator_of(family)
         parameters = {**estimator.default, **QUICK[family]}
-        FITTED[family] = fit(estimator, EXAMPLES, parameters=parameters, recipe=RECIPE, folds=1, seed=3)
+        FITTED[family] = fit(estimator, EXAMPLES, parameters=parameters, recipe=RECIPE, blocks=2, seed=3)
     return FITTED[family]
 
 

@@ -11,7 +11,7 @@ from greenlane.learning import report
 from greenlane.learning.evaluate import Beside, Evaluation, Known, evaluate
 from greenlane.learning.fit import informed
 from greenlane.learning.money import Stakes, cost_curve
-from greenlane.learning.reliability import bin_count, check, reliability_bins, rms_log_ratio
+from greenlane.learning.reliability import bin_count, check, reliability_bins, rms_log_ratio, total_check
 
 TEST, TRUTH = payments(40_000, seed=3)
 LOG_ODDS = np.log(TRUTH / (1 - TRUTH))
@@ -114,6 +114,19 @@ def test_the_informed_oracle_comes_near_the_generating_probabilities():
     some, truth = TEST.take(np.arange(15_000)), TRUTH[:15_000]
     believed = informed(LightGbm(threads=1), some, parts=2)
     assert rms_log_ratio(believed, truth) < 0.6 * rms_log_ratio(np.full(len(some), some.y.mean()), truth)
+
+
+def test_an_interval_of_events_that_come_in_waves_holds_the_truth_as_often_as_it_says():
+    """Each day some rows are an attack, of which one day nearly all is reported and on another hardly anything."""
+    rng, held = np.random.default_rng(2), {"days": 0, "poisson": 0}
+    day, attack = np.repeat(np.arange(60), 200), np.arange(12_000) % 200 < 10
+    p, weight = np.where(attack, 0.5, 0.01), np.ones(12_000)
+    for _ in range(200):
+        y = (rng.random(12_000) < np.where(attack, rng.beta(0.5, 0.5, 60)[day], 0.01)).astype(float)
+        for how, days in (("days", day), ("poisson", None)):
+            one = total_check(p, y, weight, days)
+            held[how] += one.low <= 1.0 <= one.high
+    assert held["days"] > 184 and held["poisson"] < 170
 
 
 def test_a_test_period_without_events_is_refused():
