@@ -4,8 +4,9 @@ Rare events make the usual expected calibration error empty: at 8 in 10,000 a mo
 rows are cut into bins that expect equally many events, and observed is held against expected.
 
 One attack brings many events that stand or fall together. So an interval is Poisson's, or wider where the days scatter
-more than independent events would: by V / n for n events, V the sum over days of (observed - ratio x expected)^2
-(quasi-Poisson; Wedderburn 1974). Events that weigh more than one, as young labels do, count by the same rule.
+more than independent events would: by V / n for n events, V the sum over days of (observed - r x expected)^2 with r the
+ratio of all other days (quasi-Poisson; Wedderburn 1974; leaving out a day at a time, MacKinnon and White 1985), so that
+what a single day brought decides nothing. Events that weigh more than one, as young labels do, count by the same rule.
 """
 
 from math import ceil
@@ -87,18 +88,22 @@ def ratio_of(probabilities: Floats, y: Floats, weight: Floats, day: Ints | None)
     """Observed over expected events, with its interval. `day` is the number of each row's day, if they have one."""
     observed, expected = float(weight @ y), max(float(weight @ probabilities), 1e-12)
     ratio = observed / expected
-    scale = max(1.0, scatter(weight * (y - ratio * probabilities), day) / max(observed, 1e-12))
+    residual, mass = weight * (y - ratio * probabilities), weight * probabilities
+    scale = max(1.0, scatter(residual, mass, day) / max(observed, 1e-12))
     low, high = poisson_interval(observed / scale)
     return ratio, low * scale / expected, high * scale / expected
 
 
-def scatter(residual: Floats, day: Ints | None) -> float:
-    """Variance of the sum of the residuals, from its sums by day; 0 without days."""
+def scatter(residual: Floats, mass: Floats, day: Ints | None) -> float:
+    """Variance of the sum of the residuals, from its sums by day; 0 without days.
+
+    `mass` is each row's part in what the residuals were fitted to: a day that has nearly all of it fits itself.
+    """
     if day is None:
         return 0.0
-    sums = np.bincount(day, residual)
-    days = max(len(np.unique(day)), 2)
-    return float(sums @ sums) * days / (days - 1)
+    sums, masses = np.bincount(day, residual), np.bincount(day, mass)
+    rest = np.maximum(1.0 - masses / max(float(masses.sum()), 1e-300), 1e-9)
+    return float(((sums / rest) ** 2).sum())
 
 
 def reliability_bins(probabilities: Floats, y: Floats, weight: Floats, day: Ints | None = None) -> list[Bin]:
@@ -140,9 +145,10 @@ def slope_check(probabilities: Floats, y: Floats, weight: Floats, day: Ints | No
     """Slope of logit(event) on the log-odds: below 1 the probabilities are too extreme (Cox 1958)."""
     design = np.column_stack([log_odds(probabilities), np.ones(len(y))])
     fitted = logistic_fit(design, y, weight)
-    residual = weight * (y - 1.0 / (1.0 + np.exp(-design @ fitted.coefficients)))
-    influence = residual * (design @ fitted.covariance[0])
-    variance = max(float(fitted.covariance[0, 0]), scatter(influence, day))
+    again = 1.0 / (1.0 + np.exp(-design @ fitted.coefficients))
+    residual, spread = weight * (y - again), again * (1.0 - again)
+    pull = design @ fitted.covariance[0]
+    variance = max(float(fitted.covariance[0, 0]), scatter(residual * pull, weight * spread * pull**2, day))
     slope, error = float(fitted.coefficients[0]), float(np.sqrt(variance))
     return check("slope", slope, interval=(slope - Z * error, slope + Z * error), band=SLOPE_BAND)
 
@@ -166,7 +172,11 @@ def money_check(name: str, probabilities: Floats, y: Floats, money: Floats, day:
         return check(name, 1.0, interval=(0.0, np.inf), band=AMOUNT_BAND)
     ratio = float(money @ y) / expected
     alone = float((money * money) @ (probabilities * (1.0 - probabilities)))
-    error = Z * float(np.sqrt(max(alone, scatter(money * (y - ratio * probabilities), day)))) / expected
+    error = (
+        Z
+        * float(np.sqrt(max(alone, scatter(money * (y - ratio * probabilities), money * probabilities, day))))
+        / expected
+    )
     return check(name, ratio, interval=(max(ratio - error, 0.0), ratio + error), band=AMOUNT_BAND)
 
 
