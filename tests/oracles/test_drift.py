@@ -1,6 +1,9 @@
 """The drift figures over bins; chi-square is the one that the sample-ratio check computes as well."""
 
 import math
+import random
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +19,10 @@ from greenlane.monitoring.distances import (
     psi,
     wasserstein,
 )
-from greenlane.monitoring.streams import Budget, Streams
-from greenlane.monitoring.traffic import APPROVAL_TILTS
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+import detectors
 
 
 def test_a_categorical_shift_has_the_published_chi_square():
@@ -66,15 +71,29 @@ def test_the_exact_chance_of_a_distance_of_distribution_functions_is_the_publish
     assert chance == pytest.approx(due["own_ks_p"], rel=1e-6) == pytest.approx(due["num_ks"], rel=1e-6)
 
 
+def test_published_detectors_tell_where_it_is_published_that_they_do():
+    rng, due = random.Random(12345), oracle("drift")["river_docs_stream"]["expected"]
+    stream = rng.choices([0, 1], k=1000) + rng.choices(range(4, 8), k=1000)
+    assert detectors.told(detectors.Adwin().hear, stream) == due["ADWIN"][:1]
+    assert detectors.told(detectors.PageHinkley().hear, stream) == due["PageHinkley"][:1]
+    assert detectors.told(detectors.Kswin(alpha=1e-4, seed=42).hear, stream) == due["KSWIN_alpha1e4_seed42"][:1]
+
+
+def test_published_detectors_tell_of_a_drop_of_approvals_as_measured():
+    measured, stream = oracle("drift")["approval_rate_stream"]["measured_river_0_26_1"], detectors.answers(7)
+    for name, hear in {
+        "ADWIN_delta0.002": detectors.Adwin().hear,
+        "ADWIN_delta1e-6": detectors.Adwin(delta=1e-6).hear,
+        "PageHinkley_default": detectors.PageHinkley().hear,
+        "PageHinkley_down": detectors.PageHinkley(down_only=True).hear,
+    }.items():
+        found = detectors.told(hear, stream)
+        assert [len(found), found[0]] == [measured[name]["n_alarms"], measured[name]["first"]]
+
+
 def test_a_drop_of_approvals_is_found_sooner_than_by_any_published_detector_without_a_false_alarm():
     """Of those detectors, that is, which gave no false alarm either."""
     measured = oracle("drift")["approval_rate_stream"]["measured_river_0_26_1"].values()
     soonest = min(each["first_after"] for each in measured if not each["false_alarms_before_20000"])
-    rng = np.random.default_rng(7)
-    answers = np.concatenate([rng.random(20_000) < 0.88, rng.random(20_000) < 0.80])
-    streams, told = Streams(APPROVAL_TILTS, [Budget(("all",), 0.05)], base=0.88), []
-    for n, approved in enumerate(answers):
-        at_us = n * 3_000_000
-        told += [n for _ in streams.hear([("all", ())], 0.0, happened=bool(approved), at_us=at_us)]
-        streams.turn(at_us)
+    told = detectors.told(detectors.ours(), detectors.answers(7))
     assert 20_000 < told[0] <= soonest

@@ -5,6 +5,7 @@ from oracles.published import oracle
 from greenlane.experiments.clusters import Groups
 from greenlane.experiments.estimators import (
     bernstein_lower,
+    cressie_read,
     direct,
     doubly_robust,
     hoeffding_lower,
@@ -90,6 +91,7 @@ def test_scaled_rewards_are_valued_as_published():
     scaled = (REWARD + 25.0) / 28.0
     assert float(ipw(WEIGHT, scaled).mean()) == pytest.approx(expected["ips"])
     assert float(self_normalised(WEIGHT, scaled).mean()) == pytest.approx(expected["snips"])
+    assert cressie_read(WEIGHT, scaled) == pytest.approx(expected["cressieread"])
 
 
 def test_a_paired_difference_is_the_estimate_less_what_was_earned():

@@ -44,6 +44,22 @@ def self_normalised_doubly_robust(weight: Floats, reward: Floats, *, predicted: 
     return direct + self_normalised(weight, reward - predicted)
 
 
+def cressie_read(weight: Floats, reward: Floats) -> float:
+    """Value by the Euclidean empirical likelihood, under which weights must mean 1 (Karampatziakis, Langford, Mineiro
+    2020): mass moves away from rows that make their mean too large. An unseen row of weight 0 is among them; where the
+    mean is no more than 1, this is IPW.
+
+    >>> round(cressie_read(np.array([0.5, 3.0, 1.5]), np.array([1.0, 0.0, 1.0])), 3)
+    0.5
+    """
+    if weight.mean() <= 1.0:
+        return float((weight * reward).mean())
+    seen = np.append(weight, 0.0)
+    moments = np.array([[1.0, seen.mean()], [seen.mean(), (seen**2).mean()]])
+    base, slope = np.linalg.solve(moments, np.ones(2))
+    return float((base + slope * weight) * weight @ reward) / len(seen)
+
+
 def hoeffding_lower(rows: Floats, *, largest: float, alpha: float = 0.05) -> float:
     """Below the true mean of rows in [0, largest] with probability 1 - alpha, whatever their law (Hoeffding 1963)."""
     return float(rows.mean()) - largest * sqrt(log(1.0 / alpha) / (2.0 * len(rows)))
