@@ -45,14 +45,25 @@ def monitor_drill(
             one.fault,
             "yes" if one.detected else "NO",
             "yes" if one.attributed else "NO",
-            "" if one.delay_s is None else f"{one.delay_s:,.0f} s",
+            "" if one.delay_s is None else lasting(one.delay_s),
             one.cause or "",
             str(one.others),
         )
         for one in found.drills
     ]
-    print_table("Drills", ["fault", "found", "cause named", "after", "cause", "other incidents"], rows)
-    out.print(f"calm days: {msgspec.to_builtins(found.calm)}")
+    print_table("Drills", ["fault", "found", "its cause named", "after", "cause", "other incidents"], rows)
+    calm = found.calm
+    false = f"{calm.pages_per_day:g} pages and {calm.tickets_per_day:g} tickets a day"
+    out.print(f"false alarms on {calm.days:g} calm days: {false}")
+
+
+def lasting(seconds: float) -> str:
+    """
+    >>> lasting(28.3), lasting(1_279.0), lasting(1_728_040.0)
+    ('28 s', '21 min', '20 days')
+    """
+    units = ((86_400.0, "days"), (3_600.0, "h"), (60.0, "min"))
+    return next((f"{seconds / size:.0f} {unit}" for size, unit in units if seconds >= 2 * size), f"{seconds:.0f} s")
 
 
 @monitor_app.command("delays")

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from greenlane.monitoring.alarms import Alarm, Cause, Signal
 from greenlane.monitoring.incidents import Incidents
-from greenlane.monitoring.streams import SHARP, Budget, Change, Streams
+from greenlane.monitoring.streams import Budget, Change, Streams
 from greenlane.monitoring.traffic import APPROVAL_TILTS, OUTAGE_TILTS
 from greenlane.policy.heard import kind_of
 
@@ -32,6 +32,8 @@ VOLUME_DROPS: Final = (0.7, 2.3)
 """In logarithms: to half, to a tenth."""
 SLOW: Final = 0.003
 """The weight of a minute in the volume's dispersion."""
+SHARP: Final = 0.5
+"""Of its limit: a sharper sum this far up dates an outage, not the one that had wandered up before."""
 OFF_US: Final = 12 * 3_600_000_000
 BACK: Final = 0.5
 """It is over once a minute is nearer to the usual than to what was seen since."""
@@ -119,9 +121,9 @@ class Counts:
 
     def __init__(self) -> None:
         budget = [Budget(("group",), PER_DAY)]
-        self.approval = Streams(APPROVAL_TILTS, budget, base=0.9)
-        self.technical = Streams(OUTAGE_TILTS, budget, base=0.01)
-        self.codes = Streams(OUTAGE_TILTS, [Budget(("code",), PER_DAY)], base=0.02)
+        self.approval = Streams(APPROVAL_TILTS, budget, base=0.9, sharp=SHARP)
+        self.technical = Streams(OUTAGE_TILTS, budget, base=0.01, sharp=SHARP)
+        self.codes = Streams(OUTAGE_TILTS, [Budget(("code",), PER_DAY)], base=0.02, sharp=SHARP)
         self.volumes: dict[tuple[str, ...], Volume] = {}
         self.incidents = Incidents()
         self.alarms: list[Alarm] = []

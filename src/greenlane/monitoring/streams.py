@@ -57,8 +57,6 @@ INFORMATION_MIN: Final = 40.0
 MENDING: Final = 0.7
 WORSE: Final = 1.5
 """Times the harm per trial of the alarm so far, for another one inside it."""
-SHARP: Final = 0.5
-"""Of its limit: a change is dated by the sharpest sum this far up, not by one that had wandered up before."""
 NEVER: Final = 1e30
 
 # columns of a row: what it has learned, its open block, its alarm, then four groups of TILTS
@@ -82,7 +80,7 @@ def mending_tilt(row, tilts, p, change):  # type: ignore[no-untyped-def] # a ker
 
 
 @njit(cache=True, error_model="numpy")
-def observe(state, rows, tilts, logit, events, trials, money, at_us):  # type: ignore[no-untyped-def] # a kernel
+def observe(state, rows, tilts, logit, events, trials, money, at_us, sharp=NEVER):  # type: ignore[no-untyped-def] # a kernel
     """Fold `events` among `trials` of one expectation into `rows`; how many rows have news. Below 0 is none."""
     news = 0
     raised = np.exp(tilts)
@@ -136,7 +134,7 @@ def observe(state, rows, tilts, logit, events, trials, money, at_us):  # type: i
             row[CROSSED], row[NEWS], row[MENDED], row[MENDED_FROM] = crossed, OPENED, 0.0, at_us
             dated = crossed
             for j in range(crossed + 1, TILTS):
-                if row[SUM + j] > SHARP * row[LIMIT + j]:
+                if row[SUM + j] > sharp * row[LIMIT + j]:
                     dated = j
             row[STARTED], row[HARM] = row[SINCE + dated], row[HARM_SINCE + dated]
             row[TRIALS], row[MONEY] = row[TRIALS_SINCE + dated], row[MONEY_SINCE + dated]
@@ -202,8 +200,18 @@ class Streams:
     ('route', ('acq_a',), True)
     """
 
-    def __init__(self, tilts: Sequence[float], budgets: Sequence[Budget], *, base: float, rows_max: int = 8_192):
+    def __init__(
+        self,
+        tilts: Sequence[float],
+        budgets: Sequence[Budget],
+        *,
+        base: float,
+        rows_max: int = 8_192,
+        sharp: float = NEVER,
+    ):
+        """A change is dated by the sharpest sum that came to `sharp` of its limit, where a flatter one passed its own."""
         assert len(tilts) == TILTS, "as many tilts as a row has room for"
+        self.sharp = sharp
         self.tilts, self.budgets, self.base, self.rows_max = np.array(tilts, np.float64), tuple(budgets), base, rows_max
         self.state: Floats = np.zeros((64, COLUMNS))
         self._rows: dict[tuple[str, tuple[str, ...]], int] = {}
@@ -228,7 +236,7 @@ class Streams:
         """
         rows = self._rows_of(tuple(series), series, at_us)
         logit = logit or log(self.base / (1.0 - self.base))
-        news = observe(self.state, rows, self.tilts, logit, float(happened), trials, 0.0, at_us)
+        news = observe(self.state, rows, self.tilts, logit, float(happened), trials, 0.0, at_us, self.sharp)
         return self._news(rows) if news else []
 
     def hear_all(
