@@ -209,7 +209,7 @@ class Streams:
         rows_max: int = 8_192,
         sharp: float = NEVER,
     ):
-        """A change is dated by the sharpest sum that came to `sharp` of its limit, where a flatter one passed its own."""
+        """Where a flat sum passes its limit, the sharpest that came to `sharp` of its own dates the change."""
         assert len(tilts) == TILTS, "as many tilts as a row has room for"
         self.sharp = sharp
         self.tilts, self.budgets, self.base, self.rows_max = np.array(tilts, np.float64), tuple(budgets), base, rows_max
