@@ -2,8 +2,9 @@
 
     python benchmarks/psp_routing.py --train FILE --test FILE --fees FILE [--margin 0.05] [--json OUT]
 
-Files are CSV or Parquet. A log has the columns ts, country, amount, success, PSP, three_ds, card: one row per attempt.
-Fees have psp, fee_success, fee_failure. Money is in the unit of the log's amounts.
+Files are CSV, Parquet or Excel. A log has the columns ts, country, amount, success, PSP, three_ds, card: one row per
+attempt. Fees have psp, fee_success, fee_failure. Other names for them are known as well. Money is in the unit of the
+log's amounts.
 
 1. attempts -> payments                    (same card, country, amount and 3-D Secure flag, again within two minutes)
 2. what was known before each attempt      (nothing here looks ahead: tests/simulation/test_psp_routing.py)
@@ -93,29 +94,73 @@ class Log:
         return len(self.at_us)
 
 
-def read_table(file: Path, select: str) -> dict[str, NDArray[Any]]:
-    reader = "read_parquet" if file.suffix in (".parquet", ".pq") else "read_csv"
+NAMES: Final = {
+    "ts": ("ts", "tmsp", "timestamp", "time", "datetime", "created_at", "date"),
+    "country": ("country", "country_code"),
+    "amount": ("amount", "value"),
+    "success": ("success", "successful", "approved", "is_success"),
+    "psp": ("psp", "provider", "route", "name"),
+    "three_ds": ("three_ds", "3d_secured", "3ds", "3d_secure", "threeds", "is_3ds", "secured"),
+    "card": ("card", "card_scheme", "scheme", "network", "card_type"),
+    "fee_success": ("fee_success", "success_fee", "fee_successful", "success", "fee_on_success"),
+    "fee_failure": ("fee_failure", "failure_fee", "fee_failed", "failed_fee", "fee_fail", "failure", "failed"),
+}
+"""What columns are called, here and in copies of the data; in any case, with spaces or underscores."""
+YES: Final = "('1', '1.0', 'true', 't', 'yes', 'y', 'success', 'successful', 'approved')"
+TEXT, NUMBER = "trim(CAST({0} AS VARCHAR))", "CAST(regexp_extract(CAST({0} AS VARCHAR), '-?[0-9.]+') AS DOUBLE)"
+FLAG: Final = f"CAST(lower(trim(CAST({{0}} AS VARCHAR))) IN {YES} AS BIGINT)"
+
+
+def read_table(file: Path, wanted: Mapping[str, str]) -> dict[str, NDArray[Any]]:
+    """Columns by our names, each read by its SQL; rows with an empty field are left out and counted."""
     try:
-        rows = duckdb.execute(f"SELECT {select} FROM {reader}($1)", [str(file)]).fetchnumpy()
+        rows = relation(file)
+        known = {normal(name): name for name in rows.columns}
+        found = {name: next((known[one] for one in NAMES[name] if one in known), None) for name in wanted}
+        missing = [f"{name} (or {', '.join(NAMES[name][1:3])})" for name, column in found.items() if column is None]
+        if missing:
+            raise SystemExit(f"{file}: no column {'; no column '.join(missing)}. It has {', '.join(rows.columns)}")
+        told = ", ".join(f'{wanted[name].format(quoted(column))} AS "{name}"' for name, column in found.items())
+        columns = rows.project(told).fetchnumpy()
     except duckdb.Error as error:
-        raise SystemExit(f"{file}: {error}") from None
-    whole = ~np.any([np.ma.getmaskarray(column) for column in rows.values()], axis=0)
+        raise SystemExit(f"{file}: {str(error).splitlines()[0]}") from None
+    whole = ~np.any([np.ma.getmaskarray(column) for column in columns.values()], axis=0)
     if not whole.all():
         print(f"{file}: {(~whole).sum()} rows with an empty field left out", file=sys.stderr)
-    return {name: np.asarray(column[whole]) for name, column in rows.items()}
+    return {name: np.asarray(column[whole]) for name, column in columns.items()}
+
+
+def relation(file: Path) -> Any:
+    if file.suffix.lower() in (".xlsx", ".xls"):
+        try:
+            import pandas as pd
+
+            return duckdb.from_df(pd.read_excel(file))
+        except (ImportError, ValueError, OSError) as error:
+            raise SystemExit(f"{file}: {error} Or save it as CSV or Parquet.") from None
+    return (duckdb.read_parquet if file.suffix.lower() in (".parquet", ".pq") else duckdb.read_csv)(str(file))
+
+
+def quoted(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'
+
+
+def normal(name: str) -> str:
+    return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
 def read_log(train: Path, test: Path) -> Log:
-    select = (
-        "epoch_us(CAST(ts AS TIMESTAMP)) AS at_us, CAST(country AS VARCHAR) AS country, CAST(amount AS DOUBLE) AS "
-        "amount, CAST(CAST(success AS BOOLEAN) AS BIGINT) AS success, CAST(psp AS VARCHAR) AS psp, "
-        "CAST(CAST(three_ds AS BOOLEAN) AS BIGINT) AS three_ds, CAST(card AS VARCHAR) AS card"
-    )
-    parts = [read_table(file, select) for file in (train, test)]
-    if not all(len(part["at_us"]) for part in parts):
+    duckdb.execute("SET TimeZone = 'UTC'")
+    wanted = {
+        "ts": "epoch_us(CAST({0} AS TIMESTAMP))", "country": TEXT, "amount": NUMBER, "success": FLAG, "psp": TEXT,
+        "three_ds": FLAG, "card": TEXT,
+    }  # fmt: skip
+    parts = [read_table(file, wanted) for file in (train, test)]
+    if not all(len(part["ts"]) for part in parts):
         raise SystemExit("both parts of the log need attempts")
     both = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    later = np.arange(len(both["at_us"])) >= len(parts[0]["at_us"])
+    later = np.arange(len(both["ts"])) >= len(parts[0]["ts"])
+    both["at_us"] = both.pop("ts")
     order = np.argsort(both["at_us"], kind="stable")
     both, later = {name: column[order] for name, column in both.items()}, later[order]
     if both["at_us"][later].min() <= both["at_us"][~later].max():
@@ -127,10 +172,10 @@ def read_log(train: Path, test: Path) -> Log:
 
 
 def read_fees(file: Path, psps: tuple[str, ...]) -> Floats:
-    """float64[psps, (success, failure)]; NaN where the file does not say."""
-    rows = read_table(file, "CAST(psp AS VARCHAR) AS psp, fee_success::DOUBLE AS s, fee_failure::DOUBLE AS f")
-    known = {str(name): (s, f) for name, s, f in zip(*rows.values(), strict=True)}
-    return np.array([known.get(name, (np.nan, np.nan)) for name in psps])
+    """float64[psps, (success, failure)]; NaN where the file does not say. Names are compared in any case."""
+    rows = read_table(file, {"psp": TEXT, "fee_success": NUMBER, "fee_failure": NUMBER})
+    known = {normal(str(name)): (s, f) for name, s, f in zip(*rows.values(), strict=True)}
+    return np.array([known.get(normal(name), (np.nan, np.nan)) for name in psps])
 
 
 @dataclass(frozen=True, eq=False)

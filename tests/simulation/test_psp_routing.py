@@ -138,6 +138,25 @@ def test_any_split_is_taken_with_gaps_unseen_providers_and_csv(tmp_path, monkeyp
     assert "gate, greenlane against the log" in capsys.readouterr().out
 
 
+def test_other_names_and_types_are_the_same_log(tmp_path):
+    import duckdb
+
+    like = psp_like.simulate(attempts=500, days=4, seed=5)
+    train, test, told = files(like, tmp_path, until=2, later_from=2)
+    said = tmp_path / "said.csv"
+    duckdb.execute(f"""COPY (SELECT CAST(ts AS VARCHAR) AS tmsp, country, CAST(amount AS VARCHAR) AS "Amount",
+        success = 1 AS success, PSP AS psp, three_ds = 1 AS "3D_secured", card FROM '{train}') TO '{said}'""")
+    known, other = psp_routing.read_log(train, test), psp_routing.read_log(said, test)
+    assert all(np.array_equal(one, vars(other)[name]) for name, one in vars(known).items())
+    fees = tmp_path / "other.csv"
+    fees.write_text("Name,Success fee,Failure fee\n" + "".join(
+        f"{name.upper()},{success} EUR,{failure} EUR\n" for name, (success, failure) in psp_like.FEES.items()
+    ))  # fmt: skip
+    assert np.array_equal(psp_routing.read_fees(fees, known.psps), psp_routing.read_fees(told, known.psps))
+    with pytest.raises(SystemExit, match="no column fee_failure"):
+        psp_routing.read_fees(said, known.psps)
+
+
 def test_a_provider_without_fees_is_named(tmp_path):
     like = psp_like.simulate(attempts=2_000, days=10, seed=4)
     train, test, fees = files(like, tmp_path, until=7, later_from=7)
