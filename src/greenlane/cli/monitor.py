@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
 from greenlane.cli.shown import JsonFile, out, print_table, progress, write_json
