@@ -116,6 +116,8 @@ def fit_isotonic(margins: Floats, y: Floats, weight: Floats) -> Isotonic:
     return Isotonic(margins=tuple(centre[rising].tolist()), log_odds=tuple(log_odds(inside[rising]).tolist()))
 
 
+ISOTONIC_EVENTS_MIN: Final = 1_000
+"""With fewer, steps follow luck (Niculescu-Mizil and Caruana 2005)."""
 FITS: Final[Mapping[str, Callable[[Floats, Floats, Floats], Isotonic | Beta | Platt]]] = {
     "isotonic": fit_isotonic,
     "beta": fit_beta,
@@ -158,7 +160,8 @@ def calibrate(
         )
     earlier, later = slice(None, halfway), slice(halfway, None)
     losses = {}
-    for name in kinds:
+    smooth = labels.sum() < ISOTONIC_EVENTS_MIN
+    for name in (kind for kind in kinds if kind != "isotonic" or not smooth):
         judged = FITS[name](margins[earlier], labels[earlier], weight[earlier])
         losses[name] = log_loss(judged.probabilities(margins[later]), labels[later], weight[later])
     chosen = FITS[min(losses, key=losses.__getitem__)](margins, labels, weight)

@@ -99,7 +99,7 @@ def test_what_is_published_is_what_was_fitted_and_loads_again(tuned, tmp_path):
         provenance=Provenance({name: name for name in test.names}, "digest", {}, "fraud reported", {"rows": 12_000}),
     )
     assert np.array_equal(load(tmp_path / model.id).predict_many(test.X), probabilities)
-    assert set(calibration.losses) == {"isotonic", "beta", "platt"}
+    assert set(calibration.losses) == {"beta", "platt"}
 
 
 def test_calibration_needs_events():
