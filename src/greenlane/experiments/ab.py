@@ -105,10 +105,6 @@ class Adjusted:
     """Arms compared on the covariate itself: an effect before the start means broken arms or a leak."""
     theta: Floats
 
-    def variance_left(self) -> Floats:
-        """Share of the plain variance that the covariate did not explain."""
-        return np.asarray((self.adjusted.se / self.plain.se) ** 2)
-
 
 def adjusted(a: Moments, b: Moments, *, relative: bool = False, alpha: float = 0.05) -> Adjusted:
     """CUPED (Deng, Xu, Kohavi, Walker 2013): what the time before the start explains is taken out of the noise.

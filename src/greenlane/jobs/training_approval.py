@@ -9,7 +9,6 @@ import numpy as np
 
 from greenlane.adapters.families import estimator_of
 from greenlane.adapters.onnx_net import open_net
-from greenlane.decisions.live import APPROVAL_CHAMPION
 from greenlane.jobs.promoting import introduce
 from greenlane.jobs.simulated_truth import true_approvals
 from greenlane.jobs.training import Plan, check_figures, write_page
@@ -18,7 +17,6 @@ from greenlane.learning.approval_publish import publish_approval
 from greenlane.learning.approval_set import Samples
 from greenlane.learning.fit import Recipe
 from greenlane.learning.report import approval_html
-from greenlane.models.approval_model import ApprovalModel, load_approval
 from greenlane.wiring import Progress, Reader, open_reader
 
 CHUNK = 20_000
@@ -85,12 +83,6 @@ def train_approval(
     if promote:
         introduce(directory, model.id, kind="approval", why="trained on this journal")
     return TrainedApproval(model.id, evaluation, samples.manifest())
-
-
-def approval_champion(reader: Reader) -> ApprovalModel | None:
-    """The approval model in force, loaded and proven; None where none was promoted."""
-    model_id = reader.live.aliases.get(APPROVAL_CHAMPION)
-    return None if model_id is None else load_approval(reader.places.models / model_id, open_net=open_net)
 
 
 def approval_figures(evaluation: ApprovalEvaluation) -> list[tuple[str, str]]:

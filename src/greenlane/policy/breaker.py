@@ -157,12 +157,6 @@ class Breaker:
         watches = (self._watches.get(key) for key in (("", route), (issuer, ""), (issuer, route)))
         return any(watch is not None and watch.cause == "technical" for watch in watches)
 
-    def not_closed(self, at_us: int) -> dict[tuple[str, str], Gate]:
-        """All cells that are not closed, by (issuer, route), "" for all: what a person wants to see."""
-        found = {key: watch.gate(at_us) for key, watch in self._watches.items()}
-        ordered = {("", route): self._ordered(route, at_us) for route in (*self._windows, *self._killed)}
-        return {key: gate for key, gate in sorted({**found, **ordered}.items()) if gate is not CLOSED}
-
     def control(self, entry: Entry) -> None:
         """Folds an `outage` or `kill_switch` control entry in, passes over all others."""
         change = CHANGE_DECODER.decode(entry.payload)

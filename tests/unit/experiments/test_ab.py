@@ -54,7 +54,7 @@ def test_the_adjusted_effect_stands_beside_the_plain_one_and_its_check():
     found = adjusted(Moments.of(after[0], covariate=before[0]), Moments.of(after[1], covariate=before[1]))
     assert float(found.theta) == pytest.approx(0.9, abs=0.03)
     correlation = np.corrcoef(before[0], after[0])[0, 1]
-    assert float(found.variance_left()) == pytest.approx(1.0 - correlation**2, rel=0.1)
+    assert float(found.adjusted.se / found.plain.se) ** 2 == pytest.approx(1.0 - correlation**2, rel=0.1)
     assert float(found.adjusted.low) < 1.0 < float(found.adjusted.high)
     assert float(found.pre_period.p_value) > 0.001
 
