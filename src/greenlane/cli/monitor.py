@@ -78,7 +78,7 @@ def monitor_delays(
         found = delay_curve(streams=streams)
     write_json(found, json_file)
     rows = [
-        (f"{d.per_minute:g}", f"{d.drop:.0%}", f"{d.answers:,.0f}", f"{d.minutes:,.0f}", f"{d.ratio:.2f}")
+        (f"{d.per_minute:g}", f"{100 * d.drop:.0f} points", f"{d.answers:,.0f}", f"{d.minutes:,.0f}", f"{d.ratio:.2f}")
         for d in found.delays
     ]
     print_table(

@@ -7,16 +7,17 @@ ratio           arms of an experiment get their shares
 parity          what was served is what is computed again
 """
 
-from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 import msgspec
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from greenlane.experiments.srm import sequential_check
 from greenlane.monitoring.alarms import Alarm, Cause, ControlProposal, Finding
 from greenlane.monitoring.calibration import alarm_of
+from greenlane.policy.arms import Experiment, Exposure
 from greenlane.policy.distribution import TOTAL, sums
 from greenlane.policy.explore import Explored
 
@@ -29,11 +30,30 @@ HOUR_US: Final = 3_600_000_000
 SENT_MIN: Final = 200
 ANSWERED_MIN: Final = 0.9
 RATIO_ALPHA: Final = 1e-4
+UNITS: Final = 1 << 17
 TOGETHER_MAX: Final = 1_024
 """Draws that are counted at once."""
 ROUTES_MAX: Final = 1_024
 
 Kind = Literal["distributions", "propensities", "answers", "ratio", "parity"]
+
+
+class Split(Struct, array_like=True):
+    """Units of each arm of an experiment, each unit once: a bit stands for those of one hash."""
+
+    shares: dict[str, int]
+    counts: dict[str, int]
+    known: bytearray
+
+    def meet(self, seen: Exposure) -> None:
+        byte, bit = divmod(seen.unit % UNITS, 8)
+        if not self.known[byte] >> bit & 1:
+            self.known[byte] |= 1 << bit
+            self.counts[seen.arm] += 1
+
+    def chance(self) -> float:
+        """Of such counts by these shares, at any look."""
+        return float(sequential_check(list(self.counts.values()), list(self.shares.values())))
 
 
 class Logs:
@@ -54,7 +74,7 @@ class Logs:
         """Masses and the place that was drawn, not yet counted."""
         self.routes: dict[str, list[int]] = {}
         """Sent and answered, this hour."""
-        self.arms: dict[str, tuple[list[int], list[float]]] = {}
+        self.arms: dict[str, Split] = {}
         self.wrong = 0
         self.mismatches = 0
         self.hour_us = 0
@@ -91,10 +111,20 @@ class Logs:
         if route in self.routes:
             self.routes[route][1] += 1
 
-    def exposed(self, experiment: str, arm: int, shares: Sequence[float]) -> None:
-        """A unit was exposed to the arm of this number; `shares` are the intended ones."""
-        counts, _ = self.arms.setdefault(experiment, ([0] * len(shares), list(shares)))
-        counts[arm] += 1
+    def arranged(self, name: str, after: Any) -> None:
+        """An experiment was changed: what runs is counted anew, arm by arm; None takes it away."""
+        self.arms.pop(name, None)
+        if after is not None:
+            experiment = msgspec.convert(after, Experiment)
+            steady = [arm for arm in experiment.arms if arm.name not in experiment.paused_arms]
+            if experiment.state == "running" and len(steady) > 1:
+                shares = {arm.name: arm.share_ppm for arm in steady}
+                self.arms[name] = Split(shares, dict.fromkeys(shares, 0), bytearray(UNITS // 8))
+
+    def exposed(self, seen: Exposure) -> None:
+        split = self.arms.get(seen.experiment)
+        if split is not None and seen.arm in split.shares:
+            split.meet(seen)
 
     def parity(self, after: Any) -> None:
         """What the follower found: the `after` of a control entry on parity."""
@@ -111,8 +141,9 @@ class Logs:
         found += self._tell("propensities", worst, worst > SURPRISE_MAX, at_us=at_us)
         least, route = self._least_answered()
         found += self._tell("answers", least, least < ANSWERED_MIN, at_us=at_us, cause=Cause("route", route))
-        chance = min((float(sequential_check(*arms)) for arms in self.arms.values()), default=1.0)
-        found += self._tell("ratio", chance, chance < RATIO_ALPHA, at_us=at_us)
+        chance, name = min(((split.chance(), name) for name, split in self.arms.items()), default=(1.0, ""))
+        arms = Cause("log", f"arms of {name}")
+        found += self._tell("ratio", chance, chance < RATIO_ALPHA, at_us=at_us, cause=arms)
         found += self._tell("parity", float(self.mismatches), self.mismatches > 0, at_us=at_us)
         self.wrong, self.mismatches = 0, 0
         self.routes.clear()
@@ -133,9 +164,7 @@ class Logs:
         ))  # fmt: skip
 
     def load(self, dumped: bytes) -> None:
-        kinds = tuple[
-            bytes, dict[str, list[int]], dict[str, tuple[list[int], list[float]]], int, int, int, dict[str, Alarm]
-        ]
+        kinds = tuple[bytes, dict[str, list[int]], dict[str, Split], int, int, int, dict[str, Alarm]]
         draws, self.routes, self.arms, self.wrong, self.mismatches, self.hour_us, self.open = msgspec.msgpack.decode(
             dumped, type=kinds
         )

@@ -30,7 +30,9 @@ from greenlane.monitoring.incidents import Incidents
 from greenlane.monitoring.logs import Logs
 from greenlane.monitoring.traffic import Answer, Traffic, told
 from greenlane.payments.facts import Facts
+from greenlane.policy.arms import Exposure
 from greenlane.policy.explore import Explored
+from greenlane.policy.running import EXPERIMENT
 from greenlane.ports.journal import SOURCE_BIT, Entry, Position
 from greenlane.settings import write_whole
 
@@ -47,7 +49,7 @@ IN_FORCE: Final = (releases.SUBJECT, MODEL, FEATURES, POLICY)
 
 TOGETHER_MAX: Final = 512
 """Decisions and answers that are worked through at once."""
-VERSION: Final = 2
+VERSION: Final = 3
 KINDS: Final = tuple[list[bytes], list[tuple[str, Expected]], int, int]
 
 
@@ -58,6 +60,7 @@ class Decided(NamedTuple):
     facts: Facts
     expected: Expected
     explored: Explored
+    arms: tuple[Exposure, ...]
     fraud: float
     """p, whatever was done about it."""
     is_block: bool
@@ -76,6 +79,7 @@ def decided(entry: Entry) -> Decided:
         facts,
         expected_of(record),
         record.chosen.explored,
+        record.arms,
         (record.given.fraud_probability_e9 or 0) / 1e9,
         record.chosen.action.intervention == "block",
         sampled,
@@ -185,6 +189,8 @@ class Monitors:
         facts, at_us, expected = one.facts, one.at_us, one.expected
         counted = expected.passes and facts.attempt_id not in self._waiting
         self.logs.decided(one.explored, route=expected.route if counted else "")
+        for exposure in one.arms:
+            self.logs.exposed(exposure)
         if one.is_block:
             self.attacks.answer(facts, at_us, approved=False)
             if expected.model:
@@ -241,6 +247,8 @@ class Monitors:
         change = control_of(entry)
         if change.subject == "parity":
             self.logs.parity(change.after)
+        elif change.subject == EXPERIMENT:
+            self.logs.arranged(change.id, change.after)
         elif change.subject in IN_FORCE:
             self.incidents.released(entry.ingest_us, cause_of(change.subject, change.id, change.after))
 

@@ -1,9 +1,12 @@
 """A log that says too little blocks the readouts that would be made from it."""
 
+import msgspec
 import numpy as np
+import pytest
 
 from greenlane.monitoring.alarms import Alarm
 from greenlane.monitoring.logs import HOUR_US, Logs
+from greenlane.policy.arms import Arm, Experiment, Exposure
 from greenlane.policy.distribution import TOTAL
 from greenlane.policy.explore import Explored
 
@@ -46,11 +49,23 @@ def test_a_route_that_does_not_answer_is_named():
     assert (alarm.series, str(alarm.causes[0])) == ("answers", "route b")
 
 
-def test_arms_without_their_share_are_told():
+ARMS = (Arm("control", 500_000), Arm("treatment", 500_000))
+HALVES = Experiment(id="routes", unit="card", arms=ARMS, state="running")
+
+
+@pytest.mark.parametrize(("times", "said"), [(1, []), (5, []), (0, ["ratio"])], ids=["even", "repeated", "uneven"])
+def test_arms_without_their_share_are_told_and_a_unit_counts_once(times, said):
     logs = Logs()
+    logs.arranged("routes", msgspec.to_builtins(HALVES))
     for n in range(4_000):
-        logs.exposed("routes", int(n % 9 < 4), [0.5, 0.5])
-    assert told(logs, 1) == ["ratio"]
+        arm = n % 9 < 4 if not times else n % 2
+        for _ in range(1 + times * (n % 10 == 1)):
+            logs.exposed(Exposure("routes", "treatment" if arm else "control", n * 7919))
+    again = Logs()
+    again.load(logs.dump())
+    assert told(again, 1) == said
+    logs.arranged("routes", msgspec.to_builtins(msgspec.structs.replace(HALVES, state="stopped")))
+    assert logs.arms == {}
 
 
 def test_mismatches_of_the_follower_are_told():
