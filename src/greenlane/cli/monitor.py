@@ -21,10 +21,22 @@ def monitor_replay(
     with progress("replaying") as tell:
         found = replay(source, progress=tell).told()
     write_json(found, json_file)
-    columns = ["started_at", "detected_at", "ended_at", "signal", "severity", "cause"]
-    rows = [[one.get(column) or "" for column in columns] for one in found["incidents"]]
-    print_table(f"{source}: {found['days']:.1f} days", columns, rows)
+    rows = [
+        (*(minute(one[at]) for at in ("started_at", "detected_at", "ended_at")), one["severity"], one["title"],
+         ", ".join(dict.fromkeys(one["alarms"])))
+        for one in found["incidents"]
+    ]  # fmt: skip
+    columns = ["began", "known", "over", "severity", "what", "series"]
+    print_table(f"{source}: {found['days']:.1f} days, UTC", columns, rows)
     out.print(f"{found['pages_per_day']:.2f} pages a day, {found['alarms']} alarms")
+
+
+def minute(stamp: str | None) -> str:
+    """
+    >>> minute("2026-07-12T07:56:00.000000Z"), minute(None)
+    ('2026-07-12 07:56', '')
+    """
+    return (stamp or "")[:16].replace("T", " ")
 
 
 @monitor_app.command("drill")

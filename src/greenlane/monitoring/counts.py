@@ -140,12 +140,13 @@ class Counts:
             self._told("outage", volume, at_us, "volume of approvals")
         if not total:
             return
-        for signal, streams, happened in (
-            ("approval", self.approval, approved),
-            ("outage", self.technical, technical),
-        ):
+        whole: tuple[tuple[Signal, str, Streams, int], ...] = (
+            ("approval", "share of approvals", self.approval, approved),
+            ("outage", "share of technical failures", self.technical, technical),
+        )
+        for signal, what, streams, happened in whole:
             for change in streams.hear((("group", group),), 0.0, happened=happened, trials=total, at_us=at_us):
-                self._told("approval" if signal == "approval" else "outage", change, at_us, "share")
+                self._told(signal, change, at_us, what)
         for code, n in minute.counts.items():
             if not is_approved(code):
                 series = (("code", (*group, code)),)
