@@ -74,19 +74,20 @@ class Lane:
         return (self, ()) if found is None else (found, arms)
 
 
-class Known(NamedTuple):
-    """The vector, where it was first read, and how good it is."""
-
-    vector: Ints | None
-    vector_of: str
-    state: Features
-
-
 class Believed(NamedTuple):
     """The model's probability, integer 1e-9, and the feature groups that moved it most, in 1e-6 log-odds."""
 
     fraud_probability_e9: int | None
     reasons: tuple[tuple[str, int], ...]
+
+
+class Known(NamedTuple):
+    """The vector, where it was first read, and how good it is; what the release made of it then."""
+
+    vector: Ints | None
+    vector_of: str
+    state: Features
+    believed: Believed | None = None
 
 
 def packed(known: Known) -> bytes:
@@ -170,7 +171,9 @@ def read(facts: Facts, moment: Moment, earlier: list[Entry], *, lane: Lane, mode
         record = record_of(entry)
         if record.known and record.release == lane.release and record.attempt.mode == mode:
             vector = unpack(record.known, width)
-            return Known(vector, record.vector_of or decision_id(entry.generation, entry.seq), "fresh")
+            told = Believed(record.fraud_probability_e9, record.reasons)
+            known = Known(vector, record.vector_of or decision_id(entry.generation, entry.seq), "fresh")
+            return known if told.fraud_probability_e9 is None else known._replace(believed=told)
     evicted = lane.features.evicted
     try:
         vector = lane.features.read(facts, moment.ingest_us)
@@ -181,6 +184,8 @@ def read(facts: Facts, moment: Moment, earlier: list[Entry], *, lane: Lane, mode
 
 
 def believe(known: Known, *, lane: Lane) -> Believed:
+    if known.believed is not None:
+        return known.believed
     if known.vector is None or lane.model is None:
         return NOTHING_BELIEVED
     try:

@@ -55,6 +55,8 @@ _BETWEEN_DIGITS: Final = b" -\t\r\n"
 _THIRTEEN_DIGITS: Final = b"0" * 13
 _FRACTION: Final = re.compile(r'([0-9A-Za-z_]":\s?-?[0-9]+)\.[0-9]+(?=[,}\s])')
 """A JSON number behind its name: no text can hold one, because a quote inside a text is escaped."""
+_BEFORE_FRACTION: Final = re.compile(rb'[0-9A-Za-z_]":\s?-?[0-9]+\.$')
+_IN_RUNS: Final = bytes(b"01"[byte not in b"0123456789" + _BETWEEN_DIGITS] for byte in range(256))
 _SECRET_IN_FOLDED: Final = re.compile(rb'c(?:v[vcn](?!_result")|sc|av0|i[dn]"|inblock|urit|(?<=trac)k)')
 
 
@@ -64,7 +66,7 @@ def _is_clearly_clean(body: bytes) -> bool:
     if not body.isascii():
         body = _in_ascii(body.decode("utf-8", "replace")).encode()
     folded = body.translate(_FOLD, _BETWEEN_DIGITS)
-    if _THIRTEEN_DIGITS in folded and _card_number_outside_fractions(body.decode()):
+    if _THIRTEEN_DIGITS in folded and _card_number_outside_fractions(body):
         return False
     return _SECRET_IN_FOLDED.search(folded) is None
 
@@ -146,8 +148,23 @@ _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
 _GROUP: Final = re.compile(r"[0-9]+")
 
 
-def _card_number_outside_fractions(text: str) -> bool:
-    return _card_number_in(text) and _card_number_in(_FRACTION.sub(r"\1", text))
+def _card_number_outside_fractions(body: bytes) -> bool:
+    # Most long runs of digits are fractions or no card's: all is searched only where one looks like something else.
+    runs, end = body.translate(_IN_RUNS), 0
+    while (start := runs.find(_THIRTEEN_DIGITS, end)) >= 0:
+        end = runs.find(b"1", start)
+        run = body[start:] if end < 0 else body[start:end]
+        if _groups_hold_a_number(_GROUP.findall(run.decode())) and not _is_fraction(run, body, start):
+            text = body.decode()
+            return _card_number_in(text) and _card_number_in(_FRACTION.sub(r"\1", text))
+        if end < 0:
+            break
+    return False
+
+
+def _is_fraction(run: bytes, body: bytes, start: int) -> bool:
+    after = body[start + len(run) : start + len(run) + 1]
+    return run.isdigit() and after in (b",", b"}") and _BEFORE_FRACTION.search(body[:start][-40:]) is not None
 
 
 def _card_number_in(text: str) -> bool:
