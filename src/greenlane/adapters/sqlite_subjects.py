@@ -67,15 +67,16 @@ class SqliteSubjects(SubjectMap):
 
     def pseudonyms(self, named: Sequence[tuple[str, str]]) -> list[int]:
         names = [f"{kind}\0{identifier}" for kind, identifier in named]
-        known = {name: number for name in names if (number := self._cache.get(name))}
-        if len(known) < len(names):
-            unknown = {self._row(name): name for name in names if name not in known}
+        found = [self._cache.get(name, 0) for name in names]
+        if 0 in found:
+            unknown = {self._row(name): name for name, number in zip(names, found, strict=True) if not number}
             held = {row: number for row in unknown if (number := self._pending.get(row))}
             held |= self._recall([row for row in unknown if row not in held and row in self._seen])
-            for row, name in unknown.items():
-                known[name] = held.get(row) or self._new(row)
-                _remember(self._cache, name, known[name])
-        return [known[name] for name in names]
+            told = {name: held.get(row) or self._new(row) for row, name in unknown.items()}
+            for name, number in told.items():
+                _remember(self._cache, name, number)
+            found = [number or told[name] for name, number in zip(names, found, strict=True)]
+        return found
 
     def digest(self, kind: str, value: str) -> str:
         name = f"{kind}\0{value}"
