@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,6 +96,21 @@ def test_names_are_all_given_back(store: JournalStore) -> None:
     store.commit([row(1), row(2)])
     names = b"".join(store.names())
     assert {names[i : i + 16] for i in range(0, len(names), 16)} == {*row(1).names, *row(2).names}
+
+
+def test_whoever_finds_a_name_while_others_are_committed_reads_its_entry(store: JournalStore) -> None:
+    shared = name_of("payment", "pay_0")
+
+    def commit() -> None:
+        for seq in range(1, 200):
+            store.commit([row(seq, shared)])
+
+    commits = threading.Thread(target=commit)
+    commits.start()
+    while commits.is_alive():
+        seqs = [each.entry.seq for each in store.named(shared)]
+        assert seqs == list(range(1, len(seqs) + 1))
+    assert len(store.named(shared)) == 199
 
 
 def test_what_waits_is_kept_with_its_entry(store: JournalStore) -> None:

@@ -165,10 +165,11 @@ class SqliteJournal(JournalStore):
         entries = [value for row in batch for value in _values(row)]
         with self._transaction() as db:
             insert(db, "entries", entries, columns=14)
+        with self._writing:  # only now: whoever finds a name reads its entry
             for row in batch:
                 for name in row.names:
                     self._unindexed.setdefault(name, []).append(row.entry.seq)
-        self._seq = batch[-1].entry.seq
+            self._seq = batch[-1].entry.seq
         if len(self._unindexed) >= UNINDEXED_MAX:
             self._index_names()
 
