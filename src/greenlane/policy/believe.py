@@ -123,11 +123,15 @@ def after_declines(
     share = STATED.share(initiator, group, tries=tries, wait_us=max(0, at_us - last.at_us) if last.at_us else 0)
     usual = sum(each.good_e9 for each in before) / len(before) / ONE_E9 if before else 1.0
     scale = min(1.0, share / usual)
-    down = [Approval._make((*[round(rate * scale) for rate in each[:6]], each.soft_decline_e9)) for each in before]
+    down = [scaled(each, scale) for each in before]
     if group == "sca":
         kept = zip(down, before, strict=True)
         down = [after._replace(good_3ds_e9=b.good_3ds_e9, fraud_3ds_e9=b.fraud_3ds_e9) for after, b in kept]
     return tuple(down)
+
+
+def scaled(approval: Approval, scale: float) -> Approval:
+    return Approval._make((*[round(rate * scale) for rate in approval[:6]], approval.soft_decline_e9))
 
 
 def probabilities(beliefs: Beliefs, column: int, *, dispute_e9: int) -> Probabilities:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from greenlane.merchants.economics import Economics
-from greenlane.merchants.stakes import Perspective
+from greenlane.merchants.stakes import Perspective, Stakes
 from greenlane.payments.attempt import Attempt
 from greenlane.policy.actions import INTERVENTIONS, Action, Eligible
 from greenlane.policy.believe import Beliefs, Probabilities, believe, probabilities
@@ -145,13 +145,8 @@ def look(
 ) -> Seen:
     """The value of every eligible action in both perspectives, and what is taken of them."""
     beliefs = believe(attempt, given, may.ways, economics=economics, priors=policy.priors, history=history)
-    asked, p_h_e9 = "challenge" in may.interventions, beliefs.fraud_given_history_e9
-    money, other = (
-        price(attempt, given, perspective, economics=economics, history=history, challengeable=asked)
-        for perspective in (policy.perspective, OTHER[policy.perspective])
-    )
-    over = ways_matrix(may, beliefs.approvals, attempt, given, economics=economics, money=money)
-    table = values(p_h_e9, money, beliefs.payer, over)
+    p_h_e9, ours, theirs = beliefs.fraud_given_history_e9, policy.perspective, OTHER[policy.perspective]
+    money, over, table = valued(may, beliefs, attempt, given, perspective=ours, economics=economics, history=history)
     by_intervention = table[:, :, VALUE].tolist()
     worth = in_order(may, by_intervention)
     uppers: list[int] = []
@@ -162,6 +157,8 @@ def look(
     cell, allowed = may.cell(explored.place), by_intervention[0]
     intervention = "block" if cell is None else may.rows[cell[0]].intervention
     column = allowed.index(max(allowed)) if cell is None else cell[1]
+    asked = money.challengeable == 1.0
+    other = price(attempt, given, theirs, economics=economics, history=history, challengeable=asked)
     others = values(p_h_e9, other, beliefs.payer, seen_otherwise(over, column, other))
     return Seen(
         explored,
@@ -182,12 +179,12 @@ def valued(
     perspective: Perspective,
     economics: Economics,
     history: History,
-) -> NDArray[np.int64]:
-    """The value table in one perspective, as `value.values` gives it."""
+) -> tuple[Stakes, NDArray[np.float64], NDArray[np.int64]]:
+    """In one perspective the stakes, the matrix of ways, and the table as `value.values` gives it."""
     asked = "challenge" in may.interventions
     money = price(attempt, given, perspective, economics=economics, history=history, challengeable=asked)
     over = ways_matrix(may, beliefs.approvals, attempt, given, economics=economics, money=money)
-    return values(beliefs.fraud_given_history_e9, money, beliefs.payer, over)
+    return money, over, values(beliefs.fraud_given_history_e9, money, beliefs.payer, over)
 
 
 def in_order(may: Eligible, by_intervention: list[list[int]]) -> list[int]:

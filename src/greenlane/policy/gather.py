@@ -19,7 +19,7 @@ from greenlane.policy.authenticating import AuthenticationTable
 from greenlane.policy.believe import given_e9
 from greenlane.policy.eligible import eligible, eligible_ways
 from greenlane.policy.explore import Allowances, Context, Draw
-from greenlane.policy.given import Barred, Given, Worth
+from greenlane.policy.given import Barred, Given
 from greenlane.policy.history import NOTHING_YET, History, fraud_given_history_e9
 from greenlane.policy.limits import Asked, Verdict
 from greenlane.policy.parameters import Multipliers, Policy, epoch_of
@@ -132,9 +132,20 @@ def gather(
     approvals = approvals_of(
         attempt, facts, may.ways, belief=folds.approvals, history=history, at_us=at_us, failed=failed
     )
-    declined = _declined(
-        attempt, facts, base, may, economics=economics, policy=policy, history=history, table=folds.recovery, left=left
-    )
+    declined = None
+    if folds.recovery is not None:
+        declined = worths_of_decline(
+            folds.recovery,
+            may.ways,
+            price(attempt, base, policy.perspective, economics=economics, history=history, challengeable=False),
+            costs=costs_of(may.ways, attempt, base.amount_minor, economics=economics),
+            initiator=facts.initiator,
+            fraud_e9=_after_decline_e9(attempt, base, policy, history),
+            fraud_approval_ppm=policy.priors.fraud_approval_ppm,
+            issuer_id=facts.issuer_id,
+            **({} if left is None else {"attempts_left": max(0, left)}),
+            tries=history.declines,
+        )
     context = None
     if not history.approved:
         context = _context(facts, base, may, folds=folds, attempt_no=attempt_no, last=left == 0)
@@ -189,36 +200,6 @@ def approvals_of(
     except Exception as error:  # noqa: BLE001 - the declared fallback: without the model the stated priors answer
         failed("approvals", error)
         return None
-
-
-def _declined(
-    attempt: Attempt,
-    facts: Facts,
-    base: Given,
-    may: Eligible,
-    *,
-    economics: Economics,
-    policy: Policy,
-    history: History,
-    table: RecoveryTable | None,
-    left: int | None,
-) -> tuple[Worth, ...] | None:
-    if table is None:
-        return None
-    assert base.fraud_probability_e9 is not None, "asked for only where there is one"
-    money = price(attempt, base, policy.perspective, economics=economics, history=history, challengeable=False)
-    return worths_of_decline(
-        table,
-        may.ways,
-        money,
-        costs=costs_of(may.ways, attempt, base.amount_minor, economics=economics),
-        initiator=facts.initiator,
-        fraud_e9=_after_decline_e9(attempt, base, policy, history),
-        fraud_approval_ppm=policy.priors.fraud_approval_ppm,
-        issuer_id=facts.issuer_id,
-        **({} if left is None else {"attempts_left": max(0, left)}),
-        tries=history.declines,
-    )
 
 
 def _after_decline_e9(attempt: Attempt, base: Given, policy: Policy, history: History) -> int:

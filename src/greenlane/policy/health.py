@@ -18,6 +18,7 @@ Offsets are solved anew when a policy epoch begins, and stand still until the ne
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import sqrt
 from typing import Final, NamedTuple
 
@@ -100,18 +101,11 @@ class Health:
         self._counted = {initiator: list(prior) for initiator, prior in COUNTED.items()}
         self._turned_us = 0
         self._frozen = Effects({}, {}, {})
-        self._asked: dict[tuple[str, str, tuple[str, ...]], tuple[int, ...]] = {}
-        """Offsets of this epoch."""
+        self._of_epoch = lru_cache(CELLS_MAX)(self._offsets)
 
     def offsets(self, issuer: str, bin8: str, routes: Sequence[str]) -> tuple[int, ...]:
         """What to add to the log-odds of approval over each route, in thousandths; 0 where nothing is known."""
-        key = issuer, bin8, tuple(routes)
-        known = self._asked.get(key)
-        if known is None:
-            if len(self._asked) >= CELLS_MAX:
-                self._asked.clear()
-            known = self._asked[key] = self._offsets(*key)
-        return known
+        return self._of_epoch(issuer, bin8, tuple(routes))
 
     def _offsets(self, issuer: str, bin8: str, routes: tuple[str, ...]) -> tuple[int, ...]:
         of, acquirers = self._frozen.offsets.get, self._acquirers.get
@@ -143,7 +137,7 @@ class Health:
         known = [pair for pair in told if pair[1]]
         if set(known) - self._acquirers.items():
             self._acquirers.update(known)
-            self._asked.clear()
+            self._of_epoch.cache_clear()
             self._code_anew()
 
     def hear(self, heard: Heard) -> None:
@@ -182,7 +176,7 @@ class Health:
         if len(self._rows) > CELLS_MAX:
             self._keep_the_best()
         self._frozen = self._solved()
-        self._asked.clear()
+        self._of_epoch.cache_clear()
 
     def dump(self) -> bytes:
         count = len(self._rows)

@@ -204,7 +204,7 @@ def _kept(case: Case) -> tuple[Considered, Considered]:
         return keep, void
     ways, economics, policy = may.ways, case.economics, case.policy
     beliefs = believe(case.attempt, given, ways, economics=economics, priors=policy.priors, history=history)
-    table = valued(
+    _, _, table = valued(
         may, beliefs, case.attempt, given, perspective=policy.perspective, economics=economics, history=history
     )
     sent = case.last.route if case.last is not None else ""

@@ -3,13 +3,14 @@
 Hard stops hold as ever: a plain policy takes one of the eligible actions.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from greenlane.payments.attempt import Frozen
 from greenlane.policy.actions import Eligible
+from greenlane.policy.explore import places
 
 E9 = Annotated[int, Meta(ge=0, le=10**9)]
 
@@ -36,21 +37,10 @@ def plainly(may: Eligible, worth: Sequence[int], *, fraud_e9: int, plain: Plain)
         return len(worth) - 1
     asked = plain.challenge_from_e9 is not None and fraud_e9 >= plain.challenge_from_e9
     for interventions in (("challenge",), ("allow", "exempt")) if asked else (("allow", "exempt"), ("challenge",)):
-        among = list(_places(may, interventions))
+        among = list(places(may, interventions))
         if among and plain.router == "first":
             first = min(way for _, way in among)
             among = [(place, way) for place, way in among if way == first]
         if among:
             return max(among, key=lambda each: worth[each[0]])[0]
     return len(worth) - 1
-
-
-def _places(may: Eligible, interventions: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """(place in the order of actions, way)."""
-    at = 0
-    for intervention, _, bits in may.rows:
-        for way in range(len(may.ways)):
-            if bits >> way & 1:
-                if intervention in interventions:
-                    yield at, way
-                at += 1

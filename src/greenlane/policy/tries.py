@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from greenlane.payments.times import MINUTE_US
 from greenlane.policy.actions import BLOCK, Action, Eligible, Row, Way
 from greenlane.policy.approving import moved
-from greenlane.policy.believe import believe
+from greenlane.policy.believe import believe, scaled
 from greenlane.policy.case import (
     TRIES_MAX,
     WAITING,
@@ -218,9 +218,8 @@ def _table_of(case: Case, plan: Plan, may: Eligible, approvals: tuple[Approval, 
     attempt, economics, policy = case.attempt, case.economics, case.policy
     given = replace(case.given, approvals=approvals, declined=_worths(case, plan, may.ways))
     beliefs = believe(attempt, given, may.ways, economics=economics, priors=policy.priors, history=case.history)
-    return valued(
-        may, beliefs, attempt, given, perspective=policy.perspective, economics=economics, history=case.history
-    )
+    perspective = policy.perspective
+    return valued(may, beliefs, attempt, given, perspective=perspective, economics=economics, history=case.history)[2]
 
 
 def _unseen(case: Case, plan: Plan, may: Eligible) -> Action:
@@ -253,13 +252,7 @@ def _stated_approvals(case: Case, plan: Plan, ways: tuple[Way, ...]) -> tuple[Ap
         share = min(1.0, share / max(passed, 1e-9))
     usual = sum(each.good_e9 for each in before) / len(before)
     scale = min(1.0, share * 1e9 / max(usual, 1.0))
-    return tuple(_scaled(each, scale) for each in before)
-
-
-def _scaled(approval: Approval, scale: float) -> Approval:
-    *rates, soft_decline_e9 = approval
-    good, fraud, good_3ds, fraud_3ds, good_exempt, fraud_exempt = (round(rate * scale) for rate in rates)
-    return Approval(good, fraud, good_3ds, fraud_3ds, good_exempt, fraud_exempt, soft_decline_e9)
+    return tuple(scaled(each, scale) for each in before)
 
 
 def _share(case: Case, plan: Plan) -> float:

@@ -29,7 +29,7 @@ from greenlane.policy.believe import ONE_E9, Beliefs, believe
 from greenlane.policy.choose import ROW, valued
 from greenlane.policy.given import FREE
 from greenlane.policy.history import NOTHING_YET
-from greenlane.policy.price import price, ways_matrix
+from greenlane.policy.price import price
 from greenlane.policy.priors import Priors
 from greenlane.policy.value import TERMS, Over
 from greenlane.ports.journal import Entry
@@ -249,10 +249,7 @@ def seen_in(
     attempt, may = record.attempt, chosen.may
     beliefs = believe(attempt, given, may.ways, economics=economics, priors=priors, history=history)
     nobody = tuple(a._replace(**dict.fromkeys(a._fields[:6], 0)) for a in beliefs.approvals)
-    money = price(attempt, given, perspective, economics=economics, history=history,
-                  challengeable="challenge" in may.interventions)  # fmt: skip
-    over = ways_matrix(may, beliefs.approvals, attempt, given, economics=economics, money=money)
-    idle, full = (
+    (_, _, idle), (_, over, full) = (
         valued(may, each, attempt, given, perspective=perspective, economics=economics, history=history)
         for each in (beliefs._replace(approvals=nobody), beliefs)
     )
