@@ -23,7 +23,6 @@ from msgspec.structs import astuple
 
 from greenlane.adapters.sqlite import (
     RANDOM_PAGE_BYTES,
-    ROWS_PER_STATEMENT,
     Checkpoints,
     connect,
     create,
@@ -41,8 +40,8 @@ NAME_BYTES: Final = 16
 PLAIN: Final = 10
 """Fields of an entry before its facts: columns as they are."""
 INDEXED_AT_ONCE: Final = 50_000
-UNINDEXED_MAX: Final = ROWS_PER_STATEMENT
-"""Names that wait in memory: one statement's, so that no commit waits long for the index."""
+UNINDEXED_MAX: Final = 32
+"""Names that wait in memory: a transaction for several entries, and no commit that waits long for the index."""
 RETIRE_ROWS: Final = 1000
 """Retired in one transaction, so that commits between two of them wait for a few milliseconds at most."""
 

@@ -7,7 +7,7 @@ experiment alike.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal
@@ -156,6 +156,17 @@ class Assignment:
             if point < 0:
                 return arm.name
         return None
+
+    def exposure(self, experiment_id: str, unit: str, *, actions: Mapping[str, Hashable]) -> Exposure | None:
+        """The entry to log, given what each arm would do now; None where all would do the same.
+
+        Who could not be treated differently only adds noise. Asking every arm, and not only the unit's own, keeps the
+        choice of who is analysed the same in all arms.
+        """
+        arm = self.arm(experiment_id, unit)
+        if arm is None or len(set(actions.values())) < 2:
+            return None
+        return Exposure(experiment_id, arm, hashed(self.salt, "unit", unit))
 
 
 def check_layers(experiments: Sequence[Experiment]) -> None:

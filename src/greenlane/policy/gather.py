@@ -159,16 +159,9 @@ def asked(facts: Facts, *, at_us: int) -> Asked:
     """The limit engine's question about one attempt."""
     cards = (facts.card, facts.par) if facts.par else (facts.card,)
     return Asked(
-        cards,
-        facts.merchant_id,
-        facts.amount_minor,
-        facts.currency,
-        facts.initiator,
-        facts.network,
-        at_us,
-        attempt_id=facts.attempt_id,
-        channel=facts.channel,
-    )
+        cards, facts.merchant_id, facts.amount_minor, facts.currency, facts.initiator, facts.network, at_us,
+        attempt_id=facts.attempt_id, channel=facts.channel,
+    )  # fmt: skip
 
 
 def _barred(

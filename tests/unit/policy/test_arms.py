@@ -63,6 +63,15 @@ def test_who_is_excluded_or_held_out_takes_no_part():
     assert not any(running.arm("one", unit) and running.arm("two", unit) for unit in UNITS)
 
 
+def test_a_unit_is_exposed_where_the_arms_would_differ():
+    running = Assignment("salt", [experiment()])
+    differing = {"control": "route_a", "treatment": "route_b"}
+    seen = running.exposure("one", "card_1", actions=differing)
+    assert seen is not None
+    assert seen.arm == running.arm("one", "card_1")
+    assert running.exposure("one", "card_1", actions=dict.fromkeys(differing, "route_a")) is None
+
+
 @pytest.mark.parametrize(
     ("experiments", "told"),
     [
