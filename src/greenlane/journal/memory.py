@@ -32,9 +32,9 @@ class MemoryJournal(JournalStore):
         if batch[0].entry.seq != self._seq + 1:
             raise JournalError(f"entry {batch[0].entry.seq} does not follow {self._seq}")
         for row in batch:
+            self._rows[row.entry.seq] = replace(row, names=())
             for name in row.names:
                 self._by_name.setdefault(name, []).append(row.entry.seq)
-            self._rows[row.entry.seq] = replace(row, names=())
         self._seq, self._ingest_us = batch[-1].entry.seq, batch[-1].entry.ingest_us
 
     def span(self) -> tuple[int, int]:
