@@ -45,9 +45,10 @@ def approval_e9(
     action: Action, ways: tuple[Way, ...], seen: Probabilities, approvals: tuple[Approval, ...] | None
 ) -> int:
     """In the mode in which it was sent: plain, authenticated, or with an exemption that may be declined softly."""
-    if action.way not in ways:
+    wanted = (action.route, action.credential)
+    if wanted not in ways:
         return 0
-    at = ways.index(action.way)
+    at = ways.index(wanted)
     if approvals is None or action.intervention not in ("challenge", "exempt"):
         return seen.approval_e9[at]
     over, p_e9 = approvals[at], seen.fraud_given_history_e9
