@@ -258,11 +258,9 @@ def _fallbacks(chosen: Chosen) -> tuple[str, ...]:
     action, values, place = chosen.action, chosen.values_micro, 0
     for intervention, exemption, bits in chosen.may.rows if values else ():
         if (intervention, exemption) == (action.intervention, action.exemption):
-            ways = [way for at, way in enumerate(chosen.may.ways) if bits >> at & 1]
+            ways, own = [way for at, way in enumerate(chosen.may.ways) if bits >> at & 1], action.way
             worth = [(-value, way) for way, value in zip(ways, values[place:], strict=False) if value > values[-1]]
-            return tuple(
-                [way.route for _, way in sorted(worth) if way.credential == action.credential and way != action.way]
-            )
+            return tuple([way.route for _, way in sorted(worth) if way.credential == own.credential and way != own])
         place += bits.bit_count()
     return ()
 
