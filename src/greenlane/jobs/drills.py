@@ -268,6 +268,7 @@ def run(
     begins_us = START_US + int(calm_days * DAY_US)
     for entry in stream.entries(START_US, begins_us):
         monitors.apply(entry)
+    monitors.due(begins_us)
     told = [*monitors.incidents.closed, *monitors.incidents.open]
     pages, tickets = (sum(one.severity == kind for one in told) for kind in ("page", "ticket"))
     calm, state = Calm(calm_days, pages / calm_days, tickets / calm_days), monitors.dump()
@@ -301,9 +302,12 @@ def report_of(stream: Stream, report: Entry) -> Entry | None:
 
 
 def watch(drill: Drill, monitors: Monitors, entries: Iterator[Entry], begins_us: int) -> Drilled:
-    before = {one.id for one in (*monitors.incidents.closed, *monitors.incidents.open)}
+    monitors.due(begins_us)
+    before, last_us = {one.id for one in (*monitors.incidents.closed, *monitors.incidents.open)}, begins_us
     for entry in entries:
         monitors.apply(entry)
+        last_us = entry.ingest_us
+    monitors.due(last_us)
     told = [one for one in (*monitors.incidents.closed, *monitors.incidents.open) if one.id not in before]
     right = [one for one in told if str(one.cause) == drill.due]
     first = min(right or told, key=lambda one: one.detected_us, default=None)

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from greenlane.adapters.count_table import read_counts
-from greenlane.monitoring.alarms import Alarm, ControlProposal, Signal
+from greenlane.monitoring.alarms import Alarm, ControlProposal, Finding, Signal
 from greenlane.monitoring.counts import replayed
 from greenlane.monitoring.incidents import Incident, Incidents
 from greenlane.monitoring.monitors import Monitors
@@ -69,24 +69,20 @@ def replay(source: Path, *, progress: Progress = lambda _done, _of: None) -> Mon
 def replay_directory(directory: Path, *, progress: Progress) -> Monitored:
     reader = open_reader(directory)
     _, last = reader.store.span()
-    monitors = fresh_monitors(reader)
-    alarms, proposals, first_us, last_us = list[Alarm](), list[ControlProposal](), 0, 0
+    monitors, found, first_us, last_us = fresh_monitors(reader), list[Finding](), 0, 0
     for entry in reader.entries():
         first_us, last_us = first_us or entry.ingest_us, entry.ingest_us
         monitors.apply(entry)
         if entry.seq % EVERY == 0:
             progress(entry.seq, last)
-        for found in monitors.due(entry.ingest_us):
-            if isinstance(found, Alarm):
-                alarms.append(found)
-            else:
-                proposals.append(found)
+            found += monitors.due(entry.ingest_us)
+    found += monitors.due(last_us)
     reader.store.close()
     return Monitored(
         days=(last_us - first_us) / DAY_US,
         incidents=in_order(monitors.incidents),
-        alarms=alarms[-ALARMS_KEPT:],
-        proposals=proposals[-ALARMS_KEPT:],
+        alarms=[one for one in found if isinstance(one, Alarm)][-ALARMS_KEPT:],
+        proposals=[one for one in found if isinstance(one, ControlProposal)][-ALARMS_KEPT:],
         series=list(islice(series_of(monitors), SERIES_MAX)),
     )
 
