@@ -17,8 +17,9 @@ log's amounts.
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -35,7 +36,7 @@ from greenlane.experiments.off_policy import Difference, Overlap, Term, between,
 from greenlane.experiments.weights import effective_size
 from greenlane.learning.calibrate import fit_platt, log_loss
 from greenlane.learning.examples import Examples
-from greenlane.learning.fit import Fold, time_folds
+from greenlane.learning.fit import Fold
 from greenlane.learning.ranking import Ranking
 from greenlane.models.calibration import Identity, Platt
 
@@ -277,7 +278,7 @@ def learn(log: Log, past: Past) -> Learned:
     """Parameters and calibration from held-out training time; the later part's model from all of training."""
     rows = np.flatnonzero(~log.later)
     train = examples_of(log, past).take(rows).check_learnable()
-    folds = [fold for fold in time_folds(train.at_us, gap_us=0, folds=FOLDS, share=HELD_OUT_SHARE) if usable(fold)]
+    folds = [fold for fold in forward(train.at_us) if usable(fold)]
     if not folds:
         raise SystemExit("the training part is too short to hold time out")
     chosen = min(TRIALS, key=lambda parameters: held_out_loss(train, parameters, folds))
@@ -290,6 +291,14 @@ def learn(log: Log, past: Past) -> Learned:
     known = np.concatenate([told for _, told in parts])
     calibrator = fit_platt(said[known, log.psp[known]], log.success[known].astype(np.float64), np.ones(len(known)))
     return Learned(1.0 / (1.0 + np.exp(-calibrator.slope * said - calibrator.intercept)), calibrator, chosen)
+
+
+def forward(at_us: Ints) -> Iterator[Fold]:
+    """The last `HELD_OUT_SHARE` of the time in blocks of equal length, each told by what came before it: policies are
+    valued on the log itself, so no model may have seen what came later."""
+    edges = np.linspace(at_us[-1] + 1 - HELD_OUT_SHARE * (at_us[-1] + 1 - at_us[0]), at_us[-1] + 1, FOLDS + 1)
+    for start, stop in pairwise(edges):
+        yield Fold(at_us < start, (at_us >= start) & (at_us < stop))
 
 
 def usable(fold: Fold) -> bool:
