@@ -102,8 +102,10 @@ def test_a_step_asks_for_those_before_it(past: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_is_not_planned_anew(whole: tuple[Path, list[Result]]) -> None:
-    with pytest.raises(Conflict, match="was planned otherwise"):
-        begun(whole[0], msgspec.structs.replace(RECIPE, seed=7))
+    begun(whole[0], msgspec.structs.replace(RECIPE, cut_us=begun(whole[0]).recipe.cut_us))
+    for other, told in (({"seed": 7}, "seed 0, not 7"), ({"cut_us": 9}, "cut_us [0-9]+, not 9")):
+        with pytest.raises(Conflict, match=f"night was planned otherwise: {told}"):
+            begun(whole[0], msgspec.structs.replace(RECIPE, **other))
 
 
 def test_a_file_that_changed_since_is_not_used(past: Path, whole: tuple[Path, list[Result]], tmp_path: Path) -> None:
@@ -125,4 +127,4 @@ def test_a_breach_of_the_data_stops_it(past: Path, tmp_path: Path, monkeypatch: 
     )
     results = list(run_steps(begun(copied(past, tmp_path))))
     assert [r.step for r in results] == ["set", "report"]
-    assert results[-1].verdict == "nulls: amount_minor is 1, allowed 0.2"
+    assert results[-1].verdict == "nulls: amount_minor is 1, allowed 0.2 (ask the source)"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from greenlane.cli.shown import Data, From, Json, To, day, err, fail_unless, progress, show
+from greenlane.cli.shown import Data, From, Json, To, day, err, fail_unless, print_table, progress, show
 from greenlane.errors import InputError
 from greenlane.payments.times import DAY_US
 
@@ -79,7 +79,7 @@ def recipe_of(family: str, first: str | None, gap_days: float, trials: int, seed
 
 
 def pipeline(data: Path, steps: list[str], recipe: "Recipe", *, run_id: str | None, as_json: bool) -> None:
-    from greenlane.jobs.pipeline import PASSED, Result, begin, run_steps
+    from greenlane.jobs.pipeline import PASSED, Result, begin, run_steps, verdicts_of
 
     results = list[Result]()
     with progress("pipeline") as tell:
@@ -89,6 +89,9 @@ def pipeline(data: Path, steps: list[str], recipe: "Recipe", *, run_id: str | No
             err.print(f"{result.step:<10} {result.seconds:>8.1f} s  {result.verdict}")
     rows = [(r.step, r.digest, r.verdict) for r in results]
     show({"run": run.name, "steps": results}, run.name, ["step", "hash", "verdict"], rows, as_json=as_json)
+    if results[-1].step == "gates" and results[-1].verdict != PASSED and not as_json:
+        missing = [(v.gate, v.figure, v.limit, v.reason) for v in verdicts_of(run) if v.state == "failed"]
+        print_table("What is missing", ["gate", "figure", "limit", "why, and what to do"], missing)
     fail_unless(results[-1].verdict == PASSED)
 
 

@@ -160,7 +160,11 @@ def report_quality(run: Run) -> Outputs:
     served = Finaliser(run.reader.features).names
     quality = quality_of(run.found, expected=served, reference=reference_of(run.reader))
     run.write("quality.json", msgspec.json.format(msgspec.json.encode(quality, order="sorted")))
-    return {"labelled": quality.labelled, "events": quality.events, "breaches": [str(b) for b in quality.breaches]}
+    return {
+        "labelled": quality.labelled,
+        "events": quality.events,
+        "breaches": [f"{b} ({b.hint})" for b in quality.breaches],
+    }
 
 
 def learn(run: Run) -> Outputs:
@@ -321,8 +325,7 @@ def begin(directory: Path, recipe: Recipe, *, name: str | None, progress: Progre
 
     Conflict where the run of this name was planned otherwise.
     """
-    recipe = pinned(open_reader(directory), recipe)
-    planned = msgspec.json.encode(recipe, order="sorted")
+    planned = msgspec.json.encode(pinned(open_reader(directory), recipe), order="sorted")
     name = name or f"run_{sha256(planned)[:8]}"
     if not name.replace("-", "").replace("_", "").isalnum():
         raise InputError(f"{name!r} is no name of a run", param="--run-id", hint="letters, digits, - and _")
@@ -332,8 +335,12 @@ def begin(directory: Path, recipe: Recipe, *, name: str | None, progress: Progre
         write_durably(path / ".plan", planned)
         (path / ".plan").replace(path / "plan.json")
     kept = msgspec.json.decode((path / "plan.json").read_bytes(), type=Recipe)
-    if msgspec.structs.replace(recipe, upto_seq=kept.upto_seq, cut_us=kept.cut_us) != kept:
-        raise Conflict(f"{name} was planned otherwise: {kept}", hint="take another --run-id")
+    asked = msgspec.structs.replace(recipe, upto_seq=kept.upto_seq, cut_us=recipe.cut_us or kept.cut_us)
+    pairs = ((field, getattr(kept, field), getattr(asked, field)) for field in Recipe.__struct_fields__)
+    if other := [f"{field} {was!r}, not {wanted!r}" for field, was, wanted in pairs if was != wanted]:
+        raise Conflict(
+            f"{name} was planned otherwise: {'; '.join(other)}", hint="ask for the same, or another --run-id"
+        )
     return Run(directory, name, kept, progress)
 
 

@@ -46,6 +46,8 @@ from greenlane.replay import width_of
 from greenlane.wiring import Places, Progress, Reader, complete_from, load_model, open_reader
 
 HELD_OUT_SHARE = 0.2
+EVENTS_WANTED: Final = 100
+"""Reports below which there is hardly a model: four fifths to learn and calibrate from, a fifth to judge it by."""
 LABELS_MIN = 20
 """Fewer do not show how late labels come."""
 LABELS: Final = {
@@ -191,9 +193,17 @@ def split(found: TrainingSet, examples: Examples, plan: Plan) -> tuple[Examples,
     for name, part in (("known before", earlier), ("in", later)):
         if not part.y.sum():
             raise TrainingError(
-                f"no reported fraud {name} the held-out time", hint="take a longer window, or a shorter --gap-days"
+                f"no reported fraud {name} the held-out time, which began on {format_day(day_of(start_us))}",
+                hint=wanted(found),
             )
     return earlier, later
+
+
+def wanted(found: TrainingSet) -> str:
+    """How much more history a model needs, at the rate of the reports so far."""
+    reports, rows = int((found.state == REPORTED).sum()), len(found)
+    needed = f"; at this rate {EVENTS_WANTED} take {round(rows * EVENTS_WANTED / reports, -3):,}" if reports else ""
+    return f"{reports} reports of {rows:,} attempts are known{needed}: import more, wait, or take a longer window"
 
 
 def train_fraud(

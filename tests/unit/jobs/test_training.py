@@ -54,8 +54,9 @@ def test_young_rows_weigh_as_much_as_was_known_of_them_then():
 def test_a_model_that_could_have_known_of_no_fraud_is_not_judged():
     rows = found(delay_days=200)
     rows.state[rows.X[:, 0] == 0] = GOOD
-    with pytest.raises(TrainingError, match="known before the held-out time"):
+    with pytest.raises(TrainingError, match="known before the held-out time, which began on 1970-03-") as refused:
         split(rows, matured(rows, PLAN), PLAN)
+    assert "101 reports of 1,010 attempts are known; at this rate 100 take 1,000" in str(refused.value.hint)
 
 
 def test_a_history_too_short_for_any_label_to_be_final_is_refused():
