@@ -2,7 +2,7 @@
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -135,6 +135,9 @@ def train_fraud_(
         Path | None,
         typer.Option(help="Keep trials in this file: an interrupted search goes on.", callback=in_a_directory),
     ] = None,
+    label: Annotated[
+        Literal["fraud_report", "dispute"], typer.Option(help="What is learned; disputes leave authenticated out.")
+    ] = "fraud_report",
     promote: Introduce = True,
     report: Report = None,
     as_json: Json = False,
@@ -151,7 +154,7 @@ def train_fraud_(
 
     plan = Plan(
         day(first), day(to), day(cut), round(gap_days * DAY_US), trials, seconds, seed, family=family,
-        weighing=Weighing(class_weight, cost_sensitive), monotone=monotone, search=search,
+        weighing=Weighing(class_weight, cost_sensitive), monotone=monotone, search=search, label=label,
     )  # fmt: skip
     with progress("training") as tell:
         trained = train_fraud(data, plan, report=report, promote=promote, progress=tell)

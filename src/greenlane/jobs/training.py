@@ -305,7 +305,8 @@ def evaluate_fraud(
     model_id = model_id or reader.live.aliases.get(CHAMPION)
     if model_id is None:
         raise TrainingError("there is no champion yet", hint="`greenlane train fraud`, or name one with --model")
-    model = load_model(reader.places, model_id)
+    model, learned = load_model(reader.places, model_id), read_manifest(reader.places.models / model_id).training_set
+    plan = replace(plan, label=learned.get("label", plan.label))
     found = training_set(reader, plan, progress=progress)
     examples, rows = matured_rows(found, plan)
     beside = beside_of(reader, found, plan, rows=rows, y=examples.y)

@@ -104,7 +104,6 @@ class Shifted(Struct, frozen=True):
     shift: float
     value_per_1000_minor: float
     blocked_share: float
-    challenged_share: float
 
 
 class PolicyMoney(Struct, frozen=True):
@@ -159,7 +158,7 @@ def shifted(values: PolicyValues, p: Floats, y: NDArray[np.int8], *, weight: Flo
     moved = 1.0 / (1.0 + np.exp(-(log_odds(p) + shift)))
     found = shares(values, moved, weight)
     value = float(weight @ values.earned(moved, y)) * 1000.0 / float(weight.sum())
-    return Shifted(shift, value, found["block"], found["challenge"])
+    return Shifted(shift, value, found["block"])
 
 
 def friction(interventions: NDArray[np.int8], stopping: Sequence[str] = ("block", "review")) -> NDArray[np.bool_]:

@@ -297,16 +297,3 @@ def inspected(found: TrainingSet) -> Inspected:
         cut_us=int(found.manifest["label_cut_us"]),
         same=np.column_stack([found.card, found.amount_minor]),
     )
-
-
-def split(
-    found: TrainingSet, *, test_from_us: int, gap_us: int, by_card: bool = False
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Masks of training and test rows. The gap keeps labels out of training that came after the test began.
-
-    `by_card` leaves cards out of the test that were trained on: does the model know fraud, or only these cards?
-    """
-    train, test = found.at_us < test_from_us - gap_us, found.at_us >= test_from_us
-    if by_card:
-        test = test & ~np.isin(found.card, found.card[train])
-    return train, test

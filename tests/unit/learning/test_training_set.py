@@ -15,7 +15,7 @@ from greenlane.journal.sequencer import Sequencer
 from greenlane.learning import training_set
 from greenlane.learning.labels import STATES
 from greenlane.learning.quality import inspect
-from greenlane.learning.training_set import TrainingSet, build, check_positions, inspected, split
+from greenlane.learning.training_set import TrainingSet, build, check_positions, inspected
 from greenlane.outcomes.accept import ENCODER
 from greenlane.payments.facts import Facts
 from greenlane.payments.outcome import OutcomeRecord
@@ -226,17 +226,6 @@ def test_what_a_decision_logged_is_preferred_and_a_difference_is_counted():
     found = shop.rows(logged=lambda entry: vector if entry.event_id == "b" else None)
     assert (found.manifest["logged_vectors"], found.manifest["logged_vectors_that_differ"]) == (1, 1)
     assert found.X[1, found.names.index("velocity.count.24h")] == 5.0
-
-
-def test_the_split_leaves_a_gap_and_may_leave_known_cards_out():
-    shop = Shop()
-    for hour, card in ((10, 1), (11, 2), (12, 3), (13, 1), (14, 4)):
-        shop.pay(f"p{hour}", card=card, at_hour=hour)
-    found = shop.rows()
-    train, test = split(found, test_from_us=13 * HOUR_US, gap_us=HOUR_US)
-    assert (train.tolist(), test.tolist()) == ([True, True, False, False, False], [False, False, False, True, True])
-    _, unseen = split(found, test_from_us=13 * HOUR_US, gap_us=HOUR_US, by_card=True)
-    assert found.card[unseen].tolist() == [4]
 
 
 @pytest.mark.parametrize(
