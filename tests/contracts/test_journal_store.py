@@ -264,6 +264,20 @@ def test_names_that_a_power_cut_took_are_made_again_from_the_entries(tmp_path: P
     assert len(b"".join(again.names())) == 6 * 16
 
 
+def test_names_of_entries_that_a_power_cut_took_are_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    store = SqliteJournal(path)
+    store.open()
+    store.commit([row(seq) for seq in range(1, 4)])
+    store.close()
+    with sqlite3.connect(path) as entries:
+        entries.execute("DELETE FROM entries WHERE seq = 3")
+    again = SqliteJournal(path)
+    again.open()
+    again.commit([Row(row(3).entry, (name_of("payment", "another"),))])
+    assert [[e.seq for e in again.of_payment(name)] for name in ("pay_2", "pay_3", "another")] == [[2], [], [3]]
+
+
 def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
     SqliteJournal(tmp_path / "journal.sqlite").open()
     assert (tmp_path / "journal.sqlite").stat().st_mode & 0o077 == 0

@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -199,12 +199,11 @@ class SqliteJournal(JournalStore):
             yield from [_row(values).entry for values in found]
 
     def named(self, name: bytes) -> list[Row]:
-        waiting = self._unindexed.get(name, ())  # asked first: what leaves it is in the index by then
-        found = self._index.execute("SELECT seq FROM names WHERE name = ? ORDER BY seq", (name,)).fetchall()
-        seqs = [*(seq for (seq,) in found), *waiting]
+        waiting = self._unindexed.get(name, [])  # asked first: what waits no more is in the index by then
         if self._read_only:
-            seqs += [seq for one, seq in self._not_indexed() if one == name]
-        return [self._row_at(seq) for seq in dict.fromkeys(seqs)]
+            waiting = [seq for one, seq in self._not_indexed() if one == name]
+        found = self._index.execute("SELECT seq FROM names WHERE name = ? ORDER BY seq", (name,)).fetchall()
+        return [self._row_at(seq) for seq in dict.fromkeys([*(seq for (seq,) in found), *waiting])]
 
     def names(self) -> Iterator[bytes]:
         yield b"".join(self._unindexed)
@@ -233,7 +232,8 @@ class SqliteJournal(JournalStore):
         self._reader.close()
         self._index.close()
         if self._writer is not None and self._indexer is not None:
-            self._index_names()
+            with suppress(sqlite3.Error):  # what the index lacks is made again at the next open
+                self._index_names()
             self._indexer.close()
             self._writer.close()
             self._writer = self._indexer = None
@@ -255,6 +255,9 @@ class SqliteJournal(JournalStore):
             with self._index_transaction() as index:
                 index.executemany("INSERT OR IGNORE INTO names VALUES (?, ?)", names)
         with self._index_transaction() as index:
+            (known,) = index.execute("SELECT seq FROM indexed").fetchone()
+            if known > self._seq:  # a power cut took entries whose names were on the disk before them
+                index.execute("DELETE FROM names WHERE seq > ?", (self._seq,))
             index.execute("UPDATE indexed SET seq = ?", (self._seq,))
 
     def _not_indexed(self) -> Iterator[tuple[bytes, int]]:

@@ -57,7 +57,7 @@ class SqliteSubjects(SubjectMap):
         self._cache: dict[str, int] = {}
         self._digests: dict[str, str] = {}
         self._pending: dict[bytes, int] = {}
-        self._unsynced = False
+        self._unsynced = True  # a process that was killed may have flushed what no disk has yet
         self._drawn = b""
         self._seen = FingerprintSet()
         self._seen.add_packed(b"".join(row for (row,) in self._reader.execute("SELECT row FROM subjects")))
