@@ -353,6 +353,7 @@ def test_a_simulated_history_is_a_journal_in_order_with_labels_when_they_became_
     payments = {e.facts.payment_id for e in entries if e.facts is not None}
     assert 1450 < len(payments) <= 1500
     assert len(entries) == done.outcomes + len(world.economics) + 1
+    assert simulate(world, 3, 1, tmp_path / "one", lambda *_: None).outcomes == 0, "nothing of it is known yet"
     answers = [e for e in entries if e.kind == "authorization"]
     so = truth_of(open_reader(tmp_path / "data"), np.array([e.seq for e in answers]))
     approved = np.array([e.facts.decline_class == "approved" for e in answers])[so.honest]

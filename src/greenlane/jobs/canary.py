@@ -98,6 +98,7 @@ def end(system: System, kind: str, *, why: str, who: str, event_id: str) -> list
 
 def move_alias(system: System, alias: str, model_id: str, *, why: str, who: str, event_id: str) -> Entry:
     """Promote or roll back. A champion that changes ends its canary first: what the stage compares is gone."""
+    system.ready(alias, model_id)  # or nothing happens
     kind, _, role = alias.partition("/")
     if role == "champion" and system.live.aliases.get(alias) != model_id:
         end(system, kind, why=f"{alias} becomes {model_id}", who=who, event_id=event_id)

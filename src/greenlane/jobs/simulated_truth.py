@@ -50,8 +50,8 @@ def write_truth(directory: Path, seqs: Sequence[int], rows: Sequence[TrueRow]) -
     """`seqs` are journal positions, rising."""
     from greenlane.adapters.parquet_columns import write_columns
 
-    columns = zip(DTYPES, ([*seqs], *zip(*rows, strict=True)), strict=True)
-    write_columns(directory / FILE, {name: np.array(column, DTYPES[name]) for name, column in columns})
+    columns = {"seq": seqs} | {name: [getattr(row, name) for row in rows] for name in TrueRow._fields}
+    write_columns(directory / FILE, {name: np.array(column, DTYPES[name]) for name, column in columns.items()})
 
 
 def truth_of(reader: Reader, seqs: NDArray[np.int64]) -> TrueRows | None:
@@ -62,9 +62,9 @@ def truth_of(reader: Reader, seqs: NDArray[np.int64]) -> TrueRows | None:
     if not path.exists():
         return None
     kept = read_columns(path, DTYPES)
-    place = np.minimum(np.searchsorted(kept["seq"], seqs), len(kept["seq"]) - 1)
-    if not np.array_equal(kept["seq"][place], seqs):
+    if not np.isin(seqs, kept["seq"]).all():
         return None
+    place = np.searchsorted(kept["seq"], seqs)
     return TrueRows(*(kept[name][place] for name in TrueRow._fields))
 
 

@@ -92,7 +92,7 @@ def time_blocks(at_us: NDArray[np.int64], *, gap_us: int, blocks: int = BLOCKS) 
     >>> [(f.train.sum(), f.valid.sum()) for f in time_blocks(np.arange(10), gap_us=1, blocks=2)]
     [(np.int64(4), np.int64(5)), (np.int64(4), np.int64(5))]
     """
-    for rows in np.array_split(np.arange(len(at_us)), blocks):
+    for rows in np.array_split(np.arange(len(at_us)), min(blocks, len(at_us))):
         first, last = int(at_us[rows[0]]), int(at_us[rows[-1]])
         valid = np.zeros(len(at_us), bool)
         valid[rows] = True

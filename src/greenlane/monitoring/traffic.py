@@ -9,6 +9,7 @@ are false alarms a day of the whole system. Attacked cells say nothing of issuer
 """
 
 from math import log
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 import msgspec
@@ -121,9 +122,9 @@ class Traffic:
             for streams, each, happened in heard
         ]  # fmt: skip
         signals: tuple[Signal, ...] = ("approval", "outage")
-        in_order = sorted((at, n, change) for n, part in enumerate(changes) for at, change in part)
-        for at, n, change in in_order:
-            self._found += told(signals[n], change, int(at_us[at]))
+        found = [(at, signal, change) for signal, part in zip(signals, changes, strict=True) for at, change in part]
+        for at, signal, change in sorted(found, key=itemgetter(0)):
+            self._found += told(signal, change, int(at_us[at]))
 
     def streams(self, signal: Signal) -> Streams:
         return self.approval if signal == "approval" else self.outage

@@ -18,6 +18,7 @@ from greenlane.serving.bodies import read
 from greenlane.serving.elsewhere import elsewhere
 from greenlane.serving.http import Reply, Request, Slow, json_reply
 from greenlane.serving.openapi import Operation, op
+from greenlane.settings import write_whole
 from greenlane.wiring import System
 
 Candidate = Annotated[str, Meta(min_length=1, max_length=80)]
@@ -38,7 +39,7 @@ class Evaluation(Struct, frozen=True):
     id: str
     asked: EvaluationRequest
     journal_position: int
-    """The last entry that was read."""
+    """Everything up to this entry was read; of later ones what was durable by then."""
     evaluations: list[Valued]
 
 
@@ -74,14 +75,14 @@ class EvaluationDoors:
         for name, text in (("from", asked.first), ("to", asked.to)):
             parse_rfc3339(text, param=f"$.{name}")
         journal = self.system.journal
-        seq = journal.position.seq
-        journal.writer.wait(seq, timeout_s=5)
-        name = "evl_" + hashlib.blake2b(msgspec.json.encode((asked, journal.position)), digest_size=8).hexdigest()
+        position = journal.position
+        journal.writer.wait(position.seq, timeout_s=5)
+        name = "evl_" + hashlib.blake2b(msgspec.json.encode((asked, position)), digest_size=8).hexdigest()
         path = self.kept / f"{name}.json"
         if not path.exists():
-            found = msgspec.json.encode(Evaluation(name, asked, seq, self.valued(asked)))
+            found = msgspec.json.encode(Evaluation(name, asked, position.seq, self.valued(asked)))
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(found)
+            write_whole(path, found)
         return Reply(200, path.read_bytes())
 
     def valued(self, asked: EvaluationRequest) -> list[Valued]:

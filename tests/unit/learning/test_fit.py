@@ -40,6 +40,7 @@ def test_blocks_hold_out_every_row_once_and_learn_from_nothing_within_the_gap():
         assert np.all((at_us[fold.train] < first - 2 * DAY_US) | (at_us[fold.train] > last + 2 * DAY_US))
         held_out += fold.valid
     assert set(held_out.tolist()) == {1}
+    assert len(list(time_blocks(at_us[:3], gap_us=0))) == 3
 
 
 def test_a_wave_of_fraud_that_was_not_met_before_does_not_make_everybody_suspect():

@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 from small_shop import save_model, shop_in
 
-from greenlane.errors import Conflict, TimedOut
-from greenlane.jobs.canary import next_stage
+from greenlane.errors import Conflict, NotFound, TimedOut
+from greenlane.jobs.canary import move_alias, next_stage
 from greenlane.learning.gates import Verdict
 from greenlane.serving.access import StoredKey
 from greenlane.serving.http import Request
@@ -47,6 +47,9 @@ def test_a_champion_that_changes_ends_its_canary_paused_or_not(tmp_path: Path, h
             shop.change_experiment(replace(stage, state=now), why="try it", who="tests", event_id=f"c{number}")
         with pytest.raises(Conflict, match=f"is {state}"):
             next_stage(shop, first, kind="fraud", share_ppm=10_000, unit="card")
+        with pytest.raises(NotFound):
+            move_alias(shop, "fraud/champion", f"mdl_{'0' * 16}", why="a slip", who="tests", event_id="m")
+        assert shop.experiments.known[stage.id].state == state, "what cannot be champion ends nothing"
         asked = Request("POST", "/v1/models/rollback", "", {b"idempotency-key": b"r-1"}, b'{"why": "it was worse"}')
         if how == "promoted":
             asked = asked._replace(path=f"/v1/models/{first}/promote", prepared=Judged(second, ()))
