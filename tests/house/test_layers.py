@@ -1,5 +1,7 @@
 """Imports point down one list, vendors live in adapters: pyproject.toml says so, and this holds it."""
 
+import ast
+import importlib
 import subprocess
 import sys
 import tomllib
@@ -13,6 +15,15 @@ def test_the_contracts_hold() -> None:
         [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"], cwd=ROOT, capture_output=True, text=True
     )
     assert checked.returncode == 0, checked.stdout
+
+
+def test_benchmarks_and_examples_import_what_there_is() -> None:
+    for path in sorted([*ROOT.glob("benchmarks/*.py"), *ROOT.glob("examples/**/*.py")]):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("greenlane"):
+                module = importlib.import_module(node.module or "")
+                absent = [name.name for name in node.names if not hasattr(module, name.name)]
+                assert not absent, f"{path.name} imports {absent} from {node.module}"
 
 
 def test_the_decision_record_shows_the_list_that_is_held() -> None:

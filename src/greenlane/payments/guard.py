@@ -164,7 +164,11 @@ def _card_number_outside_fractions(body: bytes) -> bool:
 
 def _is_fraction(run: bytes, body: bytes, start: int) -> bool:
     after = body[start + len(run) : start + len(run) + 1]
-    return run.isdigit() and after in (b",", b"}") and _BEFORE_FRACTION.search(body[:start][-40:]) is not None
+    return (
+        run.isdigit()
+        and after in (b",", b"}")
+        and _BEFORE_FRACTION.search(body[max(0, start - 40) : start]) is not None
+    )
 
 
 def _card_number_in(text: str) -> bool:
