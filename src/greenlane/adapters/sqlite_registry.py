@@ -34,7 +34,7 @@ class SqliteRegistry:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version not in (0, VERSION):
-            self._db.executescript("DROP TABLE models; DROP TABLE moves; DROP TABLE upto;")
+            self._db.executescript("".join(f"DROP TABLE IF EXISTS {table};" for table in ("models", "moves", "upto")))
         self._db.executescript(f"{SCHEMA} PRAGMA user_version = {VERSION};")
 
     def upto(self) -> Position:

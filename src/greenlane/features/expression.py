@@ -49,8 +49,8 @@ def parse(expression: str) -> list[Step]:
         return Reader(WINDOW.sub(r'"\1"', text)).steps()
     except SyntaxError as error:
         raise FeatureError(f"{expression!r}: {error.msg} at character {error.offset}", hint=GRAMMAR) from error
-    except (RecursionError, MemoryError) as error:
-        raise FeatureError(f"{expression!r}: nested too deeply", hint=GRAMMAR) from error
+    except (RecursionError, MemoryError, OverflowError) as error:
+        raise FeatureError(f"{expression!r}: nested too deeply, or a number too large", hint=GRAMMAR) from error
 
 
 class Reader:

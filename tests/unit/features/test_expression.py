@@ -56,3 +56,5 @@ def test_endless_expressions_are_refused():
         parse("1" * (CHARACTERS_MAX + 1))
     with pytest.raises(FeatureError, match="nested"):
         parse("(" * (CHARACTERS_MAX - 1) + "1")
+    with pytest.raises(FeatureError, match="too large"):
+        parse("9" * 400)
