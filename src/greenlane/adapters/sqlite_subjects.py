@@ -6,6 +6,7 @@ file, the map and the journal together say nothing about anybody; without its ro
 
 import os
 import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -54,8 +55,8 @@ class SqliteSubjects(SubjectMap):
         self._writer.execute("PRAGMA secure_delete = ON")
         self._checkpoints = Checkpoints(path)
         self._lock = threading.Lock()
-        self._cache: dict[str, int] = {}
-        self._digests: dict[str, str] = {}
+        self._cache: OrderedDict[str, int] = OrderedDict()  # a plain dict is slow to tell its oldest
+        self._digests: OrderedDict[str, str] = OrderedDict()
         self._pending: dict[bytes, int] = {}
         self._unsynced = True  # a process that was killed may have flushed what no disk has yet
         self._drawn = b""
@@ -154,9 +155,9 @@ class SqliteSubjects(SubjectMap):
         return int.from_bytes(plain, "little", signed=True)
 
 
-def _remember(cache: dict[str, Value], name: str, value: Value) -> None:
+def _remember(cache: OrderedDict[str, Value], name: str, value: Value) -> None:
     if len(cache) >= CACHE_MAX:
-        del cache[next(iter(cache))]
+        cache.popitem(last=False)
     cache[name] = value
 
 
