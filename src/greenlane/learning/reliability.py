@@ -88,22 +88,22 @@ def ratio_of(probabilities: Floats, y: Floats, weight: Floats, day: Ints | None)
     """Observed over expected events, with its interval. `day` is the number of each row's day, if they have one."""
     observed, expected = float(weight @ y), max(float(weight @ probabilities), 1e-12)
     ratio = observed / expected
-    residual, mass = weight * (y - ratio * probabilities), weight * probabilities
+    mass = ratio * weight * probabilities
+    residual = weight * y - mass
     scale = max(1.0, scatter(residual, mass, day) / max(observed, 1e-12))
     low, high = poisson_interval(observed / scale)
     return ratio, low * scale / expected, high * scale / expected
 
 
 def scatter(residual: Floats, mass: Floats, day: Ints | None) -> float:
-    """Variance of the sum of the residuals, from its sums by day; 0 without days.
+    """Variance of what was fitted, from the sums of its residuals by day; 0 without days.
 
-    `mass` is each row's part in what the residuals were fitted to: a day that has nearly all of it fits itself.
+    `mass` is each row's part of it: a day that has nearly all fits itself, and one that has all could be nothing.
     """
-    if day is None:
+    if day is None or not (whole := float(mass.sum())):
         return 0.0
-    sums, masses = np.bincount(day, residual), np.bincount(day, mass)
-    rest = np.maximum(1.0 - masses / max(float(masses.sum()), 1e-300), 1e-9)
-    return float(((sums / rest) ** 2).sum())
+    sums, rest = np.bincount(day, residual), 1.0 - np.bincount(day, mass) / whole
+    return float(((sums / rest) ** 2).sum()) if rest.min() > 1e-9 else whole**2
 
 
 def reliability_bins(probabilities: Floats, y: Floats, weight: Floats, day: Ints | None = None) -> list[Bin]:
@@ -147,8 +147,8 @@ def slope_check(probabilities: Floats, y: Floats, weight: Floats, day: Ints | No
     fitted = logistic_fit(design, y, weight)
     again = 1.0 / (1.0 + np.exp(-design @ fitted.coefficients))
     residual, spread = weight * (y - again), again * (1.0 - again)
-    pull = design @ fitted.covariance[0]
-    variance = max(float(fitted.covariance[0, 0]), scatter(residual * pull, weight * spread * pull**2, day))
+    pull, alone = design @ fitted.covariance[0], float(fitted.covariance[0, 0])
+    variance = max(alone, scatter(residual * pull, weight * spread * pull**2 / alone, day))
     slope, error = float(fitted.coefficients[0]), float(np.sqrt(variance))
     return check("slope", slope, interval=(slope - Z * error, slope + Z * error), band=SLOPE_BAND)
 
@@ -172,11 +172,8 @@ def money_check(name: str, probabilities: Floats, y: Floats, money: Floats, day:
         return check(name, 1.0, interval=(0.0, np.inf), band=AMOUNT_BAND)
     ratio = float(money @ y) / expected
     alone = float((money * money) @ (probabilities * (1.0 - probabilities)))
-    error = (
-        Z
-        * float(np.sqrt(max(alone, scatter(money * (y - ratio * probabilities), money * probabilities, day))))
-        / expected
-    )
+    mass = ratio * money * probabilities
+    error = Z * float(np.sqrt(max(alone, scatter(money * y - mass, mass, day)))) / expected
     return check(name, ratio, interval=(max(ratio - error, 0.0), ratio + error), band=AMOUNT_BAND)
 
 

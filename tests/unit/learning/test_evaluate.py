@@ -11,7 +11,16 @@ from greenlane.learning import report
 from greenlane.learning.evaluate import Beside, Evaluation, Known, evaluate
 from greenlane.learning.fit import informed
 from greenlane.learning.money import Stakes, cost_curve
-from greenlane.learning.reliability import bin_count, check, reliability_bins, rms_log_ratio, total_check
+from greenlane.learning.reliability import (
+    bin_count,
+    bins_check,
+    check,
+    money_check,
+    reliability_bins,
+    rms_log_ratio,
+    slope_check,
+    total_check,
+)
 
 TEST, TRUTH = payments(40_000, seed=3)
 LOG_ODDS = np.log(TRUTH / (1 - TRUTH))
@@ -127,6 +136,18 @@ def test_an_interval_of_events_that_come_in_waves_holds_the_truth_as_often_as_it
             one = total_check(p, y, weight, days)
             held[how] += one.low <= 1.0 <= one.high
     assert held["days"] > 184 and held["poisson"] < 170
+
+
+def test_what_a_single_day_brought_decides_nothing_not_even_where_it_is_all_there_is():
+    p, y, ones, size = np.full(3_000, 0.1), (np.arange(3_000) % 5 == 0) * 1.0, np.ones(3_000), np.arange(3_000) + 1.0
+    for others in (0, 1):
+        day = np.zeros(3_000, np.int64)
+        day[:others] = 1
+        assert total_check(p, y, ones, day).state == money_check("", p, y, size, day).state == "undecided"
+        assert bins_check(reliability_bins(p, y, ones, day)).state == "undecided"
+        assert slope_check(p * size / 1_500, y, ones, day).state == "undecided"
+    many = np.arange(3_000) // 100
+    assert total_check(p, y, ones, many).state == slope_check(p * size / 1_500, y, ones, many).state == "fail"
 
 
 def test_a_test_period_without_events_is_refused():
