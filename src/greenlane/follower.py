@@ -16,13 +16,14 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import numpy as np
 
 from greenlane.client import Client, Refused, Unreachable
@@ -45,6 +46,7 @@ from greenlane.policy.parameters import Policy, epoch_of
 from greenlane.ports.clock import SystemClock
 from greenlane.ports.journal import Entry
 from greenlane.replay import facts_asked, width_of
+from greenlane.settings import write_whole
 from greenlane.wiring import (
     SERVER_PID,
     Places,
@@ -83,7 +85,7 @@ class Follower:
         self.saved_at = time.monotonic()
         self.at_us = 0
         self.notifier = Notifier(alarm_lines(reader.settings, tell))
-        if notices_path(reader.places).exists():
+        with suppress(OSError, msgspec.MsgspecError):  # nothing kept, damaged, or not ours: all is told anew
             self.notifier.load(notices_path(reader.places).read_bytes())
         self.begin()
 
@@ -199,7 +201,7 @@ class Follower:
             save_snapshot(self.reader.places, self.engine, self.position, standing=self.standing)
             save_tallies(self.tallies, self.reader.places, self.position)
             self.monitors.save(monitors_path(self.reader.places), self.position)
-            notices_path(self.reader.places).write_bytes(self.notifier.dump())
+            write_whole(notices_path(self.reader.places), self.notifier.dump())
 
     def close_next_day(self) -> int:
         """The oldest closed day that has no file yet, if there is one; how many were closed."""

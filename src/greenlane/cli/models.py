@@ -159,7 +159,7 @@ def shadow_figures(one: dict[str, Any]) -> list[tuple[str, Any]]:
         ("other interventions, actions", f"{one['flips']}, {one['moved']}"),
         ("difference per 1,000, minor", f"{found['value']:+,.0f} [{found['low']:+,.0f}, {found['high']:+,.0f}]"),
         ("  of it resting on belief", f"{one['resting_on_belief']:.0%}"),
-        ("flips old enough for a label", f"{one['mature']:.0%}"),
+        ("reports of flips that have come", f"{one['mature']:.0%}"),
     ]
 
 

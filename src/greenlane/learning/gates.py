@@ -159,11 +159,11 @@ def flips(evidence: Evidence, shadow: ShadowReport) -> Verdict:
 
 @about_shadow
 def labels(evidence: Evidence, shadow: ShadowReport) -> Verdict:
-    """Money is believed where labels are old enough, and where enough of it has any."""
+    """Money is believed where labels have come, and where enough of it has any."""
     least, most = evidence.bounds.mature_min, evidence.bounds.resting_on_belief_max
     if evidence.candidate.kind != "fraud" or not shadow.moved:
         return not_asked("labels", "no flip needs one" if not shadow.moved else "no label says who would have approved")
-    figure = f"{shadow.mature:.0%} old enough, {shadow.resting_on_belief:.0%} of the money without"
+    figure = f"{shadow.mature:.0%} of reports have come, {shadow.resting_on_belief:.0%} of the money without"
     passed = shadow.mature >= least and shadow.resting_on_belief <= most
     reason = "flips that could be reported; the rest is priced at the mean of both beliefs"
     return said("labels", passed, figure=figure, limit=f">= {least:.0%}, <= {most:.0%}", reason=reason)

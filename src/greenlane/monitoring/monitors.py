@@ -5,6 +5,7 @@ Time is the entries' own: the same journal gives the same alarms, live, after a 
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -167,11 +168,11 @@ class Monitors:
         write_whole(path, msgspec.msgpack.encode((position, self.dump())))
 
     def restore(self, path: Path) -> Position | None:
-        """The position at which the state was kept; None, and a fresh start, where there is none of this version."""
-        if not path.exists():
-            return None
-        position, state = msgspec.msgpack.decode(path.read_bytes(), type=tuple[Position, bytes])
-        return position if self.load(state) else None
+        """The position at which the state was kept; None, and no state to go on from, where none of this version is."""
+        with suppress(OSError, ValueError, msgspec.MsgspecError):  # nothing kept, damaged, or not ours
+            position, state = msgspec.msgpack.decode(path.read_bytes(), type=tuple[Position, bytes])
+            return position if self.load(state) else None
+        return None
 
     def _parts(self) -> tuple[Any, ...]:
         return self.traffic, self.attacks, self.logs, self.calibration, self.drift, self.incidents

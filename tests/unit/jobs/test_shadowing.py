@@ -172,7 +172,8 @@ def test_a_file_that_is_not_ours_is_no_report_and_no_reason_to_stop(shop: System
     watch(shop, lean=1.0)
     decided(shop, attempt_body(1))
     shop.places.snapshots.mkdir(exist_ok=True)
-    for name in ("shadows", "experiments", "mine.standing", "00000000000000000001.standing", "mine.snapshot"):
+    alien = ("shadows", "experiments", "monitors", "notices", "mine.standing", f"{1:020}.standing", "mine.snapshot")
+    for name in alien:
         (shop.places.snapshots / name).write_bytes(content)
     assert shadow_reports(open_reader(shop.places.root)) == []
     followed(shop)
