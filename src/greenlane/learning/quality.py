@@ -264,7 +264,8 @@ def leakage(found: Inspected, columns: Profile) -> Iterator[Breach]:
     event = found.y == 1
     early = int((found.label_us[event] < found.at_us[event]).sum())
     if early:
-        yield Breach("leakage, labels known before their decision", "label", early, 0, "labels come after the decision")
+        hint = "journalled before its attempt: import in the order of time, or take a window without those attempts"
+        yield Breach("leakage, labels known before their decision", "label", early, 0, hint)
     late = int((found.label_us[event] > found.cut_us).sum())
     if late:
         yield Breach("leakage, labels from after the cut", "label", late, 0, "build the set again at this cut")
