@@ -58,8 +58,8 @@ WARM_SEED: Final = 1_000_003
 CHALLENGED: Final = 0.15
 EXEMPTED: Final = 0.15
 """Of the logging policy, where admissible; the rest is allowed."""
-VERSION: Final = 3
-"""Raised when anything here changes what is kept."""
+VERSION: Final = 4
+"""Raised when anything here, or the recipe of `learning`, changes what is kept."""
 
 BESIDE_MIN: Final = 50_000
 """Fits on fewer payments are not worth a process of their own."""
