@@ -59,7 +59,7 @@ class LightGbm(Estimator):
             "verbose": -1,
             "seed": seed,
             "deterministic": True,
-            "force_row_wise": True,
+            "force_col_wise": True,
             "num_threads": self.threads,
             **{name: value for name, value in parameters.items() if name != "rounds"},
         }

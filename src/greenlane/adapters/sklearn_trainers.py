@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,16 @@ from greenlane.models.flat_trees import FlatTrees
 from greenlane.models.linear import TERM, Linear
 from greenlane.models.tree import Leaf, Split, Tree
 
+ROWS_A_TREE: Final = 30_000
+
 
 class RandomForest(Estimator):
-    """Many deep trees on bootstrapped rows, each split asking of few features (Breiman 2001); see `flat_trees.vote`."""
+    """Many deep trees, each on its own draw of at most ROWS_A_TREE rows, each split asking of few features
+    (Breiman 2001); see `flat_trees.vote`."""
 
     family = "random_forest"
     libraries = ("sklearn",)
-    default: ClassVar[Mapping[str, float]] = {"trees": 100, "min_samples_leaf": 3, "max_features": 0.2}
+    default: ClassVar[Mapping[str, float]] = {"trees": 100, "min_samples_leaf": 3, "max_features": 0.1}
     space: ClassVar[Mapping[str, Range]] = {
         "trees": Range(100, 400, log=True, whole=True),
         "min_samples_leaf": Range(1, 50, log=True, whole=True),
@@ -36,6 +39,7 @@ class RandomForest(Estimator):
             int(parameters["trees"]),
             min_samples_leaf=int(parameters["min_samples_leaf"]),
             max_features=parameters["max_features"],
+            max_samples=min(ROWS_A_TREE, len(examples)),
             monotonic_cst=[signs.get(name, 0) for name in examples.names] if signs else None,
             random_state=seed,
             n_jobs=self.threads,

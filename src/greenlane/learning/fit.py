@@ -14,7 +14,7 @@ from greenlane.learning.calibrate import cross_calibrated, log_loss
 from greenlane.learning.estimator import Estimator, Fitted, NewSearch, Record
 from greenlane.learning.examples import Examples
 from greenlane.learning.kept_trials import KeptTrials
-from greenlane.learning.weighing import EQUAL, Weighing
+from greenlane.learning.weighing import EQUAL, Weighing, drawn
 from greenlane.models.calibration import Identity
 from greenlane.ports.clock import Clock, SystemClock
 
@@ -55,7 +55,7 @@ class Recipe(NamedTuple):
     signs: Mapping[str, int] = MappingProxyType({})
 
     def fit(self, estimator: Estimator, examples: Examples, parameters: Mapping[str, float], *, seed: int) -> Fitted:
-        weighed = self.weighing.for_fit(examples, negative=estimator.takes_negative_weights)
+        weighed = self.weighing.for_fit(drawn(examples, seed=seed), negative=estimator.takes_negative_weights)
         return estimator.fit(weighed, parameters, seed=seed, signs=self.signs)
 
     def record(self) -> Record:

@@ -5,8 +5,9 @@ import pytest
 from unit.learning.synthetic_examples import payments
 
 from greenlane.errors import TrainingError
+from greenlane.learning import weighing
 from greenlane.learning.signs import FRAUD_RISES_WITH, signs_of
-from greenlane.learning.weighing import Weighing, cost_of_error, without_negative
+from greenlane.learning.weighing import Weighing, cost_of_error, drawn, without_negative
 
 EXAMPLES, _ = payments(2_000, seed=1)
 
@@ -43,3 +44,15 @@ def test_known_signs_are_of_features_that_exist():
     names = Finaliser(CATALOGUE).names
     assert all(signs_of([name for name in names if name.startswith(p.split("*")[0])]) for p in FRAUD_RISES_WITH)
     assert 0 < len(signs_of(names)) < len(names) / 4
+
+
+def test_of_many_rows_a_draw_is_fitted_on_that_weighs_as_much(monkeypatch):
+    events = int(EXAMPLES.y.sum())
+    assert drawn(EXAMPLES, seed=1) is EXAMPLES
+    monkeypatch.setattr(weighing, "ROWS_PER_LABEL_MAX", events + 400)
+    found = drawn(EXAMPLES, seed=1)
+    assert found.y.sum() == events, "the rarer label is kept whole"
+    assert len(found) - events == pytest.approx(events + 400, rel=0.1)
+    assert found.weight.sum() == pytest.approx(EXAMPLES.weight.sum(), rel=0.05)
+    young = replace(EXAMPLES, weight=np.where(np.arange(2_000) < 30, -0.5, 1.0))
+    assert (drawn(young, seed=1).weight < 0.0).sum() == 30
