@@ -70,10 +70,14 @@ class Reader:
                 return [Step("name", name)]
             case ast.UnaryOp(op=ast.USub(), operand=negated):
                 return [*self._of(negated), Step("negate")]
-            case ast.BinOp(left=left, op=op, right=right) | ast.Compare(left=left, ops=[op], comparators=[right]) if (
-                type(op) in OPERATORS
-            ):
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
                 return [*self._of(left), *self._of(right), Step(OPERATORS[type(op)])]
+            case ast.Compare(left=left, ops=ops, comparators=rights) if all(type(op) in OPERATORS for op in ops):
+                compared = (
+                    step for op, right in zip(ops, rights, strict=True)
+                    for step in (*self._of(right), Step(OPERATORS[type(op)]))
+                )  # fmt: skip
+                return [*self._of(left), *compared]
             case ast.Call(func=ast.Name(id=function), args=args, keywords=[]):
                 if len(args) != ARGUMENTS.get(function, len(args)):
                     raise self._error(node, f"{function} takes {ARGUMENTS[function]}")

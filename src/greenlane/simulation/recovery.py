@@ -89,11 +89,13 @@ class Recovery:
     def __init__(self, world: Parameters):
         self._world = world
         stated, there = world.recovery, min(1.0, world.interaction)
-        self._shares = Shares(*(getattr(stated, name, 0.0) for name in Shares._fields))._replace(
-            generic_cascade=_between(stated.generic_at_once, stated.generic_cascade, there),
-            generic_authenticated=there * world.interactions.retry_authenticated,
-            technical_cascade=_between(stated.technical_at_once, stated.technical_cascade, there),
-        )
+        scaled = {
+            "generic_cascade": _between(stated.generic_at_once, stated.generic_cascade, there),
+            "generic_authenticated": there * world.interactions.retry_authenticated,
+            "technical_cascade": _between(stated.technical_at_once, stated.technical_cascade, there),
+        }
+        as_stated = {name: getattr(stated, name) for name in Shares._fields if name not in scaled}
+        self._shares = Shares(**scaled, **as_stated)
         self.fresh = np.ones((len(world.routes), 2, MODES))
         self.paydays = list(world.payers.paydays)
         self.payday_shares = np.array(list(world.payers.paydays.values())) / sum(world.payers.paydays.values())

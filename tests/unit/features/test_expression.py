@@ -18,6 +18,7 @@ def words(expression: str) -> str:
         ("-2 * 3", "2.0 negate 3.0 *"),
         ("2 - -3", "2.0 3.0 negate -"),
         ("1 + 1 >= 2", "1.0 1.0 + 2.0 >="),
+        ("3 > 2 > 1", "3.0 2.0 > 1.0 >"),
         ("1.5e3", "1500.0"),
         ("amount_minor", "amount_minor"),
         ("count(a, 30d)", "a.count.30d"),
