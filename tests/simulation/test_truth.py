@@ -79,3 +79,17 @@ def test_what_is_wrong_is_a_breach(changes, told):
 
 def test_a_case_that_was_not_refused_is_a_breach():
     assert any("not refused" in why for why in summed(TRIAL, refused=False).breaches)
+
+
+def test_a_question_with_too_few_trials_for_a_check_to_fail_is_told():
+    retry = msgspec.structs.replace(TRIAL, question="retry")
+    silent = msgspec.structs.replace(TRIAL, question="release", low=-3.0, truth=0.1)
+    found = summed(*[TRIAL] * 60, *[silent] * 12, retry, msgspec.structs.replace(retry, accepted=False))
+    assert found.powerless == (
+        "release: wrong claims cannot fail, with 0 of 73 trials",
+        "release: signs cannot fail, with 0 of 61 trials",
+        "retry: coverage cannot fail, with 1 of 73 trials",
+        "retry: wrong claims cannot fail, with 1 of 73 trials",
+        "retry: signs cannot fail, with 1 of 61 trials",
+    )
+    assert summed(*[TRIAL] * 60, *[msgspec.structs.replace(silent, low=1.0)] * 12).breaches

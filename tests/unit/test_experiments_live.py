@@ -183,6 +183,9 @@ def test_who_is_held_out_is_in_no_experiment(shop: System) -> None:
     assert kept.everybody.holdout_ppm == 500_000 and kept.dump() == tallies.dump()
     with pytest.raises(InputError, match="no experiment is called holdout"):
         started(shop, halves(HOLDOUT))
+    shop.experiments.known[HOLDOUT] = halves(HOLDOUT, state="paused")  # as older journals may have it
+    shop.change_experiment(halves(HOLDOUT, state="stopped"), why="over", who="tests", event_id="stop")
+    assert shop.experiments.known[HOLDOUT].state == "stopped", "though another has its units by now"
 
 
 def test_what_is_only_shown_is_in_no_experiment(shop: System) -> None:

@@ -124,7 +124,8 @@ def experiments_truth(
         found = truth(world or (), questions=questions, payments=payments, stretch=stretch, progress=tell)
     pairs = dict.fromkeys((each.question, each.world) for each in found.built)
     summaries = {" ".join(pair): found.summary(*pair) for pair in pairs} | {"all": found.summary()}
-    said = {"summary": summaries, "breaches": found.breaches, "trials": found.trials, "built": found.built}
+    said = {"summary": summaries, "breaches": found.breaches, "powerless": found.powerless,
+            "trials": found.trials, "built": found.built}  # fmt: skip
     write_json(said, json_file)
     columns = ["question", "trials", "accepted", "covered", "clear", "claimed", "signs agree", "wrong claims",
                "refused as built"]  # fmt: skip
@@ -136,6 +137,8 @@ def experiments_truth(
         for name, one in summaries.items()
     ]
     print_table(f"{payments:,} payments in each world, {stretch:,} valued at a time", columns, rows)
+    for check in found.powerless:
+        out.print(f"no power: {check}")
     for breach in found.breaches:
         err.print(f"breach: {breach}")
     fail_unless(not found.breaches)
@@ -255,7 +258,8 @@ def experiments_show(name: Name, data: Data, report: Report = None, as_json: Jso
         for r in found.guardrails
     ]  # fmt: skip
     print_table("guardrails", ["arm", "metric", "worse by", "tolerated", "p, any look", ""], rails)
-    ratio = f"sample ratio: p = {found.srm_p_value:.3g}, at any look {found.srm_sequential_p_value:.3g}"
+    once = "not checked now" if found.srm_p_value is None else f"p = {found.srm_p_value:.3g}"
+    ratio = f"sample ratio: {once}, at any look {found.srm_sequential_p_value:.3g}"
     out.print("\n".join((ratio, *found.notes)))
 
 

@@ -76,10 +76,13 @@ def _arms(shown: Readout) -> str:
 
 
 def _ratio(shown: Readout) -> str:
-    broken = min(shown.srm_p_value, shown.srm_sequential_p_value) < SRM_ALPHA
+    now = shown.srm_p_value
+    broken = min(1.0 if now is None else now, shown.srm_sequential_p_value) < SRM_ALPHA
+    if now is None and not broken:
+        return "<p>Sample ratio not checked: no two arms can be compared just now.</p>"
     word = "<b class='bad'>not as intended: read nothing else</b>" if broken else "<b class='good'>as intended</b>"
     return (
-        f"<p>Sample ratio {word}: p = {shown.srm_p_value:.3g} for one look, "
+        f"<p>Sample ratio {word}: p = {'not checked' if now is None else f'{now:.3g}'} for one look, "
         f"{shown.srm_sequential_p_value:.3g} for every look.</p>"
     )
 

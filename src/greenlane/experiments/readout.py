@@ -5,7 +5,7 @@ look; p-values of all metrics and arms are adjusted together (Holm). CUPED stand
 pre-period check. What labels will still come is divided by the share that has come (`maturity`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import fsum
 from typing import Final, Literal, NamedTuple
 
@@ -135,8 +135,8 @@ class Readout(Struct, frozen=True, kw_only=True):
     started_us: int
     ended_us: int
     arms: list[ArmShown]
-    srm_p_value: float
-    """For one look (chi-square)."""
+    srm_p_value: float | None
+    """For one look (chi-square); None: no two arms can be compared just now, so nothing was checked."""
     srm_sequential_p_value: float
     """For every look; below .001 nothing else may be read."""
     metrics: list[Compared]
@@ -253,7 +253,7 @@ def shown(tally: Tally, name: str, *, now_us: int, lateness: Lateness) -> ArmSho
         arm=name,
         share=stated.share_ppm / PPM if stated is not None else 0.0,
         paused=name in experiment.paused_arms,
-        units=arm.units(),
+        units=arm.met.count(),
         payments=round(exposed),
         since_us=arm.since_us or tally.started_us,
         forbidden_retries=arm.forbidden,
@@ -273,16 +273,29 @@ def matured(arm: ArmTally, curve: Maturity, now_us: int) -> float:
     return float(curve.at(ages) @ counts / counts.sum())
 
 
-def srm(tally: Tally) -> float:
-    counts, shares = met(tally)
-    return chi_square_check(counts, shares) if len(counts) > 1 and fsum(counts) else 1.0
+def srm(tally: Tally) -> float | None:
+    return together([chi_square_check(*each) for each in ratios(tally) if fsum(each[0])])
 
 
-def met(tally: Tally) -> tuple[list[float], list[int]]:
-    """(units, shares) of the arms that were there as long as the control: others were not filled by their shares."""
-    paused = tally.experiment.paused_arms
-    steady = [arm for arm in tally.experiment.arms if arm.name not in paused and not began_anew(tally, arm.name)]
-    return [float(tally.arms[arm.name].units()) for arm in steady], [arm.share_ppm for arm in steady]
+def together(p_values: Sequence[float]) -> float | None:
+    """Of all checks (Bonferroni)."""
+    return min(1.0, len(p_values) * min(p_values)) if p_values else None
+
+
+def ratios(tally: Tally) -> list[tuple[list[float], list[int]]]:
+    """(units, shares) to be checked: of the arms that were there as long as the control, and of each that was resumed
+    beside what the control met since.
+    """
+    control, *_ = arms = tally.experiment.arms
+    there = [arm for arm in arms if arm.name not in tally.experiment.paused_arms]
+    steady = [arm for arm in there if not began_anew(tally, arm.name)]
+    found = [([float(tally.arms[arm.name].met.count()) for arm in steady], [arm.share_ppm for arm in steady])]
+    for arm in there if control in there else ():
+        resumed = tally.arms[arm.name]
+        if began_anew(tally, arm.name) and resumed.beside is not None:
+            units = [float(resumed.beside.count()), float(resumed.met.count())]
+            found.append((units, [control.share_ppm, arm.share_ppm]))
+    return [each for each in found if len(each[0]) > 1]
 
 
 def began_anew(tally: Tally, arm: str) -> bool:
@@ -369,9 +382,8 @@ def look(tallies: Tallies, at_us: int) -> list[tuple[Experiment, Pause]]:
 
 def _looked(tally: Tally, at_us: int) -> Iterator[Pause]:
     experiment = tally.experiment
-    counts, shares = met(tally)
-    if len(counts) > 1:
-        tally.srm_p_value = min(tally.srm_p_value, float(sequential_check(counts, shares)))
+    found = together([float(sequential_check(*each)) for each in ratios(tally)])
+    tally.srm_p_value = min(tally.srm_p_value, 1.0 if found is None else found)
     for arm in experiment.arms[1:]:
         if arm.name not in experiment.paused_arms:
             yield from _broken(tally, arm.name, at_us)

@@ -99,6 +99,34 @@ class Followed(Struct, array_like=True, gc=False):
     reported: bool = False
 
 
+class Units:
+    """Distinct ones that were met, counted to about a thousandth.
+
+    >>> met = Units()
+    >>> [met.add(unit << 16) for unit in (7, 8, 7)], met.count()
+    ([True, True, False], 2)
+    """
+
+    def __init__(self, bits: bytes = bytes(BITS // 8), set_bits: int = 0):
+        self.bits, self.set_bits = bytearray(bits), set_bits
+
+    def add(self, unit: int) -> bool:
+        """True where it was not met before."""
+        bit = (unit >> 16) % BITS
+        byte, mask = bit >> 3, 1 << (bit & 7)
+        if self.bits[byte] & mask:
+            return False
+        self.bits[byte] |= mask
+        self.set_bits += 1
+        return True
+
+    def count(self) -> int:
+        return round(-BITS * log(1.0 - min(self.set_bits, BITS - 1) / BITS))
+
+    def dump(self) -> tuple[bytes, int]:
+        return bytes(self.bits), self.set_bits
+
+
 class ArmTally:
     """What one arm did since `since_us`; payments from before, and what is still heard of them, are not in it."""
 
@@ -107,8 +135,9 @@ class ArmTally:
         self.sums: Floats = np.zeros((BUCKETS, len(COLUMNS)))
         self.earlier: Floats = np.zeros((BUCKETS, len(COLUMNS)))
         """Of the control: what it did with payments from before `since_us`."""
-        self.bits = np.zeros(BITS // 8, np.uint8)
-        self.set_bits = 0
+        self.met = Units()
+        self.beside: Units | None = None
+        """Of an arm that was resumed: what the control met since."""
         self.by_day: dict[int, int] = {}
         """Payments by UTC day of their first decision: how old they are, so how much of the labels can have come."""
         self.forbidden = 0
@@ -121,42 +150,30 @@ class ArmTally:
         if len(self.by_day) > DAYS_MAX:
             first = min(self.by_day)
             self.by_day[first + 1] = self.by_day.get(first + 1, 0) + self.by_day.pop(first)
-        bit = (unit >> 16) % BITS
-        byte, mask = bit >> 3, 1 << (bit & 7)
-        if self.bits[byte] & mask:
-            return False
-        self.bits[byte] |= mask
-        self.set_bits += 1
-        return True
-
-    def units(self) -> int:
-        """Distinct ones, to about a thousandth.
-
-        >>> ArmTally().units()
-        0
-        """
-        return round(-BITS * log(1.0 - min(self.set_bits, BITS - 1) / BITS))
+        return self.met.add(unit)
 
     def total(self, column: str) -> float:
         return float(self.sums[:, AT[column]].sum())
 
     def dump(self) -> "ArmDump":
-        arrays = (self.sums.tobytes(), self.earlier.tobytes(), self.bits.tobytes())
-        return self.since_us, arrays, self.set_bits, sorted(self.by_day.items()), self.forbidden
+        units = self.met.dump(), None if self.beside is None else self.beside.dump()
+        sums = self.sums.tobytes(), self.earlier.tobytes()
+        return self.since_us, sums, units, sorted(self.by_day.items()), self.forbidden
 
     @classmethod
     def load(cls, dumped: "ArmDump") -> "ArmTally":
-        since_us, (sums, earlier, bits), set_bits, by_day, forbidden = dumped
+        since_us, (sums, earlier), (met, beside), by_day, forbidden = dumped
         found = cls(since_us)
         found.sums, found.earlier = (
             np.frombuffer(each).reshape(BUCKETS, len(COLUMNS)).copy() for each in (sums, earlier)
         )
-        found.bits = np.frombuffer(bits, np.uint8).copy()
-        found.set_bits, found.by_day, found.forbidden = set_bits, dict(by_day), forbidden
+        found.met, found.beside = Units(*met), None if beside is None else Units(*beside)
+        found.by_day, found.forbidden = dict(by_day), forbidden
         return found
 
 
-ArmDump = tuple[int, tuple[bytes, bytes, bytes], int, list[tuple[int, int]], int]
+UnitsDump = tuple[bytes, int]
+ArmDump = tuple[int, tuple[bytes, bytes], tuple[UnitsDump, UnitsDump | None], list[tuple[int, int]], int]
 
 
 class Tally:
@@ -196,6 +213,9 @@ class Tally:
         """A payment's unit: perhaps one that was met before."""
         if (arm := self.arms.get(exposed.arm)) is not None:
             self.exposed += 1
+            for other in self.arms.values() if arm is self.control else ():
+                if other.beside is not None:
+                    other.beside.add(exposed.unit)
             if arm.meet(exposed.unit, at_us):
                 before = float(self.past[card % CELLS]) if card else 0.0
                 self.add(exposed, at_us, units=1.0, before=before)
@@ -206,6 +226,7 @@ class Tally:
         self.arms |= {each: ArmTally(at_us) for each in anew}
         for each in anew:
             self.arms[each].earlier += self.control.sums
+            self.arms[each].beside = None if self.arms[each] is self.control else Units()
         self.pauses = [pause for pause in self.pauses if pause.arm not in anew]
         self.paths = {path: points for path, points in self.paths.items() if path.partition("/")[0] not in anew}
 

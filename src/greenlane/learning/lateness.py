@@ -46,18 +46,26 @@ class Lateness:
 
     def __init__(self, late: Late | None = None):
         self.late: Late = {label: {} for label in BITS} if late is None else late
+        self._today = 0
 
     def apply(self, entry: Entry) -> None:
+        today = day_of(entry.ingest_us)
+        if today > self._today:
+            self._begin(today)
         if entry.facts is None or not entry.emits & (BITS["fraud_reports"] | BITS["disputes"]):
             return
-        today, day = day_of(entry.ingest_us), day_of(entry.facts.payment_us)
+        day = day_of(entry.facts.payment_us)
         for label, bit in BITS.items():
-            if entry.emits & bit:
-                days = self.late[label]
-                delays, delay = days.setdefault(day, {}), max(0, today - day)
+            if entry.emits & bit and day >= today - COHORT_DAYS:
+                delays, delay = self.late[label].setdefault(day, {}), max(0, today - day)
                 delays[delay] = max(0, delays.get(delay, 0) + entry.sign)
-                for old in [each for each in days if each < today - COHORT_DAYS]:
-                    del days[old]
+
+    def _begin(self, today: int) -> None:
+        """Of a new day, whatever happens on it: forget cohorts that are too old."""
+        self._today = today
+        for days in self.late.values():
+            for old in [each for each in days if each < today - COHORT_DAYS]:
+                del days[old]
 
     def curve(self, label: Label, *, at_us: int) -> Maturity:
         """F as it is known at `at_us`: learned where enough labels came, else as stated."""

@@ -18,7 +18,6 @@ Offsets are solved anew when a policy epoch begins, and stand still until the ne
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from math import sqrt
 from typing import Final, NamedTuple
 
@@ -101,11 +100,17 @@ class Health:
         self._counted = {initiator: list(prior) for initiator, prior in COUNTED.items()}
         self._turned_us = 0
         self._frozen = Effects({}, {}, {})
-        self._of_epoch = lru_cache(CELLS_MAX)(self._offsets)
+        self._of_epoch: dict[tuple[str, str, tuple[str, ...]], tuple[int, ...]] = {}
 
     def offsets(self, issuer: str, bin8: str, routes: Sequence[str]) -> tuple[int, ...]:
         """What to add to the log-odds of approval over each route, in thousandths; 0 where nothing is known."""
-        return self._of_epoch(issuer, bin8, tuple(routes))
+        asked = (issuer, bin8, tuple(routes))
+        found = self._of_epoch.get(asked)
+        if found is None:
+            if len(self._of_epoch) >= CELLS_MAX:
+                self._of_epoch.clear()
+            found = self._of_epoch[asked] = self._offsets(*asked)
+        return found
 
     def _offsets(self, issuer: str, bin8: str, routes: tuple[str, ...]) -> tuple[int, ...]:
         of, acquirers = self._frozen.offsets.get, self._acquirers.get
@@ -137,7 +142,7 @@ class Health:
         known = [pair for pair in told if pair[1]]
         if set(known) - self._acquirers.items():
             self._acquirers.update(known)
-            self._of_epoch.cache_clear()
+            self._of_epoch.clear()
             self._code_anew()
 
     def hear(self, heard: Heard) -> None:
@@ -176,7 +181,7 @@ class Health:
         if len(self._rows) > CELLS_MAX:
             self._keep_the_best()
         self._frozen = self._solved()
-        self._of_epoch.cache_clear()
+        self._of_epoch.clear()
 
     def dump(self) -> bytes:
         count = len(self._rows)

@@ -111,9 +111,11 @@ class Running:
 
     def check(self, after: Experiment) -> "Running":
         """What would run from then on; InputError where it could not be, or could not stand beside those that run."""
-        if after.id == HOLDOUT:
+        if after.id == HOLDOUT and HOLDOUT not in self.known:  # one that is older than this name can be stopped
             hint = "who is in no experiment is read under this name"
             raise InputError(f"no experiment is called {HOLDOUT}", param="$.id", hint=hint)
+        if after.state in ("paused", "stopped"):
+            return self._with(after)
         for unknown in set(after.excludes) - set(self.known):
             raise InputError(f"there is no experiment {unknown}", param="$.excludes", hint="create it first")
         later = self._with(replace(after, state="running"))

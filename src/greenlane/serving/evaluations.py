@@ -4,6 +4,7 @@ import hashlib
 import re
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -62,11 +63,13 @@ class EvaluationDoors:
     def kept(self) -> Path:
         return self.system.places.root / "reports" / "evaluations"
 
-    def path(self, request: Request) -> Path:
-        path = self.kept / f"{request.segments[3]}.json"
-        if not ID.fullmatch(request.segments[3]) or not path.exists():
-            raise NotFound(f"there is no evaluation {request.segments[3]}", param="id", hint="GET /v1/evaluations")
-        return path
+    def found(self, request: Request) -> tuple[Path, bytes]:
+        name = request.segments[3]
+        path = self.kept / f"{name}.json"
+        with suppress(FileNotFoundError):
+            if ID.fullmatch(name):
+                return path, path.read_bytes()
+        raise NotFound(f"there is no evaluation {name}", param="id", hint="GET /v1/evaluations")
 
     def run(self, request: Request) -> Reply:
         """In another process, over what is durable."""
@@ -102,21 +105,21 @@ class EvaluationDoors:
 
     def one(self, request: Request) -> Reply:
         self.allow(request, "read")
-        return Reply(200, self.path(request).read_bytes())
+        return Reply(200, self.found(request)[1])
 
     def delete(self, request: Request) -> Reply:
         self.allow(request, "admin")
-        path = self.path(request)
-        answer = path.read_bytes()
-        path.unlink()
+        path, answer = self.found(request)
+        path.unlink(missing_ok=True)
         return Reply(200, answer)
 
-    def table(self) -> list[tuple[Operation, Callable[[Request], Reply] | Slow]]:
+    def table(self) -> list[tuple[Operation, Slow]]:
         one = "/v1/evaluations/{id}"
         return [
-            (op("GET", "/v1/evaluations", "Evaluations that were made", "read", EvaluationList), self.listed),
+            (op("GET", "/v1/evaluations", "Evaluations that were made", "read", EvaluationList),
+             Slow(self.listed)),
             (op("POST", "/v1/evaluations", "What candidates would have earned, valued on logged decisions", "admin",
                 Evaluation, body=EvaluationRequest, errors=(400, 413, 422, 503)), Slow(self.run)),
-            (op("GET", one, "One evaluation", "read", Evaluation, errors=(404,)), self.one),
-            (op("DELETE", one, "Forget an evaluation", "admin", Evaluation, errors=(404,)), self.delete),
+            (op("GET", one, "One evaluation", "read", Evaluation, errors=(404,)), Slow(self.one)),
+            (op("DELETE", one, "Forget an evaluation", "admin", Evaluation, errors=(404,)), Slow(self.delete)),
         ]  # fmt: skip

@@ -88,7 +88,7 @@ def test_absolute_and_relative_lift_hold_the_truth_and_cuped_stands_beside() -> 
 def test_units_are_counted_without_a_list_of_them() -> None:
     _, tally = tallies()
     fed(tally, 30_000, approval=(0.9, 0.9), cards=8_000)
-    assert sum(arm.units() for arm in tally.arms.values()) == pytest.approx(7_812, rel=0.02)
+    assert sum(arm.met.count() for arm in tally.arms.values()) == pytest.approx(7_812, rel=0.02)
 
 
 def test_clusters_are_whole_units() -> None:
@@ -154,9 +154,31 @@ def test_a_resumed_arm_is_judged_by_what_it_does_from_then_on(
     assert found["payment_approval"].cuped.low is None, "its units were met before"
     control, treatment = shown.arms
     assert treatment.payments < 900 < 2_000 < control.payments and treatment.since_us == NOON + 2 * HOUR
-    assert shown.srm_p_value == shown.srm_sequential_p_value == 1.0
+    assert shown.srm_p_value is not None and shown.srm_p_value > 0.001 and shown.srm_sequential_p_value > 0.1
     assert shown.notes[0].startswith("treatment was resumed: it is read")
     assert Tally.load(tally.dump()).dump() == tally.dump()
+
+
+@pytest.mark.parametrize(("control_of_five", "broken"), [(2, False), (4, True)])
+def test_a_resumed_arm_has_its_share_checked_since_then_and_a_paused_one_not(
+    control_of_five: int, broken: bool
+) -> None:
+    fold, tally = tallies(arms=(Arm("control", 400_000), Arm("treatment", 600_000)))
+    fed(tally, 3_000, approval=(0.9, 0.9), arms=("control",))
+    running, tally.experiment = tally.experiment, replace(tally.experiment, paused_arms=("treatment",))
+    shown = readout(tally, now_us=NOON)
+    assert shown.srm_p_value is None and "not checked" in page(shown) and "as intended" not in page(shown)
+    tally.experiment = running
+    tally.begin_anew("treatment", NOON)
+    for unit in range(4_000):
+        arm = "control" if unit % 5 < control_of_five else "treatment"
+        tally.meet(Exposure("x", arm, unit % 2_000 << 16), NOON)
+    tally = fold.of["x"] = Tally.load(tally.dump())
+    look(fold, NOON)
+    shown = readout(tally, now_us=NOON)
+    assert [arm.units for arm in shown.arms][1] == pytest.approx(400 * (5 - control_of_five), rel=0.01)
+    assert (shown.srm_p_value < 0.001, shown.srm_sequential_p_value < 0.001) == (broken, broken)
+    assert ("as intended</b>: p" in page(shown)) is not broken
 
 
 def test_losses_wait_until_labels_can_have_come() -> None:

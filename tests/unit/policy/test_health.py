@@ -1,5 +1,8 @@
 """Offsets find what changed, where it changed; cells with few answers have their parents' offset."""
 
+import gc
+from weakref import ref
+
 import numpy as np
 import pytest
 from unit.policy.shops_and_issuers import ROUTES, SECOND_US, Stream, control, nothing_decided_here, trading
@@ -191,3 +194,21 @@ def test_the_ridge_equals_the_normal_equations() -> None:
     exact = np.linalg.solve(design.T @ (design * weights[:, None]) + prior, design.T @ (weights * means))
     found = ridge(weights * means, weights, codes, deviations=deviations, effects=effects)
     assert found == pytest.approx(exact, abs=2e-3)
+
+
+def test_what_an_epoch_was_asked_is_bounded_and_leaves_no_cycle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server runs without a cycle collector."""
+    monkeypatch.setattr("greenlane.policy.health.CELLS_MAX", 100)
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        health = Health()
+        for number in range(250):
+            assert health.offsets(f"iss_{number}", "b", ["acq_a"]) == (0,)
+            assert len(health._of_epoch) <= 100
+        seen = ref(health)
+        del health
+        assert seen() is None
+    finally:
+        if was_on:
+            gc.enable()

@@ -11,7 +11,7 @@ from greenlane.errors import InputError, NotFound
 from greenlane.jobs.deciding import decide_world
 from greenlane.serving.access import StoredKey
 from greenlane.serving.evaluations import Evaluation, EvaluationDoors
-from greenlane.serving.http import Request
+from greenlane.serving.http import Request, Slow
 from greenlane.simulation.world import World
 from greenlane.wiring import System, open_system
 
@@ -62,6 +62,7 @@ def test_where_nothing_was_left_to_chance_the_reason_is_told(tmp_path: Path) -> 
 def test_what_is_not_understood_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     shop = shop_in(tmp_path)
     try:
+        assert all(isinstance(door, Slow) for _, door in doors_of(shop).table()), "files are not read between decisions"
         for wrong, where in (({"from": "yesterday"}, r"\$.from"), ({"question": "who"}, r"\$.question")):
             with pytest.raises(InputError) as refused:
                 doors_of(shop).run(asked(**({"question": "route", "candidates": ["cheapest"]} | wrong)))

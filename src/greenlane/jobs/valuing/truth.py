@@ -187,6 +187,24 @@ class Truth(Struct, frozen=True, kw_only=True):
         }
         return tuple(why for why, is_so in breached.items() if is_so)
 
+    @property
+    def powerless(self) -> tuple[str, ...]:
+        """Checks that say nothing of a question: they pass even if all of its trials are wrong, and no other's."""
+        told = [t for t in self.trials if t.accepted]
+        shown = [t for t in told if t.clear and t.shows]
+        checks = (
+            ("coverage", COVERAGE_MIN, told, told),
+            ("wrong claims", 1.0 - WRONG_MAX, told, [t for t in told if t.clear and t.claims]),
+            ("signs", 1.0 - WRONG_MAX, shown, shown),
+        )
+        found = []
+        for question in dict.fromkeys(t.question for t in self.trials):
+            for what, least, looked_at, may_be_wrong in checks:
+                ours = sum(t.question == question for t in may_be_wrong)
+                if not too_few([False] * ours + [True] * (len(looked_at) - ours), least):
+                    found.append(f"{question}: {what} cannot fail, with {ours} of {len(looked_at)} trials")
+        return tuple(found)
+
 
 def too_few(flags: Sequence[bool], least: float) -> bool:
     """Fewer than chance leaves where each is true with probability `least`: in less than one case in twenty.
