@@ -108,6 +108,9 @@ def test_what_next_action_was_told_is_the_outcome_that_outcomes_would_take(serve
         "payment_id": "pay_9006", "network_response_code": "51",
     }  # fmt: skip
     assert server.ask("POST", "/v1/outcomes", outcome, key="report").json["status"] == "accepted"
+    of_another = outcome | {"attempt_id": "att_of_another"}
+    del of_another["payment_id"]
+    assert server.ask("POST", "/v1/outcomes", of_another, key="report").status == 409
     events = server.ask("GET", "/v1/payments/pay_9006", key="read").json["events"]
     assert [event["type"] for event in events] == ["decision", "authorization", "decision"]
 

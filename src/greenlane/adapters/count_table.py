@@ -20,7 +20,7 @@ def read_counts(path: Path) -> list[Minute]:
     """One row a time and code, or a column for each code. Text columns that tell rows of one time and code apart are
     groups. Times without a zone are UTC.
 
-    SettingsError where the file, a time, a code or a count is missing or is none.
+    SettingsError where the file, its rows, a time, a code or a count is missing or is none.
     """
     import duckdb
 
@@ -31,13 +31,17 @@ def read_counts(path: Path) -> list[Minute]:
     try:
         con.execute("SET TimeZone = 'UTC'")
         source = f"{reader}('{str(path).replace(chr(39), chr(39) * 2)}')"
-        kinds = kinds_of(con, source)
+        kinds = in_file = kinds_of(con, source)
         wide = [name for name, kind in kinds.items() if kind.endswith(WHOLE) and plain(name) not in (*TIMES, *NOTHING)]
         if len(wide) > 1 and not any(plain(name) in CODES for name in kinds):
             named = ", ".join(f'"{name}"' for name in wide)
             source = f"(UNPIVOT (SELECT * FROM {source}) ON {named} INTO NAME code VALUE count)"
             kinds = kinds_of(con, source)
-        time, code, number = columns_of(kinds, path)
+        try:
+            time, code, number = columns_of(kinds)
+        except LookupError:
+            said = f"{path.name} needs a time, a code and a count; it has {', '.join(in_file)}"
+            raise SettingsError(said, hint=HINT) from None
         con.execute(f"""CREATE TABLE rows AS SELECT * REPLACE (
             CAST(epoch_us(date_trunc('minute', {moment(time, kinds[time])})) AS BIGINT) AS "{time}",
             regexp_replace(CAST("{code}" AS VARCHAR), '[.]0$', '') AS "{code}",
@@ -53,6 +57,8 @@ def read_counts(path: Path) -> list[Minute]:
         raise SettingsError(f"{path.name} cannot be read: {str(problem).splitlines()[0]}", hint=HINT) from problem
     finally:
         con.close()
+    if not found:
+        raise SettingsError(f"{path.name} has no rows", hint=HINT)
     return minutes_of(found)
 
 
@@ -84,8 +90,8 @@ def tells_apart(con: Any, name: str, *, time: str, code: str) -> bool:
     return bool((con.execute(f"SELECT max(n) FROM ({within})").fetchone()[0] or 0) > 1)
 
 
-def columns_of(kinds: dict[str, str], path: Path) -> tuple[str, str, str]:
-    """The columns that say when, what and how often, by their names, else by their types."""
+def columns_of(kinds: dict[str, str]) -> tuple[str, str, str]:
+    """The columns that say when, what and how often, by their names, else by their types. LookupError without them."""
     known = {plain(name): name for name in kinds}
     time = next((known[name] for name in TIMES if name in known), None)
     time = time or next((name for name, kind in kinds.items() if kind.startswith("TIMESTAMP")), None)
@@ -94,7 +100,7 @@ def columns_of(kinds: dict[str, str], path: Path) -> tuple[str, str, str]:
     whole = [name for name, kind in kinds.items() if kind.endswith(WHOLE) and name not in (time, code)]
     number = number or (whole[0] if len(whole) == 1 else None)
     if time is None or code is None or number is None:
-        raise SettingsError(f"{path.name} needs a time, a code and a count; it has {', '.join(kinds)}", hint=HINT)
+        raise LookupError
     return time, code, number
 
 

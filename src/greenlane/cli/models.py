@@ -32,6 +32,8 @@ def models_list(data: Data, as_json: Json = False) -> None:
     found = listed(open_reader(data))
     rows = [(row["model"], row["kind"], row["family"], row["stage"], *costs(row["card"])) for row in found]
     columns = ["model", "kind", "family", "stage", "p50 us", "p99 us", "MB"]
+    if not rows:
+        err.print("no model is stored yet: see `greenlane train --help`")
     show(found, "Models", columns, rows, as_json=as_json)
 
 

@@ -65,7 +65,7 @@ def status(data: Data, as_json: Json = False) -> None:
 
     reader = open_reader(data)
     first, last = reader.store.span()
-    found = {
+    found: dict[str, Any] = {
         "entries": last,
         "first_in_sqlite": first,
         "days": len(list(reader.places.days.glob("*.parquet"))),
@@ -74,7 +74,12 @@ def status(data: Data, as_json: Json = False) -> None:
         "models": sorted(path.name for path in reader.places.models.glob("mdl_*")),
         "server_running": is_running(reader.places),
     }
-    show(found, f"{data}", ["what", "value"], found.items(), as_json=as_json)
+    told = found | {
+        "aliases": "\n".join(f"{alias}: {model}" for alias, model in reader.live.aliases.items()) or "none yet",
+        "models": "\n".join(found["models"]) or "none yet",
+        "server_running": "yes" if found["server_running"] else "no",
+    }
+    show(found, f"{data}", ["what", "value"], told.items(), as_json=as_json)
 
 
 @app.command()

@@ -23,10 +23,7 @@ from greenlane.cli.shown import (
 )
 from greenlane.errors import InputError
 
-simulate_app = typer.Typer(
-    help="A seeded world of payers, fraudsters, issuers and acquirers: write its history, or check its figures.",
-    invoke_without_command=True,
-)
+simulate_app = typer.Typer(invoke_without_command=True)
 WorldName = Annotated[
     str, typer.Option("--world", help="europe, us, subscriptions, calm, shop, or the path of a world file.")
 ]
@@ -49,10 +46,11 @@ def simulate(
     payments: Annotated[int, typer.Option(min=1, help="How many payments.")] = 20_000,
     as_json: Json = False,
 ) -> None:
-    """Write a world's history into a fresh directory: every attempt, its answer, and labels when they became known.
+    """A seeded world of payers, fraudsters, issuers and acquirers: write its history, or check its figures.
 
-    The logging policy randomises what the law leaves open, so that models can be learned from it. Then:
-    `greenlane train fraud`, `greenlane train approval`.
+    The history is every attempt, its answer, and labels when they became known. What the law leaves open is left to
+    chance in it, so that models can be learned. Then: `greenlane train approval`, and, given enough reported fraud,
+    `greenlane train fraud`.
     """
     if context.invoked_subcommand is not None:
         return

@@ -44,7 +44,7 @@ class Metric(Struct, frozen=True, kw_only=True):
 
     def check(self, shift: float) -> None:
         if self.sd is None and not (0.0 < self.baseline < 1.0 and 0.0 < self.baseline + shift < 1.0):
-            hint = "a share lies between 0 and 1; any other metric needs its standard deviation"
+            hint = "a share lies between 0 and 1, before and after the change; any other metric needs its --sd"
             raise InputError("the metric is no share", code="invalid_metric", param="baseline", hint=hint)
         if self.sd is not None and self.sd <= 0.0:
             raise InputError("a standard deviation is positive", code="invalid_metric", param="sd")
@@ -99,7 +99,7 @@ def sample_size(metric: Metric, mde: float, *, reading: Reading | None = None, a
     metric.check(mde)
     reading.check()
     if mde == 0.0:
-        raise InputError("no sample finds a change of nothing", code="invalid_metric", param="mde")
+        raise InputError("no sample finds a change of nothing", code="invalid_metric", param="mde", hint="e.g. 0.005")
     return ceil(unit_variance(metric, reading, mde, adjusted=adjusted) * (reading.errors() / mde) ** 2)
 
 
@@ -162,7 +162,7 @@ def plan(metric: Metric, mde: float, *, daily_units: float, reading: Reading | N
     [('once, at the end', 7), ('at any time', 14)]
     """
     if daily_units <= 0.0:
-        raise InputError("a plan needs traffic", code="invalid_plan", param="daily")
+        raise InputError("a plan needs traffic", code="invalid_plan", param="daily", hint="units a day, more than 0")
     ways = [False, True] if metric.correlation else [False]
     return [
         row(metric, mde, daily_units, reading=structs.replace(reading or Reading(), look=look), adjusted=adjusted)

@@ -89,8 +89,6 @@ def replay_directory(directory: Path, *, progress: Progress) -> Monitored:
 
 def replay_counts(path: Path) -> Monitored:
     minutes = read_counts(path)
-    if not minutes:
-        return Monitored(days=0.0, incidents=[], alarms=[], proposals=[], series=[])
     found = replayed(minutes)
     return Monitored(
         days=(minutes[-1].at_us - minutes[0].at_us) / DAY_US,

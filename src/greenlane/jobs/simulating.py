@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from greenlane.decisions.control import ControlRecord
+from greenlane.errors import SettingsError
 from greenlane.features.catalogue import CATALOGUE
 from greenlane.jobs.simulated_truth import TrueRow, approval_of, write_truth
 from greenlane.payments.codes import decline_of
@@ -26,7 +27,7 @@ from greenlane.simulation.due import Due
 from greenlane.simulation.living import START_US, Living
 from greenlane.simulation.randomness import uniforms, word
 from greenlane.simulation.world import Arrival, World
-from greenlane.wiring import Importer
+from greenlane.wiring import Importer, Places
 
 Progress = Callable[[int, int], None]
 
@@ -108,8 +109,10 @@ def simulate(world: World, seed: int, payments: int, directory: Path, progress: 
     """Writes the history of `payments` payments into `directory`: payments whole, each attempt's answer, labels when
     they became known. What is known only after the last payment stays out, and lies in `truth.parquet` beside it.
 
-    Raises what `Importer` raises where the directory is in use or of another kind.
+    SettingsError where the directory holds a journal already; else what `Importer` raises.
     """
+    if Places(directory).journal.exists():
+        raise SettingsError(f"{directory} holds a history already", hint="take a fresh directory")
     make_directory(directory)
     name, currency = world.parameters.name, world.parameters.currency
     write_settings(directory, Settings(tenant=name, clock="simulated", reporting_currency=currency))

@@ -202,7 +202,7 @@ def split(found: TrainingSet, examples: Examples, plan: Plan) -> tuple[Examples,
 def wanted(found: TrainingSet) -> str:
     """How much more history a model needs, at the rate of the reports so far."""
     reports, rows = int((found.state == REPORTED).sum()), len(found)
-    needed = f"; at this rate {EVENTS_WANTED} take {round(rows * EVENTS_WANTED / reports, -3):,}" if reports else ""
+    needed = f"; at this rate {EVENTS_WANTED} take {round(rows * EVENTS_WANTED // reports, -3):,}" if reports else ""
     return f"{reports} reports of {rows:,} attempts are known{needed}: import more, wait, or take a longer window"
 
 

@@ -168,9 +168,11 @@ def same_event(outcome: Outcome, stored: Entry, *, about: Entry | None = None) -
     if outcome.type != stored.kind or not stored.payload or stored.facts is None:
         return False
     named = about.facts.payment_id if about is not None and about.facts is not None else outcome.payment_id
-    if named is not None and named != stored.facts.payment_id:
+    record = RECORD_DECODER.decode(stored.payload)
+    attempt_id = stored.facts.attempt_id if record.attempt_id or record.decision_id else outcome.attempt_id
+    if named not in (None, stored.facts.payment_id) or outcome.attempt_id not in (None, attempt_id):
         return False
-    return _told(record_of(outcome)) == _told(RECORD_DECODER.decode(stored.payload))
+    return _told(record_of(outcome)) == _told(record)
 
 
 def _told(record: OutcomeRecord) -> tuple[object, ...]:

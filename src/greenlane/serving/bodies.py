@@ -67,6 +67,8 @@ def hint_for(message: str, where: str) -> str:
         return f"did you mean {near[0]!r}? See /docs" if near else "see /docs for the values of this field"
     if where.endswith("amount"):
         return "an integer in minor units (12.99 EUR is 1299); see /docs"
+    if where.endswith("currency"):
+        return "three capital letters of ISO 4217, such as EUR; see /docs"
     return "see /docs for the type of this field"
 
 

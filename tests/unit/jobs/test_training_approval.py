@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from greenlane.adapters.onnx_net import open_net
 from greenlane.decisions.live import APPROVAL_CHAMPION
+from greenlane.errors import SettingsError
 from greenlane.jobs.simulating import simulate
 from greenlane.jobs.training import Plan
 from greenlane.jobs.training_approval import approval_figures, train_approval
@@ -15,6 +18,8 @@ from greenlane.wiring import open_reader
 def test_a_history_nobody_decided_here_makes_a_champion_that_loads(tmp_path: Path) -> None:
     directory, told = tmp_path / "data", []
     simulate(World.load("europe"), 1, 1_500, directory, lambda _done, _of: None)
+    with pytest.raises(SettingsError, match="holds a history already"):
+        simulate(World.load("europe"), 1, 10, directory, lambda _done, _of: None)
     found = train_approval(directory, Plan(), progress=lambda done, of: told.append((done, of)))
     reader = open_reader(directory)
     assert reader.live.aliases[APPROVAL_CHAMPION] == found.model_id

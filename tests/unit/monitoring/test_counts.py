@@ -62,7 +62,9 @@ def test_an_end_and_a_size_are_told(tmp_path: Path):
     ("text", "said"),
     [
         ("a,b\nx,y\n", "needs a time, a code and a count; it has a, b"),
+        ("a,b,c\n1,2,3\n", "needs a time, a code and a count; it has a, b, c"),
         ("time,code,count\nyesterday,00,1\n", "cannot be read"),
+        ("time,code,count\n", "has no rows"),
         ("", "needs a time"),
     ],
 )
