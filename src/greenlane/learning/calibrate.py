@@ -156,7 +156,7 @@ def calibrate(
     halfway = int(np.searchsorted(np.cumsum(labels), labels.sum() / 2)) + 1
     if labels.sum() < 10 or not labels[halfway:].sum():
         raise TrainingError(
-            f"{int(labels.sum())} events are too few to calibrate on", hint="hold out more time, or wait for labels"
+            f"{int(labels.sum())} events are too few to calibrate on", hint="take a longer history, or wait for labels"
         )
     earlier, later = slice(None, halfway), slice(halfway, None)
     losses = {}
