@@ -124,13 +124,13 @@ def start_follower(places: Places) -> subprocess.Popen[bytes]:
 
 def curl_line(url: str, key: str) -> str:
     body = {
-        "attempt_id": "att_1",
+        "attempt_id": "att_0",
         "payment": {
-            "id": "pay_1",
+            "id": "pay_0",
             "amount": 12999,
             "currency": "EUR",
             "merchant_id": "shop_1",
-            "payment_method": {"card": {"fingerprint": "fp_1", "network": "visa", "issuer_country": "DE"}},
+            "payment_method": {"card": {"fingerprint": "fp_0", "network": "visa", "issuer_country": "DE"}},
         },
     }
     return f"try: curl -s {url}/v1/decisions -H 'Authorization: Bearer {key}' -d '{json.dumps(body)}'"
