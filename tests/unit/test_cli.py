@@ -48,6 +48,11 @@ def test_a_file_without_a_directory_is_refused_before_the_work() -> None:
         assert isinstance(result.exception, InputError) and "/nonexistent" in str(result.exception)
 
 
+def test_an_experiment_is_started_from_a_file_that_exists(data: Path) -> None:
+    result = CliRunner().invoke(app, ["experiments", "start", "absent.json", "--data", str(data)])
+    assert isinstance(result.exception, InputError) and "no file absent.json" in str(result.exception)
+
+
 def test_status_tells_what_a_directory_holds(data: Path) -> None:
     code, said = run("status", "--data", str(data), "--json")
     found = json.loads(said[said.index("{") :])

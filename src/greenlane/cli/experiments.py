@@ -199,6 +199,8 @@ def experiments_start(
     from greenlane.jobs.experimenting import created, moved
 
     file = Path(name)
+    if file.suffix == ".json" and not file.is_file():
+        raise InputError(f"there is no file {file}", param="ID|FILE", hint="a JSON file, or the id of a draft")
     found = moved(data, created(data, file.read_bytes()) if file.suffix == ".json" else name, "start", why)
     _tell(found, as_json=as_json)
 

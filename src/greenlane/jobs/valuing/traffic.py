@@ -345,7 +345,7 @@ def traffic_of(
         fold.left_out["overridden by the caller"] = len(fold.rows) - len(kept)
     if len(kept) < 2:
         why = ", ".join(f"{count:,} {name}" for name, count in fold.left_out.items()) or "no decision in the window"
-        hint = "decide with an exploration budget; `greenlane simulate live` makes such a directory"
+        hint = "decide with models and an exploration budget; `greenlane simulate live` does so in a fresh directory"
         raise InputError(f"nothing here can be valued: {why}", code="nothing_to_value", hint=hint)
     return stacked(kept, fold)
 
