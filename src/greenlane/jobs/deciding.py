@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from greenlane.decide import decide
 from greenlane.decisions.control import ControlRecord
+from greenlane.decisions.live import CHAMPION
 from greenlane.decisions.record import DecisionRecord, decision_id
 from greenlane.errors import InputError
 from greenlane.features.catalogue import CATALOGUE, GROUPS
@@ -183,8 +184,8 @@ def decide_world(
 ) -> Decided:
     """`payments` payments decided by the directory's own models, from the day after its last entry on.
 
-    A directory without a champion gets a scorecard that nobody has learned: it fears proxies, foreign addresses and
-    haste. `prices` of shared budgets are stated, as if these were scarce. Raises what `open_system` raises.
+    A directory without a fraud champion gets a scorecard that nobody has learned: it fears proxies, foreign addresses
+    and haste. `prices` of shared budgets are stated, as if these were scarce. Raises what `open_system` raises.
     """
     make_directory(directory)
     if not (directory / "greenlane.toml").exists():
@@ -209,7 +210,7 @@ def configure(system: System, world: World, exploring: Exploring, *, kinds: Sequ
     for kind in KINDS:
         wanted = getattr(exploring, kind).budget_minor or BUDGET_MINOR
         write(system, "budget", kind, wanted if kind in kinds else 0)
-    if not system.live.aliases:
+    if CHAMPION not in system.live.aliases:
         model = save_scorecard(system.places.models)
         system.promote(model, event_id="scorecard", who="simulate", why="a directory without a model")
     system.lane.policy = Policy(perspective=system.settings.perspective, exploring=exploring)
