@@ -8,7 +8,6 @@ Signal = Literal["approval", "outage", "drift", "calibration", "quality", "attac
 Severity = Literal["page", "ticket", "note"]
 CauseKind = Literal["issuer", "route", "network", "bin", "merchant", "device", "model", "feature", "release", "log", ""]
 
-SIGNALS: Final[tuple[Signal, ...]] = ("approval", "outage", "drift", "calibration", "quality", "attack", "logging")
 RANK: Final[dict[str, int]] = {"note": 0, "ticket": 1, "page": 2}
 
 

@@ -1,7 +1,7 @@
 """The words between a policy and a living world: what is sent, what comes back, and what may be known of the odds."""
 
 from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,6 @@ Result = Literal["approved", "declined", "unknown", "not_sent", "failed", "refus
 
 PLAIN, AUTHENTICATED, EXEMPT = range(3)
 """Modes of an authorisation request: the last axis of `WayOdds`."""
-CREDENTIALS: Final = ("pan", "network_token")
 
 Happened = list[tuple[int, Outcome]]
 
