@@ -11,8 +11,8 @@ MAPPING = Path(__file__).parents[1] / "examples" / "handbook" / "mapping.toml"
 COLUMNS = ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT", "TX_FRAUD")
 
 
-def small_history(folder: Path, *, payments: int = 3000, seed: int = 2) -> Path:
-    """The directory; the same payments for the same seed."""
+def small_history(folder: Path, *, payments: int = 3000, seed: int = 2, label: str = "fraud_report") -> Path:
+    """The directory; the same payments for the same seed. What tells of the fraud is reports, or disputes."""
     draw, day0 = random.Random(seed), datetime(2026, 1, 1, tzinfo=UTC)
     seconds = sorted(draw.randrange(60 * 86_400) for _ in range(payments))
     with (folder / "rows.csv").open("w", newline="") as file:
@@ -30,5 +30,7 @@ def small_history(folder: Path, *, payments: int = 3000, seed: int = 2) -> Path:
                 int(fraud),
             )
             table.writerow(row)
-    import_history(folder / "data", [folder / "rows.csv"], MAPPING, strict=True, progress=lambda _done, _all: None)
+    mapping = folder / "mapping.toml"
+    mapping.write_text(MAPPING.read_text().replace('type = "fraud_report"', f'type = "{label}"'))
+    import_history(folder / "data", [folder / "rows.csv"], mapping, strict=True, progress=lambda _done, _all: None)
     return folder / "data"

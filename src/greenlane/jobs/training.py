@@ -190,20 +190,20 @@ def split(found: TrainingSet, examples: Examples, plan: Plan) -> tuple[Examples,
     start_us = int(at_us[0] + (at_us[-1] - at_us[0]) * (1 - HELD_OUT_SHARE))
     known = matured(found.known_at(start_us - 1), plan)
     earlier, later = known.take(known.at_us < start_us - plan.gap_us), examples.take(at_us >= start_us)
+    what, began = plan.label.replace("_", " "), format_day(day_of(start_us))
     for name, part in (("known before", earlier), ("in", later)):
         if not part.y.sum():
             raise TrainingError(
-                f"no reported fraud {name} the held-out time, which began on {format_day(day_of(start_us))}",
-                hint=wanted(found),
+                f"no {what} {name} the held-out time, which began on {began}", hint=wanted(found, what=what)
             )
     return earlier, later
 
 
-def wanted(found: TrainingSet) -> str:
-    """How much more history a model needs, at the rate of the reports so far."""
-    reports, rows = int((found.state == REPORTED).sum()), len(found)
-    needed = f"; at this rate {EVENTS_WANTED} take {round(rows * EVENTS_WANTED // reports, -3):,}" if reports else ""
-    return f"{reports} reports of {rows:,} attempts are known{needed}: import more, wait, or take a longer window"
+def wanted(found: TrainingSet, *, what: str) -> str:
+    """How much more history a model needs, at the rate of the labels so far."""
+    labels, rows = int((found.state == REPORTED).sum()), len(found)
+    needed = f"; at this rate {EVENTS_WANTED} take {round(rows * EVENTS_WANTED // labels, -3):,}" if labels else ""
+    return f"{labels} {what}s of {rows:,} attempts are known{needed}: import more, wait, or take a longer window"
 
 
 def train_fraud(

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from small_history import small_history
 
 from greenlane.errors import TrainingError
-from greenlane.jobs.training import Plan, matured, split
+from greenlane.jobs.training import Plan, matured, split, train_fraud
 from greenlane.learning.labels import GOOD, REPORTED
 from greenlane.learning.training_set import TrainingSet
 from greenlane.payments.times import DAY_US
@@ -56,7 +57,7 @@ def test_a_model_that_could_have_known_of_no_fraud_is_not_judged():
     rows.state[rows.X[:, 0] == 0] = GOOD
     with pytest.raises(TrainingError, match="known before the held-out time, which began on 1970-03-") as refused:
         split(rows, matured(rows, PLAN), PLAN)
-    assert "101 reports of 1,010 attempts are known; at this rate 100 take 1,000" in str(refused.value.hint)
+    assert "101 fraud reports of 1,010 attempts are known; at this rate 100 take 1,000" in str(refused.value.hint)
 
 
 def test_a_history_too_short_for_any_label_to_be_final_is_refused():
@@ -65,3 +66,15 @@ def test_a_history_too_short_for_any_label_to_be_final_is_refused():
     rows.manifest["label_cut_us"] = int(rows.at_us[0]) + DAY_US
     with pytest.raises(TrainingError, match="no payment is older than 5 days on 1970-01-02"):
         matured(rows, PLAN)
+
+
+def test_a_model_of_disputes_learns_from_disputes_alone(tmp_path):
+    pytest.importorskip("lightgbm", reason="fitting needs the train extra")
+    data = small_history(tmp_path, label="dispute")
+    plan = Plan(label="dispute")
+    trained = train_fraud(data, plan, progress=lambda *_: None)
+    assert trained.manifest["label"] == "dispute"
+    assert trained.evaluation.events > 10
+    assert trained.evaluation.average_precision.low > trained.evaluation.events / trained.evaluation.rows
+    with pytest.raises(TrainingError, match="no fraud report"):
+        train_fraud(data, Plan(), progress=lambda *_: None)
