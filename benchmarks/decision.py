@@ -199,11 +199,16 @@ def first_visits_us(cold: Laps) -> float:
     return statistics.median(cold.ns["freeze facts, pseudonyms"][20:320]) / 1000
 
 
+CORES = sorted(os.sched_getaffinity(0))
+
+
 class Server:
-    """The server with its echo, on the first core."""
+    """The server with its echo, on the first core; from now on this process keeps to the last one."""
 
     def __init__(self, directory: Path):
-        command = [sys.executable, str(Path(__file__).with_name("echo_server.py")), str(directory)]
+        script = Path(__file__).with_name("echo_server.py")
+        command = [sys.executable, str(script), str(directory), str(CORES[0])]
+        os.sched_setaffinity(0, {CORES[-1]})
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         told = json.loads(self.process.stdout.readline())
@@ -376,7 +381,6 @@ def measure(*, turns: int, seconds: float) -> list[Bar]:
     try:
         shop(work)
         bars = budget(work, turns=turns)
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
         def served() -> list[Bar]:
             server = Server(work)

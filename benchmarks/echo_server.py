@@ -1,8 +1,8 @@
 """The decision server with an echo at its side: the same process, loop, HTTP stack and door, and nothing decided.
 
-    python benchmarks/echo_server.py DIR
+    python benchmarks/echo_server.py DIR CORE
 
-Prints {"url": ..., "key": ...} when it listens. Without a follower, so that what is measured is the server alone.
+Runs on that core. Prints {"url": ..., "key": ...} when it listens. Without a follower, so that what is measured is the server alone.
 """
 
 import json
@@ -19,8 +19,8 @@ from greenlane.wiring import freeze_memory, open_system, run_http
 
 
 def main() -> None:
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    directory = Path(sys.argv[1])
+    directory, core = Path(sys.argv[1]), int(sys.argv[2])
+    os.sched_setaffinity(0, {core})
     system = open_system(directory)
     third_model(system, directory)
     keys = KeyFile(system.places.keys)
