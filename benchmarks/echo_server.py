@@ -2,7 +2,8 @@
 
     python benchmarks/echo_server.py DIR CORE
 
-Runs on that core. Prints {"url": ..., "key": ...} when it listens. Without a follower, so that what is measured is the server alone.
+Runs on that core. Prints {"url": ..., "key": ...} when it listens. Without a follower, so that what is measured is the
+server alone.
 """
 
 import json

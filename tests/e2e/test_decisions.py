@@ -179,7 +179,12 @@ def test_a_merchant_is_configured_and_decides_otherwise(server: Server) -> None:
     put = server.ask("PUT", path, {"mcc": "5816", "amount_max_minor": 5_000})
     assert put.json["configured"] is True
     assert put.json["economics"]["amount_max_minor"] == 5_000
-    assert server.ask("GET", path, key="read").json == put.json
+    assert put.json["changed"]["amount_max_minor"] == [500_000, 5_000]
+    assert put.json["changed"]["unscored_amount_max_minor"] == [5_000, 10_000], "a cap that nobody spoke of is lifted"
+    kept = server.ask("GET", path, key="read").json
+    assert put.json == kept | {"changed": put.json["changed"]}
+    again = server.ask("PUT", path, {"mcc": "5816", "amount_max_minor": 5_000})
+    assert again.json == kept | {"changed": {}}
     answer = server.decide(attempt_body(1_100, merchant_id="shop_strict")).json
     assert answer["action"]["intervention"] == "block"
     assert "amount_above_merchant_limit" in answer["rule_hits"]

@@ -115,6 +115,35 @@ def test_what_next_action_was_told_is_the_outcome_that_outcomes_would_take(serve
     assert [event["type"] for event in events] == ["decision", "authorization", "decision"]
 
 
+def test_an_event_of_another_decision_is_another_event(server: Server) -> None:
+    first, other = decided(server, 9_107), decided(server, 9_108)
+    told: dict[str, Any] = {
+        "type": "authorization", "result": "declined", "source": "acquirer", "event_id": "n-70",
+        "network_response_code": "51",
+    }  # fmt: skip
+    answers = [
+        server.ask("POST", "/v1/outcomes", told | about, key="report").status
+        for about in (
+            {"decision_id": first["id"]}, {"attempt_id": "att_9107"}, {"payment_id": "pay_9107"},
+            {"decision_id": other["id"]}, {"decision_id": "dec_9_9"},
+            {"decision_id": first["id"], "attempt_id": "att_9108"},
+        )
+    ]  # fmt: skip
+    assert answers == [200, 200, 200, 409, 409, 409]
+    assert next_after(server, first["id"], "n-70", decline={"network_response_code": "51"}).status == 200
+    assert next_after(server, other["id"], "n-70", decline={"network_response_code": "51"}).status == 409
+
+
+def test_what_was_not_computed_is_left_out(server: Server) -> None:
+    asked = next_after(server, decided(server, 9_109)["id"], "n-71", authentication={"trans_status": "C"}).json
+    assert (asked["next"], asked["expected_value"], asked["runner_up"]) == ("authorize", None, None)
+    stolen = next_after(server, decided(server, 9_110)["id"], "n-72", decline={"network_response_code": "43"}).json
+    assert stolen["exploration"] is None and stolen["expected_value"]["terms"] == {}
+    assert stolen["expected_value"]["value_minor"] != 0.0
+    kept = next_after(server, decided(server, 9_111)["id"], "n-73", approval={"cvv_result": "M"}).json
+    assert sum(kept["expected_value"]["terms"].values()) == pytest.approx(kept["expected_value"]["value_minor"])
+
+
 def test_a_second_approval_of_one_payment_is_to_be_reversed(server: Server) -> None:
     first = decided(server, 9_007)
     retried = next_after(server, first["id"], "n-9", decline={"network_response_code": "91"}).json

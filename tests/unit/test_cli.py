@@ -39,7 +39,7 @@ def run(*words: str) -> tuple[int, str]:
 
 
 def test_version() -> None:
-    assert run("version") == (0, f"{__version__}\n")
+    assert run("--version") == (0, f"{__version__}\n")
 
 
 def test_a_file_without_a_directory_is_refused_before_the_work() -> None:
@@ -55,6 +55,7 @@ def test_an_experiment_is_started_from_a_file_that_exists(data: Path) -> None:
 
 def test_status_tells_what_a_directory_holds(data: Path) -> None:
     code, said = run("status", "--data", str(data), "--json")
+    assert said.endswith("}\n")
     found = json.loads(said[said.index("{") :])
     assert (code, found["server_running"], found["days"]) == (0, False, 0)
     assert found["aliases"] == {"fraud/champion": found["models"][0]}

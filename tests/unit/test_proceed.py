@@ -11,7 +11,7 @@ from small_shop import attempt_body, shop_in
 
 from greenlane.decide import decide
 from greenlane.decisions.control import ControlRecord
-from greenlane.decisions.record import DecisionRecord, decision_id, record_of
+from greenlane.decisions.record import DecisionRecord, decision_id, next_of, record_of
 from greenlane.decisions.standing import expected_of
 from greenlane.jobs.replaying import replay_sample
 from greenlane.outcomes.accept import draft_of
@@ -67,6 +67,15 @@ def test_without_the_approval_model_the_next_action_is_of_the_stated_table_and_s
     record = after(shop, before, decline=Declined(network_response_code="91"))
     assert record.further is not None and record.further.found.next == "retry_now"
     assert record.degraded == ("approvals",)
+
+
+def test_without_a_fraud_model_a_next_action_has_no_value(shop: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shop.lane, "model", None)
+    record = after(shop, decided(shop, 7), decline=Declined(network_response_code="91"))
+    told = next_of(shop.journal.entries("payment", "pay_7")[-1], record, shop.releases.versions(record.release))
+    assert (told.next, told.degraded) == ("retry_now", ("static",))
+    assert (told.expected_value, told.runner_up, told.probabilities, told.reasons) == (None, None, None, ())
+    assert told.exploration is not None and list(told.exploration.distribution.values()) == [2**32]
 
 
 def test_an_attempt_that_was_reversed_counts_against_the_limits_of_the_next(shop: System) -> None:

@@ -20,10 +20,18 @@ app = typer.Typer(
 )
 
 
-@app.command()
-def version() -> None:
-    """The release of this engine."""
-    out.print(__version__)
+def tell_version(wanted: bool) -> None:
+    if wanted:
+        out.print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=tell_version, is_eager=True, help="The release of this engine.")
+    ] = False,
+) -> None: ...
 
 
 @app.command()

@@ -25,7 +25,8 @@ class ExpectedValue(Frozen, frozen=True):
     value_minor: float
     terms: dict[str, float]
     other_perspective: dict[str, float]
-    """The same terms and their sum, `value`, for whom the policy does not optimise: psp or merchant."""
+    """The same terms and their sum, `value`, for whom the policy does not optimise: psp or merchant; of a next action
+    none."""
 
 
 class Probabilities(Frozen, frozen=True):
@@ -51,7 +52,10 @@ class RunnerUp(Frozen, frozen=True):
 
 
 class Reason(Frozen, frozen=True):
-    """A feature group's path contribution to the fraud margin; all groups and the base add up to the margin."""
+    """A feature group's path contribution to the fraud margin; all groups and the base add up to the margin.
+
+    A decision without a model has none: `degraded` says why.
+    """
 
     code: str
     text: str
@@ -122,6 +126,7 @@ class NextAction(Decision, frozen=True, kw_only=True):
     """
 
     action: Action | None  # type: ignore[assignment] # a decision always acts; what comes next may be nothing
+    exploration: Exploration | None  # type: ignore[assignment] # likewise: None where nothing leaves now
     next: str
     """authorize, retry_now, retry_at, repair, reoffer, query_or_reverse, void, capture, stop."""
     at: str

@@ -217,23 +217,23 @@ def answer_of(
 
 
 def next_of(entry: Entry, record: DecisionRecord, versions: Versions) -> NextAction:
-    """The answer of a next action, rebuilt likewise."""
+    """The answer of a next action, rebuilt likewise. What was not computed is left out."""
     further = record.further
     assert further is not None, "a next action has what it found"
     found = further.found
     answer = answer_of(entry, record, versions)
-    plain = {name: getattr(answer, name) for name in Decision.__struct_fields__}
-    planned = None if found.action is None else _action(found.action)
-    value = ExpectedValue(
-        value_minor=found.value_micro / MICRO,
-        terms={name: micro / MICRO for name, micro in zip(TERMS, found.terms_micro, strict=True)},
-        other_perspective=answer.expected_value.other_perspective if answer.expected_value else {},
-    )
+    valued = bool(found.considered) and record.fraud_probability_e9 is not None
+    plain = {name: getattr(answer, name) for name in Decision.__struct_fields__} | {
+        "action": None if found.action is None else _action(found.action),
+        "expected_value": _value_of_next(found) if valued else None,
+        "runner_up": answer.runner_up if valued else None,
+        "exploration": answer.exploration if record.chosen.action.route else None,
+    }
     return NextAction(
-        **plain | {"action": planned, "expected_value": value},
+        **plain,
         next=found.next,
         at=format_rfc3339(found.at_us),
-        route=planned.route if planned is not None else None,
+        route=(found.action.route or None) if found.action is not None else None,
         changes=found.changes,
         stop_reason=found.stop_reason or None,
         attempts_used=found.attempts_used,
@@ -241,6 +241,13 @@ def next_of(entry: Entry, record: DecisionRecord, versions: Versions) -> NextAct
         limit_rule=found.limit_rule or None,
         capturable_amount=further.capturable_minor,
     )
+
+
+def _value_of_next(found: Next) -> ExpectedValue:
+    """An end is worth V_stop, which has no terms; the other perspective is not asked."""
+    terms = dict(zip(TERMS, found.terms_micro, strict=True)) if any(found.terms_micro) else {}
+    plain = {name: micro / MICRO for name, micro in terms.items()}
+    return ExpectedValue(value_minor=found.value_micro / MICRO, terms=plain, other_perspective={})
 
 
 def inputs_hash(entry: Entry, record: DecisionRecord) -> str:

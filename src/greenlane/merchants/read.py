@@ -8,7 +8,7 @@ import msgspec
 
 from greenlane.errors import InputError
 from greenlane.merchants.economics import Economics, Fees, RouteTerms, TraBand
-from greenlane.merchants.inherit import prior_economics
+from greenlane.merchants.inherit import inherit, prior_economics
 
 PATH: Final = re.compile(r" - at `(?P<path>[^`]+)`$")
 UNKNOWN: Final = re.compile(r"unknown field `(?P<field>[^`]*)`")
@@ -40,6 +40,18 @@ def read_economics(body: bytes) -> Economics:
     _refuse_doubles(economics)
     _refuse_mandate_nowhere(economics)
     return economics
+
+
+def moved(before: Any, after: Any) -> dict[str, tuple[Any, Any]]:
+    """Each field that a change moved: from and to. Whoever was not configured had the priors, with their caps.
+
+    >>> moved(None, {"margin_ppm": 200_000})
+    {'margin_ppm': (350000, 200000), 'amount_max_minor': (500000, None), 'unscored_amount_max_minor': (5000, 10000)}
+    """
+    now = msgspec.convert(after, Economics)
+    was = inherit(now.mcc, now.country) if before is None else msgspec.convert(before, Economics)
+    pairs = {name: (getattr(was, name), getattr(now, name)) for name in Economics.__struct_fields__}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def _refuse_doubles(economics: Economics) -> None:

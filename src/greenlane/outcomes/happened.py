@@ -164,15 +164,19 @@ def stage_after(happened: Happened, before: Stage) -> Stage:
 
 
 def same_event(outcome: Outcome, stored: Entry, *, about: Entry | None = None) -> bool:
-    """Does an entry tell the same of the same payment, though it was sent in another form?"""
+    """Does an entry tell the same of the same attempt, though in another form? `about`: the decision that is named."""
     if outcome.type != stored.kind or not stored.payload or stored.facts is None:
         return False
-    named = about.facts.payment_id if about is not None and about.facts is not None else outcome.payment_id
-    record = RECORD_DECODER.decode(stored.payload)
-    attempt_id = stored.facts.attempt_id if record.attempt_id or record.decision_id else outcome.attempt_id
-    if named not in (None, stored.facts.payment_id) or outcome.attempt_id not in (None, attempt_id):
+    if outcome.decision_id and (about is None or about.facts is None):
         return False
-    return _told(record_of(outcome)) == _told(record)
+    record, meant = RECORD_DECODER.decode(stored.payload), None if about is None else about.facts
+    payments = {outcome.payment_id, outcome.payment.id if outcome.payment else None}
+    attempts = {outcome.attempt_id}
+    if meant is not None:
+        payments, attempts = payments | {meant.payment_id}, attempts | {meant.attempt_id}
+    known = record.attempt_id or record.decision_id
+    other = payments - {None, stored.facts.payment_id} or (known and attempts - {None, stored.facts.attempt_id})
+    return not other and _told(record_of(outcome)) == _told(record)
 
 
 def _told(record: OutcomeRecord) -> tuple[object, ...]:

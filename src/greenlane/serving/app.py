@@ -10,14 +10,14 @@ from msgspec import Struct
 from greenlane import __version__
 from greenlane.decide import SOURCE, decide
 from greenlane.decisions.answer import Decision, DecisionList, NextAction
-from greenlane.decisions.control import ControlRecord, check_control
+from greenlane.decisions.control import ControlRecord, check_control, control_of
 from greenlane.decisions.record import ANSWER_ENCODER, answer_of, next_of, record_of
 from greenlane.decisions.tried import to_reverse
 from greenlane.errors import Conflict, GreenlaneError, InputError, LimitExceeded, NotFound
 from greenlane.features.inputs import INPUTS
 from greenlane.jobs.replaying import replay_decisions
 from greenlane.merchants.economics import Economics
-from greenlane.merchants.read import OBJECT, read_economics
+from greenlane.merchants.read import OBJECT, moved, read_economics
 from greenlane.outcomes.accept import APPROVED, check_outcome, draft_of
 from greenlane.outcomes.happened import HAPPENED_DECODER, Happened, check_happened, outcome_of, same_event
 from greenlane.payments.attempt import ATTEMPT_DECODER, Attempt
@@ -106,11 +106,13 @@ class ReplayAnswer(Struct, frozen=True):
     differences: list[ReplayDifference]
 
 
-class MerchantAnswer(Struct, frozen=True):
+class MerchantAnswer(Struct, frozen=True, omit_defaults=True):
     id: str
     configured: bool
     """False: nobody configured it, these are inherited priors."""
     economics: Economics
+    changed: dict[str, tuple[Any, Any]] | None = None
+    """Of a change: each field that moved, from and to; the caps of a merchant that nobody configured among them."""
 
 
 class FeatureList(Struct, frozen=True):
@@ -241,14 +243,14 @@ class Doors:
         happened = read(request.body, HAPPENED_DECODER, fields=HAPPENED_FIELDS)
         check_happened(happened)
         event_id = f"next/{happened.source}/{happened.event_id}"
-        body_hash = self.system.subjects.fingerprint(request.body)
+        body_hash = self.system.subjects.fingerprint(f"{request.segments[3]} ".encode() + request.body)
         stored = self.system.journal.stored(SOURCE, event_id)
         if stored is not None:
             return self.again(stored, body_hash, event_id)
         outcome = outcome_of(happened, record_of(before).attempt, request.segments[3])
         with self.system.journal.together():
             if outcome is not None:
-                self.append_outcome(outcome, body_hash, about=before)
+                self.append_outcome(outcome, body_hash)
             self.tell_time(happened.occurred_at, param="$.occurred_at")
             entry, record = proceed(happened, before, lane=self.system.lane, event_id=event_id, body_hash=body_hash)
         assert record.further is not None, "proceed says what it found"
@@ -316,13 +318,15 @@ class Doors:
         taken = Taken("waiting" if waits else "accepted", f"out_{entry.generation}_{entry.seq}", reverse=reverse)
         return taken, entry.seq
 
-    def append_outcome(self, outcome: Outcome, body_hash: bytes, *, about: Entry | None = None) -> Entry:
+    def append_outcome(self, outcome: Outcome, body_hash: bytes) -> Entry:
         """The entry of this event, however it was told: by `/v1/outcomes` or with the question what to do next."""
         system = self.system
         check_outcome(outcome)
         stored = system.journal.stored(outcome.source, outcome.event_id)
-        if stored is not None and stored.body_hash != body_hash and same_event(outcome, stored, about=about):
-            return stored
+        if stored is not None and stored.body_hash != body_hash:
+            named = system.journal.entries("decision", outcome.decision_id) if outcome.decision_id else ()
+            if same_event(outcome, stored, about=next(iter(named), None)):
+                return stored
         self.tell_time(outcome.occurred_at, param="$.occurred_at")
         entry = system.journal.append(
             draft_of(
@@ -417,7 +421,9 @@ class Doors:
             msgspec.to_builtins(after),
         )
         entry = self.control(record, request, who=key.id)
-        return json_reply(self.merchant(merchant_id), durable_seq=entry.seq)
+        kept = control_of(entry)
+        answer = msgspec.structs.replace(self.merchant(merchant_id), changed=moved(kept.before, kept.after))
+        return json_reply(answer, durable_seq=entry.seq)
 
     def control(self, record: ControlRecord, request: Request, *, who: str) -> Entry:
         event_id = idempotency_key(request.header(b"idempotency-key"), secrets.token_hex(8))
