@@ -50,7 +50,7 @@ from greenlane.adapters.lightgbm_trainer import LightGbm
 from greenlane.jobs.importing import import_history
 from greenlane.jobs.training import Plan, training_set
 from greenlane.learning.examples import Examples
-from greenlane.learning.fit import PLAIN, fit
+from greenlane.learning.fit import PLAIN
 from greenlane.learning.ranking import Ranking, card_precision
 from greenlane.learning.training_set import TrainingSet
 from greenlane.wiring import open_reader
@@ -64,7 +64,6 @@ FILLED_DAYS = 30
 CARDS = 100
 AP_BELOW_MAX = 0.02
 
-PUBLISHED_INPUTS = {"TX_AMOUNT": "amount", "TX_DURING_WEEKEND": "is_weekend", "TX_DURING_NIGHT": "is_night"}
 PARAMETERS = {
     **LightGbm.default,
     "rounds": 400,
@@ -157,7 +156,7 @@ def published_columns() -> dict[str, str]:
     """The published features: what they call them, and what our mapping does."""
     expected = read_mapping(MAPPING).expected
     assert expected is not None, "the mapping says which feature is which published one"
-    return PUBLISHED_INPUTS | expected.columns
+    return dict(expected.columns)
 
 
 def check_published(raw: Path, rows: TrainingSet) -> dict[str, int]:
@@ -201,12 +200,6 @@ def baseline(rows: TrainingSet, week: Week) -> NDArray[np.float64]:
     model = xgboost.XGBClassifier(tree_method="exact", base_score=0.5, n_jobs=2, random_state=0)
     model.fit(train.X, train.y)
     return np.asarray(model.predict_proba(test.X)[:, 1], np.float64)
-
-
-def greenlane(train: Examples, test: Examples, *, folds: int) -> NDArray[np.float64]:
-    """The fit of `greenlane train fraud`, by PARAMETERS instead of its defaults or search: margins of the test rows."""
-    fitted = fit(LightGbm(threads=2), train, parameters=PARAMETERS, folds=folds)
-    return fitted.fitted.margins(test.X)
 
 
 def on_published(family: str, rows: TrainingSet, week: Week) -> NDArray[np.float64]:
@@ -279,8 +272,8 @@ def judged(rows: TrainingSet, week: Week, *, watch: Stopwatch) -> dict[str, Any]
     }
     models = {
         "baseline": lambda: baseline(rows, week),
-        "greenlane": lambda: greenlane(rows.examples(week.train), test, folds=3),
-        "greenlane_all_history": lambda: greenlane(rows.examples(week.history), test, folds=1),
+        "greenlane": lambda: on_ours("lightgbm", rows.examples(week.train), test),
+        "greenlane_all_history": lambda: on_ours("lightgbm", rows.examples(week.history), test),
     }
     for name, scores in models.items():
         found[name] = figures(watch.timed(f"{week.first_day} {name}", scores), test)

@@ -177,6 +177,9 @@ def train_compare(
     seconds: Annotated[float, typer.Option(help="Stop searching a family after this long.")] = 600.0,
     budget_us: Annotated[float, typer.Option(help="What an answer may take at p99.")] = 500.0,
     ablation: Annotated[bool, typer.Option("--ablation", help="Also leave each group of features out.")] = False,
+    against: Annotated[
+        Path | None, typer.Option(help="A table of other features, by the mapping's [expected]: fit on these, too.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of every search and fit.")] = 0,
     report: Report = None,
     as_json: Json = False,
@@ -188,14 +191,16 @@ def train_compare(
     """
     from greenlane.adapters.families import FAMILIES
     from greenlane.jobs.comparing import ABLATION_COLUMNS, COLUMNS, ablation_lines, compare, lines, write_comparison
+    from greenlane.jobs.comparing_against import AGAINST_COLUMNS, against_lines
     from greenlane.jobs.training import Plan
 
     plan = Plan(day(first), day(to), day(cut), round(gap_days * DAY_US), trials, seconds, seed)
     chosen = [name.strip() for name in families.split(",") if name.strip()] or list(FAMILIES)
     with progress("comparing") as tell:
         found = compare(
-            data, plan, families=chosen, budget_us=budget_us, ablation=ablation, progress=tell, tell=err.print
-        )
+            data, plan, families=chosen, budget_us=budget_us, ablation=ablation, against=against, progress=tell,
+            tell=err.print,
+        )  # fmt: skip
     if report is not None:
         write_comparison(report, found)
     if as_json:
@@ -206,6 +211,8 @@ def train_compare(
         out.print(f"skipped {family}: {why}")
     why = f"{found.choice.family}: {found.choice.why}" if found.choice else f"none answers within {budget_us:g} us"
     out.print(why)
+    if against is not None:
+        print_table(f"Refitted on the columns of {against.name}", list(AGAINST_COLUMNS), against_lines(found.against))
     if found.ablation:
         print_table("What a group of features is worth", list(ABLATION_COLUMNS), ablation_lines(found))
 

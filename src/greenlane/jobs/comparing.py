@@ -19,6 +19,7 @@ from greenlane.errors import FeatureError, TrainingError
 from greenlane.features.definition import Derived, FeatureSet
 from greenlane.features.finalise import Finaliser
 from greenlane.features.stream import StreamEngine
+from greenlane.jobs.comparing_against import AGAINST_COLUMNS, Against, against_lines, sets_beside
 from greenlane.jobs.pricing_rows import priced
 from greenlane.jobs.training import Plan, groups_of, matured_rows, provenance, split, training_set
 from greenlane.jobs.training_sets import quality_of, reference_of
@@ -61,6 +62,8 @@ class Comparison(Struct, frozen=True):
     payments: int
     training_set: dict[str, Any]
     ablation: list[Ablated] = []
+    against: list[Against] = []
+    """Where a table of other features was given."""
 
 
 class Judged(NamedTuple):
@@ -78,10 +81,14 @@ def compare(
     families: Sequence[str] = tuple(FAMILIES),
     budget_us: float = BUDGET_US,
     ablation: bool = False,
+    against: Path | None = None,
     progress: Progress,
     tell: Tell = lambda _: None,
 ) -> Comparison:
-    """TrainingError where no family can be fitted. `plan.family` is not looked at; its trials are of each family."""
+    """TrainingError where no family can be fitted. `plan.family` is not looked at; its trials are of each family.
+
+    `against` is a table of other features, keyed as the mapping's [expected] says; rows are then only those it has.
+    """
     unknown = [family for family in families if family not in FAMILIES]
     if unknown:
         raise TrainingError(f"there is no family {unknown[0]!r}", hint=f"one of {', '.join(FAMILIES)}")
@@ -89,11 +96,16 @@ def compare(
     tell("the training set")
     found = training_set(reader, plan, progress=progress)
     quality = quality_of(found, reference=reference_of(reader)).check()
+    theirs: tuple[Examples, Examples] | None = None
+    if against is not None:
+        found, published = sets_beside(reader, found, against)
+        theirs = split(published, matured_rows(published, plan)[0], plan)
     examples, at = matured_rows(found, plan)
     earlier, later = split(found, examples, plan)
     money = priced(reader, found.seq[at[len(at) - len(later) :]], later.y, seed=plan.seed)
     value, told = Value(later, money=money, seed=plan.seed), provenance(found, reader.features, quality)
     judged: dict[str, Judged] = {}
+    beside: list[Against] = []
     models: dict[str, FraudModel] = {}
     weighed: dict[str, tuple[Path, float, float]] = {}
     skipped: dict[str, str] = {}
@@ -124,6 +136,10 @@ def compare(
             path, start = Path(folder) / family / published.id, time.perf_counter()
             models[family] = load(path, open_net=open_net)
             weighed[family] = path, seconds, 1e3 * (time.perf_counter() - start)
+            if theirs is not None:
+                tell(f"{family}: fitting on the other features")
+                other = judge(replace(plan, family=family), *theirs).evaluation.average_precision.value
+                beside.append(Against(family, one.evaluation.average_precision.value, other))
         if not judged:
             raise TrainingError(f"no family could be fitted: {'; '.join(skipped.values())}", hint="pip install extras")
         tell("timing what is served")
@@ -142,7 +158,7 @@ def compare(
             for family, one in judged.items()
         ]
     choice = choose(candidates, saved, value, budget_us=budget_us)
-    comparison = Comparison(candidates, skipped, choice, budget_us, len(later), found.manifest)
+    comparison = Comparison(candidates, skipped, choice, budget_us, len(later), found.manifest, against=beside)
     if not ablation:
         return comparison
     family = choice.family if choice else candidates[0].family
@@ -321,6 +337,8 @@ def write_comparison(path: Path, comparison: Comparison) -> None:
     tables: list[tuple[Sequence[str], list[tuple[str, ...]]]] = [(COLUMNS, lines(comparison))]
     if comparison.ablation:
         tables.append((ABLATION_COLUMNS, ablation_lines(comparison)))
+    if comparison.against:
+        tables.append((AGAINST_COLUMNS, against_lines(comparison.against)))
     picture = frontier(comparison.candidates, comparison.choice, budget_us=comparison.budget_us)
     why = f"{comparison.choice.family}: {comparison.choice.why}" if comparison.choice else "no family is fast enough"
     page = frontier_html(why, tables=tables, picture=picture, skipped=comparison.skipped)

@@ -6,7 +6,7 @@ place. Labels are as known at a stated cut. The same journal, features and cut g
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 from typing import Any, Final
 
@@ -67,12 +67,19 @@ class TrainingSet:
 
         What stopped an attempt is taken as heard at once, and a report that was withdrawn as never made.
         """
-        rows = self.at_us <= cut_us
-        unheard = (self.state == REPORTED) & (self.reported_us > cut_us)
+        found = self.take(self.at_us <= cut_us)
+        unheard = (found.state == REPORTED) & (found.reported_us > cut_us)
+        return replace(
+            found,
+            state=np.where(unheard, GOOD, found.state).astype(np.int8),
+            reported_us=np.where(unheard, 0, found.reported_us),
+            manifest=self.manifest | {"label_cut_us": cut_us},
+        )
+
+    def take(self, rows: NDArray[np.bool_]) -> "TrainingSet":
+        """Some of the rows, under the manifest of them all."""
         columns = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name not in ("names", "manifest")}
-        columns["state"] = np.where(unheard, GOOD, self.state)[rows].astype(np.int8)
-        columns["reported_us"] = np.where(unheard, 0, self.reported_us)[rows]
-        return TrainingSet(self.names, **columns, manifest=self.manifest | {"label_cut_us": cut_us})
+        return TrainingSet(self.names, **columns, manifest=self.manifest)
 
     def examples(self, rows: NDArray[Any] | None = None, *, columns: Sequence[str] | None = None) -> Examples:
         """The labelled rows among `rows` (a mask or an index in time order), with all features or the named ones."""

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from greenlane.adapters import families
+from greenlane.adapters.history_mapping import read_mapping
 from greenlane.adapters.lightgbm_trainer import LightGbm
 from greenlane.adapters.xgboost_trainer import XgBoost
-from greenlane.errors import TrainingError
+from greenlane.errors import NotFound, TrainingError
 from greenlane.features.finalise import Finaliser
 from greenlane.jobs import comparing
 from greenlane.jobs.comparing import ABLATION_COLUMNS, COLUMNS, ablation_lines, compare, lines, write_comparison
+from greenlane.jobs.comparing_against import AGAINST_COLUMNS, against_lines
 from greenlane.jobs.importing import import_history
 from greenlane.jobs.training import Plan
 
@@ -71,6 +73,29 @@ def test_families_are_compared_one_is_chosen_and_the_absent_is_told(shop, tmp_pa
     write_comparison(tmp_path / "page.html", found)
     page = (tmp_path / "page.html").read_text()
     assert "<svg" in page and found.choice.why.split(",")[0] in page and "Skipped absent" in page
+
+
+def test_a_family_is_fitted_on_a_table_of_other_features_over_the_same_rows(shop, tmp_path, monkeypatch):
+    monkeypatch.setattr(LightGbm, "default", LightGbm.default | {"rounds": 40, "max_bin": 63})
+    names = list(read_mapping(MAPPING).expected.columns)
+    rows = [f"{at}," + ",".join("7" for _ in names) for at in range(0, PAYMENTS, 2)]
+    table = tmp_path / "constant.csv"
+    table.write_text("\n".join([",".join(["TRANSACTION_ID", *names]), *rows]) + "\n")
+    found = compare(shop, Plan(), families=("lightgbm",), against=table, progress=lambda *_: None)
+    assert found.payments < PAYMENTS * 0.6 * 0.2, "only payments that the table has are judged"
+    (beside,) = found.against
+    base_rate = found.candidates[0].evaluation.base_rate
+    assert beside.ours == found.candidates[0].evaluation.average_precision.value > 0.3
+    assert beside.theirs == pytest.approx(base_rate, rel=1e-6), "columns that are all alike tell nothing apart"
+    assert len(against_lines(found.against)[0]) == len(AGAINST_COLUMNS) and beside.met
+
+
+def test_a_table_of_other_payments_is_refused(shop, tmp_path):
+    names = list(read_mapping(MAPPING).expected.columns)
+    table = tmp_path / "others.csv"
+    table.write_text(f"TRANSACTION_ID,{','.join(names)}\nelsewhere{',1' * len(names)}\n")
+    with pytest.raises(NotFound, match=r"no payment of others\.csv"):
+        compare(shop, Plan(), families=("lightgbm",), against=table, progress=lambda *_: None)
 
 
 def coarse(names) -> dict[str, str]:
