@@ -98,8 +98,8 @@ def compare(
     quality = quality_of(found, reference=reference_of(reader)).check()
     theirs: tuple[Examples, Examples] | None = None
     if against is not None:
-        found, published = sets_beside(reader, found, against)
-        theirs = split(published, matured_rows(published, plan)[0], plan)
+        found, beside_set = sets_beside(reader, found, against)
+        theirs = split(beside_set, matured_rows(beside_set, plan)[0], plan)
     examples, at = matured_rows(found, plan)
     earlier, later = split(found, examples, plan)
     money = priced(reader, found.seq[at[len(at) - len(later) :]], later.y, seed=plan.seed)
