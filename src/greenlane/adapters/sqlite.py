@@ -13,7 +13,7 @@ from typing import Any, Final
 from greenlane.errors import JournalError
 
 PAGE_BYTES: Final = 8192
-RANDOM_PAGE_BYTES: Final = 2048
+RANDOM_PAGE_BYTES: Final = 1024
 """Where each row dirties a page of its own, a page is what a row costs."""
 CACHE_KIB: Final = 65_536
 CHECKPOINT_PAGES: Final = 8000

@@ -12,7 +12,6 @@ crash takes from the index is made again from the entries.
 import os
 import sqlite3
 import threading
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -21,6 +20,7 @@ from typing import Any, Final
 
 from msgspec.structs import astuple
 
+from greenlane.adapters.entry_packing import packed, unpacked
 from greenlane.adapters.sqlite import (
     RANDOM_PAGE_BYTES,
     Checkpoints,
@@ -35,12 +35,12 @@ from greenlane.adapters.sqlite import (
 from greenlane.errors import JournalError
 from greenlane.ports.journal import ENCODER, FACTS_DECODER, Entry, JournalStore, Row
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 NAME_BYTES: Final = 16
 PLAIN: Final = 10
 """Fields of an entry before its facts: columns as they are."""
 INDEXED_AT_ONCE: Final = 50_000
-UNINDEXED_MAX: Final = 32
+UNINDEXED_MAX: Final = 64
 """Names that wait in memory: a transaction for several entries, and no commit that waits long for the index."""
 RETIRE_ROWS: Final = 1000
 """Retired in one transaction, so that commits between two of them wait for a few milliseconds at most."""
@@ -61,7 +61,7 @@ CREATE TABLE retired (
 );
 CREATE INDEX entries_controls ON entries (seq) WHERE kind = 'control';
 CREATE INDEX retired_controls ON retired (seq) WHERE kind = 'control';
-INSERT INTO about VALUES ('format', 3), ('generation', 0), ('first_seq', 1), ('clock', NULL);
+INSERT INTO about VALUES ('format', 4), ('generation', 0), ('first_seq', 1), ('clock', NULL);
 """
 INDEX: Final = """
 CREATE TABLE names (name BLOB, seq INTEGER, PRIMARY KEY (name, seq)) WITHOUT ROWID;
@@ -73,35 +73,9 @@ READ_ROWS: Final = 1024
 READ_NAMES: Final = "SELECT seq, names FROM entries WHERE seq > ? ORDER BY seq LIMIT ?"
 READ: Final = f"SELECT {COLUMNS} FROM entries WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
 RETIRE: Final = f"""
-INSERT INTO retired SELECT {COLUMNS.replace("facts, waiting, payload", "facts_of(facts, payload, event_id), waiting")},
+INSERT INTO retired SELECT {COLUMNS.replace("facts, waiting, payload", "facts_of(facts, payload), waiting")},
 CASE kind WHEN 'control' THEN payload END FROM entries WHERE seq < ?
 """
-
-PACK_BYTES_MIN: Final = 96
-PACK_LEVEL: Final = 4
-FACTS_LENGTH_BYTES: Final = 4
-RAW, PACKED = b"\0", b"\1"
-DICTIONARY: Final = (
-    b"network_transaction_id verification avs_result cvv_result three_ds trans_status eci liability_shift flow "
-    b"frictionless challenge merchant_account credentials pan network_token token state active exp_bucket customer "
-    b"email_domain device ip_country asn is_proxy payment_method type fingerprint review_allowed challenge_allowed "
-    b"exemptions recurring trusted_beneficiary secure_corporate low_value transaction_risk_analysis static reduced "
-    b"merchant_default approvals distribution release route review block authorize retry_now retry_later stop reoffer "
-    b"capture void query_or_reverse declined approved pending unknown not_sent reversed merchant amount_minor "
-    b"funding credit debit prepaid issuer_id issuer_country moto in_app pos mit post_authorization pre_authentication "
-    b"shadow \x92\xa7address\xce\x00\x92\xa6amount\xd2\xff\x92\xadcard velocity\xce\x00\x92\xa8customer\xd2\xff"
-    b"\x92\xa6device\xce\x00\x92\xa5email\xd2\xff\x92\xaainstrument\xd2\xff\x92\xacissuer range\xce\x00"
-    b"\x92\xadmerchant risk\xd2\xff\x92\xa7novelty\xd2\xff\x92\xa5place\xce\x00\x92\xa4time\xce\x00\x95"
-    b"\xdc\x00$\xd9$\xcf\x00\x06\xa3USD\xa3GBP\xa3EUR\xcd\xd9&_1\xa45732\xa9ecommerce\xa3cit\xa4card\xd3\xcf"
-    b"\x00\xa84\xaamastercard\xa4visa\xa5debit\xa6credit\xa3pan\xadnetwork_token\xa2DE\xa9gmail.com\xa2DE\xcf\x00"
-    b"\x00\xa5allow\xa9challenge\xa0\xa0\x9c\xdc\x00\x11\xb1pre_authorization\xc0\xc0\x03\xa3pan\xc0\xc0\xc0\xc0\xc0"
-    b"\xc0\x80\x98\x83\xa2id\xa8acquirer\xa7network\xa4visa\xc0\xc0\xa4live\xc0\x01\xc4\x01\x01\x01\x01\x01\x01\x01\x01"
-    b"\x04\x04\x04\xa0\xb4mdl_\x95\x92\x9d\xce\x00\xcd\xcf\x00\x06\xa4full\x90\xc3\xc0\xc3\x90\xc4h`\xae\n\x00\x98\x92"
-    b"\xce\xd2\xff\xc0\x90\xdc\x00\x11\xc0\xa4full\x93\x92\x00\xcc\xff\x92\x06\xcc\xff\x92\x07\xcc\xff\x98\x01\x03\x05"
-    b"\x07\t\x0b\r\x0f\x90\xc4l\x00\x00\x00\x00\x99\xce\xd2\xff\xd2\xff\x00\x00\x00\xce\x00\x99\x00\x00\x00\x00\x00\xd2"
-    b"\xff\x00\xce\x00\xc3\x00\x93\xce\x00\xce\x00\x1e\x84\x80\xce\xc0\xc0\xb0\x90\xac\xcd\xc0\xc0"
-)
-"""What entries are full of, a decision's facts and payload last. Part of the format: never change it, add another."""
 
 
 class SqliteJournal(JournalStore):
@@ -147,7 +121,7 @@ class SqliteJournal(JournalStore):
                 hint="simulated and live time never mix in one journal: use another data directory",
             )
         self._writer = connect(self._path, read_only=False, synchronous="NORMAL")
-        self._writer.create_function("facts_of", 3, _facts_of, deterministic=True)
+        self._writer.create_function("facts_of", 2, _facts_of, deterministic=True)
         self._indexer = connect(self._index_path, read_only=False, synchronous="NORMAL")
         self._checkpoints = Checkpoints(self._path, self._index_path)
         with self._transaction() as db:
@@ -264,8 +238,8 @@ class SqliteJournal(JournalStore):
         """(name, seq) of the entries behind the last one that the index knows: after a power cut there may be some."""
         (after_seq,) = self._index.execute("SELECT seq FROM indexed").fetchone()
         while page := self._reader.execute(READ_NAMES, (after_seq, READ_ROWS)).fetchall():
-            for seq, packed in page:
-                yield from ((packed[at : at + NAME_BYTES], seq) for at in range(0, len(packed), NAME_BYTES))
+            for seq, names in page:
+                yield from ((names[at : at + NAME_BYTES], seq) for at in range(0, len(names), NAME_BYTES))
             after_seq = page[-1][0]
 
     def _forget(self, before_seq: int) -> None:
@@ -335,40 +309,16 @@ class SqliteJournal(JournalStore):
 
 def _values(row: Row) -> tuple[Any, ...]:
     entry = row.entry
-    facts = None if entry.facts is None else ENCODER.encode(entry.facts)
-    packed = _pack(facts, row.waiting or None, entry.payload, entry.event_id)
-    return (*astuple(entry)[:PLAIN], *packed, b"".join(row.names))
+    facts, payload = packed(None if entry.facts is None else ENCODER.encode(entry.facts), entry.payload)
+    return (*astuple(entry)[:PLAIN], facts, row.waiting or None, payload, b"".join(row.names))
 
 
 def _row(values: tuple[Any, ...]) -> Row:
     *plain, stored_facts, waiting, stored = values
-    facts, payload = _unpack(stored_facts, stored, plain[5])
+    facts, payload = unpacked(stored_facts, stored)
     return Row(Entry(*plain, facts and FACTS_DECODER.decode(facts), payload), (), waiting or b"")  # type: ignore[call-arg] # ten columns
 
 
-def _pack(
-    facts: bytes | None, waiting: bytes | None, payload: bytes, event_id: str
-) -> tuple[bytes | None, bytes | None, bytes | None]:
-    """The columns `facts`, `waiting` and `payload`. Where it is worth it, the facts are packed before their payload.
-
-    They share their words, and those of the event id.
-    """
-    if len(payload) < PACK_BYTES_MIN:
-        return facts, waiting, RAW + payload if payload else None
-    packer = zlib.compressobj(PACK_LEVEL, zlib.DEFLATED, -15, zdict=DICTIONARY + event_id.encode())
-    plain = len(facts or b"").to_bytes(FACTS_LENGTH_BYTES) + (facts or b"") + payload
-    return None, waiting, PACKED + packer.compress(plain) + packer.flush()
-
-
-def _unpack(facts: bytes | None, stored: bytes | None, event_id: str) -> tuple[bytes | None, bytes]:
-    """(facts, payload)."""
-    if stored is None or stored[:1] == RAW:
-        return facts, b"" if stored is None else stored[1:]
-    plain = zlib.decompressobj(-15, zdict=DICTIONARY + event_id.encode()).decompress(stored[1:])
-    end = FACTS_LENGTH_BYTES + int.from_bytes(plain[:FACTS_LENGTH_BYTES])
-    return plain[FACTS_LENGTH_BYTES:end] or None, plain[end:]
-
-
-def _facts_of(facts: bytes | None, stored: bytes | None, event_id: str) -> bytes | None:
+def _facts_of(facts: bytes | None, stored: bytes | None) -> bytes | None:
     """For SQL: the facts of a row, whose payload is about to go."""
-    return _unpack(facts, stored, event_id)[0]
+    return unpacked(facts, stored)[0]

@@ -16,7 +16,7 @@ from msgspec import Struct
 from greenlane.errors import JournalError, LimitExceeded
 from greenlane.ports.journal import JournalStore, Row
 
-TICK_S: Final = 0.003
+TICK_S: Final = 0.004
 """Between two batches where nobody waits for one: well within the loss bound of an asynchronous answer."""
 HURRIED_TICK_S: Final = 0.001
 """Where somebody waits."""
