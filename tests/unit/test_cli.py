@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from greenlane import __version__
 from greenlane.cli import app, main
+from greenlane.cli.learn import warn_of_champion
 from greenlane.cli.operate import show_demo
 from greenlane.decide import decide
 from greenlane.demo.outage import Outage
@@ -19,6 +20,8 @@ from greenlane.demo.story import Latency, Retries, Shown
 from greenlane.demo.table import Line
 from greenlane.errors import InputError
 from greenlane.jobs import training
+from greenlane.jobs.training_approval import TrainedApproval
+from greenlane.learning.approval_fit import ApprovalEvaluation
 from greenlane.payments.times import DAY_US
 
 
@@ -133,6 +136,7 @@ def test_what_a_newcomer_gets_wrong_is_told_with_a_hint(
         assert "another --port" in said("serve", "--no-follower", "--port", port)
     assert "65535" in said("serve", "--port", "80000")
     assert "import history" in said("train", "fraud")
+    assert "tell of no decline" in said("train", "recovery")
     assert "a day such as" in said("train", "fraud", "--from", "yesterday")
 
 
@@ -151,6 +155,19 @@ def test_a_window_that_a_model_learned_from_is_told(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(training, "read_manifest", lambda path: Kept)
     assert training.learned_until(tmp_path, "mdl_1", training.Plan()) == "1970-01-02"
     assert training.learned_until(tmp_path, "mdl_1", training.Plan(from_us=DAY_US)) == ""
+
+
+def test_a_first_champion_of_which_too_little_is_known_is_announced_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    def warned(verdict: str, alias: str) -> str:
+        evaluation = ApprovalEvaluation(9, 0.9, 0.7, 0.3, 0.4, [], [], [], [], [], verdict=verdict)
+        warn_of_champion(TrainedApproval("mdl_1", evaluation, {}, alias))
+        return capsys.readouterr().err
+
+    assert "mdl_1 is champion, as there was none, though its calibration is undecided" in warned(
+        "undecided", "approval/champion"
+    )
+    assert "not calibrated on held-out time" in warned("not calibrated", "approval/champion")
+    assert warned("calibrated", "approval/champion") == warned("undecided", "approval/shadow") == ""
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> str:

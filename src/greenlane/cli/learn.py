@@ -2,7 +2,7 @@
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -25,6 +25,10 @@ from greenlane.cli.shown import (
     show_json,
 )  # fmt: skip
 from greenlane.payments.times import DAY_US
+
+if TYPE_CHECKING:
+    from greenlane.jobs.training import Trained
+    from greenlane.jobs.training_approval import TrainedApproval
 
 features_app = typer.Typer(
     help="What we know: the feature definitions, and the proof that both engines agree.", no_args_is_help=True
@@ -115,6 +119,18 @@ def features_declare(
     show(declared, "Declared", ["what", ""], rows, as_json=as_json)
 
 
+def warn_of_champion(trained: "Trained | TrainedApproval") -> None:
+    """The first model is believed from now on, whatever was found of it."""
+    why = {
+        "undecided": "its calibration is undecided: held-out time has too few events to tell",
+        "not calibrated": "it is not calibrated on held-out time",
+    }.get(trained.evaluation.verdict)
+    if why and trained.alias.endswith("/champion"):
+        hint = "train on a longer history, and take that model past `greenlane models gates`"
+        said = f"{trained.model_id} is champion, as there was none, though {why}"
+        err.print(f"careful: {said}\n  hint: {hint}", soft_wrap=True)
+
+
 @train_app.command("fraud")
 def train_fraud_(
     data: Data,
@@ -158,8 +174,7 @@ def train_fraud_(
     )  # fmt: skip
     with progress("training") as tell:
         trained = train_fraud(data, plan, report=report, promote=promote, progress=tell)
-    if promote and trained.evaluation.verdict == "not calibrated":
-        err.print(f"careful: {trained.model_id} is not calibrated on held-out time")
+    warn_of_champion(trained)
     evaluation = trained.evaluation.record()
     told = {"model": trained.model_id, "training_set": trained.manifest, "evaluation": evaluation}
     show(told, trained.model_id, ["on held-out time", ""], figures(trained.evaluation), as_json=as_json)
@@ -243,6 +258,7 @@ def train_approval_(
     plan = Plan(day(first), day(to), day(cut), seed=seed, family=family, weighing=weighing)
     with progress("training") as tell:
         trained = train_approval(data, plan, report=report, promote=promote, progress=tell)
+    warn_of_champion(trained)
     told = {"model": trained.model_id, "training_set": trained.training_set, "evaluation": trained.evaluation}
     show(told, trained.model_id, ["on held-out time", ""], approval_figures(trained.evaluation), as_json=as_json)
 

@@ -31,17 +31,18 @@ def models_list(data: Data, as_json: Json = False) -> None:
 
     found = listed(open_reader(data))
     rows = [(row["model"], row["kind"], row["family"], row["stage"], *costs(row["card"])) for row in found]
-    columns = ["model", "kind", "family", "stage", "p50 us", "p99 us", "MB"]
+    columns = ["model", "kind", "family", "stage", "calibration", "p50 us", "p99 us", "MB"]
     if not rows:
         err.print("no model is stored yet: see `greenlane train --help`")
     show(found, "Models", columns, rows, as_json=as_json)
 
 
-def costs(card: dict[str, dict[str, float]] | None) -> tuple[str, str, str]:
+def costs(card: dict[str, dict[str, Any]] | None) -> tuple[str, ...]:
+    """Of one that is not registered nothing was measured."""
     if card is None:
-        return "", "", ""
-    cost = card["cost"]
-    return f"{cost['p50_us']:.1f}", f"{cost['p99_us']:.1f}", f"{cost['bytes_on_disk'] / 1e6:.1f}"
+        return "not registered", *("not measured",) * 3
+    cost, verdict = card["cost"], card["evaluation"].get("verdict", "not judged")
+    return verdict, f"{cost['p50_us']:.1f}", f"{cost['p99_us']:.1f}", f"{cost['bytes_on_disk'] / 1e6:.1f}"
 
 
 @models_app.command("show")

@@ -11,7 +11,7 @@ from greenlane.decisions.live import GATES, rollback_change
 from greenlane.errors import Conflict, InputError, ModelRefused
 from greenlane.jobs.asking import server_client
 from greenlane.jobs.canary import canary_readout, move_alias
-from greenlane.jobs.registering import measured, registered_card, unserved
+from greenlane.jobs.registering import measured, register, registered_card, unserved
 from greenlane.jobs.shadowing import shadow_reports
 from greenlane.learning.gates import Evidence, Verdict, failed, judge
 from greenlane.learning.registry import ROLES, Card
@@ -142,10 +142,11 @@ def promote(
 
 
 def introduce(directory: Path, model_id: str, *, kind: str, why: str) -> str:
-    """Where a model just made stands: champion if there is none yet, else in the shadow of the one there is.
+    """Register a model just made; then it is champion if there is none yet, else in the shadow of the one there is.
 
     The first has nothing to be compared with, and any probability is better than none: gates are told, not asked.
     """
+    register(directory, model_id, why=why)
     first = not open_reader(directory).live.aliases.get(alias_of(kind, "champion"))
     alias = alias_of(kind, "champion" if first else "shadow")
     promote(directory, model_id, alias=alias, why=why, force=first)

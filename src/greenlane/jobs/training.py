@@ -92,14 +92,16 @@ class Trained:
     model_id: str
     evaluation: Evaluation
     manifest: dict[str, Any]
+    alias: str = ""
+    """Where it was put, if anywhere."""
 
     @property
     def summary(self) -> str:
         found, known = self.evaluation, format_day(day_of(int(self.manifest["label_cut_us"])))
-        verdict = "calibration undecided" if found.verdict == "undecided" else found.verdict
         return (
             f"average precision {found.average_precision.value:.3f} on {found.rows} held-out payments with "
-            f"{found.events} frauds reported by {known}, learned from reports known before that time; {verdict}"
+            f"{found.events} frauds reported by {known}, learned from reports known before that time; "
+            f"{told_verdict(found.verdict)}"
         )
 
 
@@ -259,9 +261,13 @@ def train_fraud(
     )
     facts = {"model": model.id, **found.manifest, "parameters": judged.parameters}
     write_report({report or places.report(model.id), places.report(model.id)}, evaluation, facts=facts, quality=quality)
-    if promote:
-        introduce(directory, model.id, kind="fraud", why="trained on this journal")
-    return Trained(model.id, evaluation, found.manifest)
+    why = f"trained on this journal; {told_verdict(evaluation.verdict)}"
+    alias = introduce(directory, model.id, kind="fraud", why=why) if promote else ""
+    return Trained(model.id, evaluation, found.manifest, alias)
+
+
+def told_verdict(verdict: str) -> str:
+    return "calibration undecided" if verdict == "undecided" else verdict
 
 
 def beside_of(

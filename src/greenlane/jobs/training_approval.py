@@ -11,7 +11,7 @@ from greenlane.adapters.families import estimator_of
 from greenlane.adapters.onnx_net import open_net
 from greenlane.jobs.promoting import introduce
 from greenlane.jobs.simulated_truth import true_approvals
-from greenlane.jobs.training import Plan, check_figures, write_page
+from greenlane.jobs.training import Plan, check_figures, told_verdict, write_page
 from greenlane.learning.approval_fit import ApprovalEvaluation, judge, learn, split_us
 from greenlane.learning.approval_publish import publish_approval
 from greenlane.learning.approval_set import Samples
@@ -29,6 +29,8 @@ class TrainedApproval:
     model_id: str
     evaluation: ApprovalEvaluation
     training_set: dict[str, Any]
+    alias: str = ""
+    """Where it was put, if anywhere."""
 
     @property
     def summary(self) -> str:
@@ -80,9 +82,9 @@ def train_approval(
     write_page(
         {report or kept, kept}, approval_html(evaluation, figures=headline(evaluation), facts=told, pictures=pictures)
     )
-    if promote:
-        introduce(directory, model.id, kind="approval", why="trained on this journal")
-    return TrainedApproval(model.id, evaluation, samples.manifest())
+    why = f"trained on this journal; {told_verdict(evaluation.verdict)}"
+    alias = introduce(directory, model.id, kind="approval", why=why) if promote else ""
+    return TrainedApproval(model.id, evaluation, samples.manifest(), alias)
 
 
 def approval_figures(evaluation: ApprovalEvaluation) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from greenlane.decisions.control import ControlRecord
 from greenlane.decisions.live import RECOVERY
+from greenlane.errors import TrainingError
 from greenlane.jobs.asking import server_client
 from greenlane.policy.recovery import RecoveryTable, learned
 from greenlane.ports.journal import Entry
@@ -17,10 +18,18 @@ from greenlane.wiring import Progress, Reader, is_running, open_reader, open_sys
 
 
 def train_recovery(directory: Path, *, promote: bool = True, progress: Progress) -> RecoveryTable:
-    """The table that this journal teaches; in force from the next decision on unless `promote` is False."""
+    """The table that this journal teaches; in force from the next decision on unless `promote` is False.
+
+    TrainingError where it tells of no decline.
+    """
     reader = open_reader(directory)
     _, last = reader.store.span()
     table = learned(told(reader.entries(), last, progress))
+    if not (table.shares or table.mixes):
+        raise TrainingError(
+            f"{last} entries tell of no decline",
+            hint="post authorizations as outcomes, or import them; until then the stated shares are used",
+        )
     if promote:
         put_in_force(reader, RECOVERY, table, why=f"learned from the journal up to entry {last}")
     return table

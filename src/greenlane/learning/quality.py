@@ -24,6 +24,7 @@ from greenlane.errors import TrainingError
 from greenlane.features.inputs import CHANNEL, COUNTRY, CREDENTIAL, FUNDING, INITIATOR, METHOD, NETWORK
 from greenlane.learning.estimator import Record
 from greenlane.learning.pages import grid, marked
+from greenlane.payments.times import day_of, format_day
 
 NULLS_MOVED_MAX: Final = 0.2
 UNSEEN_MAX: Final = 0.05
@@ -262,10 +263,15 @@ def duplicates(found: Inspected) -> Iterator[Breach]:
 
 def leakage(found: Inspected, columns: Profile) -> Iterator[Breach]:
     event = found.y == 1
-    early = int((found.label_us[event] < found.at_us[event]).sum())
-    if early:
-        hint = "journalled before its attempt: import in the order of time, or take a window without those attempts"
-        yield Breach("leakage, labels known before their decision", "label", early, 0, hint)
+    early = np.flatnonzero(event & (found.label_us < found.at_us))
+    if len(early):
+        first, last = (format_day(day_of(int(at_us))) for at_us in found.at_us[early[[0, -1]]])
+        of = f"the label of entry {found.key[early[0]]} was journalled before it"
+        hint = (
+            f"{of}: import in the order of time, with `known_after` in the mapping; or learn from days without such "
+            f"attempts, which are of {first} to {last}: --from or --to"
+        )
+        yield Breach("leakage, labels known before their decision", "label", len(early), 0, hint)
     late = int((found.label_us[event] > found.cut_us).sum())
     if late:
         yield Breach("leakage, labels from after the cut", "label", late, 0, "build the set again at this cut")

@@ -114,6 +114,8 @@ def test_the_first_model_is_introduced_as_champion_and_a_later_one_as_shadow(tmp
     assert introduce(tmp_path, stored(tmp_path, 0.0), kind="fraud", why="trained") == "fraud/champion"
     assert introduce(tmp_path, stored(tmp_path, 1.0), kind="fraud", why="trained") == "fraud/shadow"
     assert [m.subject for m in open_registry(reader(tmp_path)).moves()] == ["gates", "model", "model"]
+    for row in listed(reader(tmp_path)):
+        assert row["card"]["cost"]["p50_us"] > 0.0, "both are registered, with what an answer of theirs takes"
 
 
 def test_a_damaged_model_fails_its_gate_and_is_not_registered(shop: Path) -> None:

@@ -78,7 +78,9 @@ def test_a_label_known_before_its_decision_or_after_the_cut_is_refused():
     first = int(np.flatnonzero(found.y == 1)[0])
     early, late = found.label_us.copy(), found.label_us.copy()
     early[first], late[first] = found.at_us[first] - 1, found.cut_us + 1
-    assert breaches(replace(found, label_us=early)) == [("leakage", "label")]
+    with pytest.raises(TrainingError, match="known before their decision: label is 1, allowed 0") as refused:
+        inspect(replace(found, label_us=early)).check()
+    assert f"the label of entry {found.key[first]} was" in str(refused.value.hint), "and the days to leave out"
     assert breaches(replace(found, label_us=late)) == [("leakage", "label")]
 
 
