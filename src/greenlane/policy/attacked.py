@@ -7,11 +7,13 @@ it follow, given the cell's own usual rate. A sum that passes its threshold over
 the cell: after four attempts where amounts are small, after eight or so where they are not.
 
 A broken route has neither the small amounts nor the pace. Attacked cells weigh nothing in health and breakers, suspect
-ones less, and neither takes part in exploration; a mark expires by itself.
+ones less, and neither takes part in exploration; health forgets the declines just before a mark, too. A mark expires by
+itself.
 """
 
 from collections import OrderedDict
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -177,6 +179,13 @@ class Attacked:
             if cell is not None and at_us < cell.until_us:
                 return True
         return False
+
+    def verdict(self, keys: Sequence[str], *, heard_us: int, at_us: int) -> Literal["genuine", "attack", "suspect"]:
+        """What is known by now of an answer that these cells gave then: suspect while the sum of one still stands."""
+        cells = [cell for key in keys if (cell := self._cells.get(key)) is not None]
+        if any(heard_us < cell.until_us for cell in cells):
+            return "attack"
+        return "suspect" if any(cell.sum > (at_us - cell.heard_us) // FADES_US for cell in cells) else "genuine"
 
     def marked(self, at_us: int) -> list[str]:
         """The cells that are marked now, for people to look at."""

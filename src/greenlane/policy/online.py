@@ -1,7 +1,8 @@
 """The online layer as one fold: what was expected of an attempt, what was answered, and who learns from it.
 
 The order matters and stands here once: first an answer may mark its cell as attacked, then the breaker judges it, then,
-unless it belongs to a known outage, health learns from it.
+unless it belongs to a known outage, health learns from it: from declines when the epoch ends, because only then it is
+known which of them began an attack, and nothing reads them sooner.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from msgspec import Struct
 
 from greenlane.payments.facts import Facts
 from greenlane.policy.arms import Experiment, Exposure
-from greenlane.policy.attacked import Attacked
+from greenlane.policy.attacked import Attacked, keys_of
 from greenlane.policy.breaker import Breaker
 from greenlane.policy.health import Health
 from greenlane.policy.heard import Heard, issuer_of, kind_of
@@ -24,6 +25,8 @@ ATTEMPTS: Final = SOURCE_BIT["attempts"]
 ANSWERS: Final = SOURCE_BIT["approvals"] | SOURCE_BIT["declines"]
 WAITING_MAX: Final = 32_768
 """Attempts of which the expectation is remembered until they are answered, the latest."""
+LESSONS_MAX: Final = 1_024
+"""Declines that wait; one more is heard at once, as one among so many."""
 ONE_E9: Final = 1_000_000_000
 APPROVAL_CHAMPION: Final = "approval/champion"
 """The alias of the approval model in force."""
@@ -64,6 +67,15 @@ class Waiting(Struct, frozen=True, array_like=True, gc=False):
     """The arm that has one of its own."""
 
 
+class Lesson(Struct, frozen=True, array_like=True, gc=False):
+    """A decline that health has not heard yet: it may be the first of an attack."""
+
+    keys: tuple[str, ...]
+    heard: Heard
+    learners: tuple[str, ...]
+    """Whose it is: arms with one of their own, "" for the one that all have in common."""
+
+
 NOTHING: Final = Waiting("", 0, 0, 0, 0)
 Reader = Callable[[Entry], Expected | None]
 
@@ -88,6 +100,7 @@ class Online:
         self._foreign: set[str] = set()
         """Arms whose attempts another approval model foresaw: their answers say nothing against the champion's."""
         self._waiting: dict[str, Waiting] = {}
+        self._lessons: list[Lesson] = []
         self._epoch_us = 0
         self._changes = 0
         self.turns = 0
@@ -156,10 +169,13 @@ class Online:
         )
         self.breaker.hear(heard)
         if heard.genuine_ppm and waiting.first and not self.breaker.is_known_outage(heard.issuer, heard.route):
-            if waiting.learner not in self._foreign:
-                self.health.hear(heard)
-            if waiting.learner in self.arms:
-                self.arms[waiting.learner].hear(heard)
+            own = (waiting.learner,) if waiting.learner in self.arms else ()
+            keys = tuple(key for key, _ in keys_of(facts))
+            lesson = Lesson(keys, heard, own if waiting.learner in self._foreign else ("", *own))
+            if keys and kind != "approved" and len(self._lessons) < LESSONS_MAX:
+                self._lessons.append(lesson)
+            else:
+                self._learn(lesson)
         if facts.attempt_id:
             self._remember(
                 facts.attempt_id, msgspec.structs.replace(waiting, answered=f"{waiting.answered} {kind}".strip())
@@ -169,19 +185,20 @@ class Online:
         return msgspec.msgpack.encode((
             self.attacked.dump(), self.breaker.dump(), self.health.dump(), list(self._waiting.items()),
             self._epoch_us, self._changes, self.turns,
-            [(name, health.dump(), name in self._foreign) for name, health in self.arms.items()],
+            [(name, health.dump(), name in self._foreign) for name, health in self.arms.items()], self._lessons,
         ))  # fmt: skip
 
     @classmethod
     def load(cls, dumped: bytes, expected: Reader) -> "Online":
         kinds = tuple[
-            bytes, bytes, bytes, list[tuple[str, Waiting]], int, int, int, list[tuple[str, bytes, bool]]
+            bytes, bytes, bytes, list[tuple[str, Waiting]], int, int, int, list[tuple[str, bytes, bool]], list[Lesson]
         ]  # fmt: skip
-        attacked, breaker, health, waiting, epoch_us, changes, turns, arms = msgspec.msgpack.decode(dumped, type=kinds)
+        attacked, breaker, health, waiting, *counts, arms, lessons = msgspec.msgpack.decode(dumped, type=kinds)
         found = cls(expected)
+        found._lessons = lessons
         found.attacked, found.breaker = Attacked.load(attacked), Breaker.load(breaker)
         found.health, found._waiting = Health.load(health), dict(waiting)
-        found._epoch_us, found._changes, found.turns = epoch_us, changes, turns
+        found._epoch_us, found._changes, found.turns = counts
         found.arms = {name: Health.load(learned) for name, learned, _ in arms}
         found._foreign = {name for name, _, foreign in arms if foreign}
         return found
@@ -192,6 +209,7 @@ class Online:
         change = CHANGE_DECODER.decode(entry.payload)
         if change.subject == "model" and change.id == APPROVAL_CHAMPION:
             self._waiting.clear()
+            self._lessons.clear()
             for health in self._all():
                 health.forget()
             self._turn(entry.ingest_us)
@@ -224,7 +242,20 @@ class Online:
     def _all(self) -> tuple[Health, ...]:
         return (self.health, *self.arms.values()) if self.arms else (self.health,)
 
+    def _learn(self, lesson: Lesson) -> None:
+        for name in lesson.learners:
+            health = self.arms.get(name) if name else self.health
+            if health is not None:
+                health.hear(lesson.heard)
+
     def _turn(self, at_us: int) -> None:
+        lessons, self._lessons = self._lessons, []
+        for lesson in lessons:
+            verdict = self.attacked.verdict(lesson.keys, heard_us=lesson.heard.at_us, at_us=at_us)
+            if verdict == "suspect":
+                self._lessons.append(lesson)
+            elif verdict == "genuine":
+                self._learn(lesson)
         for health in self._all():
             health.turn(at_us)
 

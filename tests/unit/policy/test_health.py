@@ -11,6 +11,7 @@ from greenlane.decisions.live import APPROVAL_CHAMPION, MODEL
 from greenlane.policy.health import CELLS_MAX, HOUR_US, Health, ridge
 from greenlane.policy.heard import Heard, Kind, kind_of
 from greenlane.policy.online import Expected, Online
+from greenlane.policy.parameters import EPOCH_US
 
 
 def taught(health: Health, *, approval: float, answers: int, issuer: str, route: str, bin8: str = "b", seed: int = 0,
@@ -134,14 +135,28 @@ def test_attempts_nobody_decided_here_are_held_against_their_own_long_run_rate()
     assert max(stream.online.health.offsets("iss_1", "", ROUTES)) < -400
 
 
-def test_an_attack_teaches_next_to_nothing() -> None:
+def test_an_attack_teaches_nothing_not_even_before_it_is_known() -> None:
     quiet, attacked = trading(3_000), trading(3_000)
     for n in range(1_000):
         attacked.attempt("iss_3", "acq_a", amount=99, kind="refused", bin8="40000300", card=n + 1)
     for stream in (quiet, attacked):
-        stream.online.health.turn(attacked.at_us)
+        stream.online.advance(attacked.at_us + EPOCH_US)
     ours, theirs = (stream.online.health.offsets("iss_3", "40000300", ROUTES) for stream in (attacked, quiet))
-    assert max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) < 200
+    assert ours == theirs
+
+
+def test_a_decline_is_heard_when_the_epoch_ends() -> None:
+    quiet, declined = trading(3_000), trading(3_000)
+    before = declined.online.health.dump()
+    for n in range(6):
+        declined.attempt("iss_3", "acq_a", amount=5_000, kind="refused", bin8=f"4100000{n}")
+    assert declined.online.health.dump() == before
+    again = Online.load(declined.online.dump(), nothing_decided_here)
+    offsets = []
+    for online in (quiet.online, declined.online, again):
+        online.advance(declined.at_us + EPOCH_US)
+        offsets += online.health.offsets("iss_3", "41000000", ["acq_a"])
+    assert offsets[1] == offsets[2] < offsets[0]
 
 
 def test_a_known_outage_is_the_breakers_business_and_teaches_little() -> None:
