@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from greenlane.learning.calibrate import fit_isotonic
 from greenlane.models.flat_trees import FlatTrees
+from greenlane.models.predictor import RowsBeside
 from greenlane.models.tree import Leaf, Split, Tree
 
 FEATURES = 3
@@ -53,11 +54,16 @@ def test_margins_are_the_sum_of_the_leaves_a_walk_ends_in(ensemble, found):
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(trees, min_size=1, max_size=4), rows, rows, st.integers(0, FEATURES))
-def test_rows_in_groups_have_the_margins_they_have_alone(ensemble, outer, inner, shared):
-    """Each of some rows with the last columns of each of others."""
-    x = np.array([[*one[:shared], *other[shared:]] for one in outer for other in inner], np.float32)
+def test_rows_laid_beside_one_another_have_the_margins_they_have_alone(ensemble, outer, inner, own):
+    """The first columns of each of some rows with the last columns of each of others; places are held anew."""
     flat = FlatTrees.of(ensemble, features=FEATURES)
-    assert flat.margins(x, group=len(inner)).tolist() == flat.margins(x).tolist()
+    for beside in (flat.beside(own, places=4, each=len(inner)), RowsBeside(flat, own, places=4, each=len(inner))):
+        beside.hold(3, np.zeros((len(inner), FEATURES - own), np.float32))
+        beside.hold(3, np.array(inner, np.float32)[:, own:])
+        for one in outer:
+            x = np.array([[*one[:own], *other[own:]] for other in inner], np.float32)
+            found = beside.margins(np.array(one[:own], np.float32), np.array([3, 3]))
+            assert found.tolist() == flat.margins(x).tolist() * 2
 
 
 @settings(max_examples=100, deadline=None)

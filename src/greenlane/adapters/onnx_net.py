@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from greenlane.errors import ModelRefused
 from greenlane.models.artefact import GRAPH, NET
-from greenlane.models.predictor import Explainer
+from greenlane.models.predictor import Beside, Explainer, RowsBeside
 from greenlane.models.reasons import Reasons
 
 Edges = tuple[NDArray[np.int64], NDArray[np.float32]]
@@ -46,10 +46,10 @@ class OnnxNet:
     def margin(self, x: NDArray[np.float32], slots: NDArray[np.int64]) -> float:
         return float(self._session.run(None, {self._input: x[None, slots]})[0][0])
 
-    def margins(
-        self, x: NDArray[np.float32], slots: NDArray[np.int64] | None = None, *, group: int = 1
-    ) -> NDArray[np.float64]:
-        del group  # all rows are one batch
+    def beside(self, own: int, *, places: int, each: int) -> Beside:
+        return RowsBeside(self, own, places=places, each=each)
+
+    def margins(self, x: NDArray[np.float32], slots: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         if not len(x):
             return np.zeros(0)
         rows = x if slots is None else x[:, slots]

@@ -35,11 +35,8 @@ from greenlane.payments.facts import Facts
 KIND: Final = "approval"
 ENCODING: Final = "encoding.json"
 KEPT_MAX: Final = 4_096
-"""So many issuers with their ways are kept worked out (a kilobyte each); then all are forgotten."""
-ATTEMPT_NO, INITIATED, SWITCHED = (COLUMNS.index(name) for name in ("attempt_no", "merchant_initiated", "switched"))
-
-Ways = tuple[tuple[str, str], ...]
-"""(route, credential) each."""
+"""So many ways of issuers are kept worked out (12 kB each where there are 500 trees); then all are forgotten."""
+ATTEMPT_NO, INITIATED = (COLUMNS.index(name) for name in ("attempt_no", "merchant_initiated"))
 
 
 class Calibrators(NamedTuple):
@@ -62,37 +59,29 @@ class Calibrators(NamedTuple):
 
 
 class ApprovalModel:
-    """A predictor, calibrators and encoding; not for two threads at once, as rows are written into one buffer.
+    """A predictor, calibrators and encoding; not for two threads at once.
 
-    `predict` answers for every way (plain, exempt, 3ds), in the order of `approval_rows.MODES`, integers 1e-9.
+    `predict` answers for every way (plain, exempt, 3ds), in the order of `approval_rows.MODES`, integers 1e-9. What the
+    model makes of a way itself is kept from one attempt to the next.
     """
 
     def __init__(self, model_id: str, predictor: Predictor, calibrators: Calibrators, encoding: Encoding):
         self.id, self.predictor, self.calibrators, self.encoding = model_id, predictor, calibrators, encoding
-        self._slots = predictor.slots(np.arange(len(COLUMNS)))
-        self._rows = np.zeros((0, len(COLUMNS)), np.float32)
-        self._over: dict[tuple[str, str, Ways], NDArray[np.float32]] = {}
-
-    def rows(self, situation: Situation, ways: Ways) -> NDArray[np.float32]:
-        """float32[ways x modes, columns], ways first; valid until the next call."""
-        count = len(ways) * len(MODES)
-        if len(self._rows) < count:
-            self._rows = np.zeros((count, len(COLUMNS)), np.float32)
-        rows = self._rows[:count]
-        rows[:, : len(PAYMENT_COLUMNS)] = payment_values(situation, self.encoding)
-        rows[:, len(PAYMENT_COLUMNS) :] = self._over_ways(situation.facts, ways)
-        if situation.last_route:
-            switched = [float(route != situation.last_route) for route, _ in ways]
-            rows[:, SWITCHED] = np.repeat(switched, len(MODES))
-        return rows
+        self._beside = predictor.beside(len(PAYMENT_COLUMNS), places=KEPT_MAX, each=len(MODES))
+        self._places: dict[tuple[str, ...], int] = {}
 
     def predict(self, situation: Situation, ways: Sequence[tuple[str, str]]) -> list[list[int]]:
         """[ways][modes]: P(approved) of a good payer, integers 1e-9, for each (route, credential)."""
-        if not ways:
-            return []
+        found: list[list[int]] = []
+        for at in range(0, len(ways), KEPT_MAX):
+            found += self._predicted(situation, ways[at : at + KEPT_MAX])
+        return found
+
+    def _predicted(self, situation: Situation, ways: Sequence[tuple[str, str]]) -> list[list[int]]:
         initiated = float(situation.facts.initiator == "mit")
         calibrator = self.calibrators.of(attempt_no=float(situation.attempt_no), merchant_initiated=initiated)
-        margins = self.predictor.margins(self.rows(situation, tuple(ways)), self._slots, group=len(MODES))
+        own = np.array(payment_values(situation, self.encoding), np.float32)
+        margins = self._beside.margins(own, self._places_of(situation.facts, ways, situation.last_route))
         found: list[list[int]] = calibrator.probabilities_e9(margins).reshape(-1, len(MODES)).tolist()
         return found
 
@@ -100,20 +89,24 @@ class ApprovalModel:
         """P(soft decline | exemption), integer 1e-9."""
         return round(1e9 * self.encoding.soft_decline(issuer))
 
-    def _over_ways(self, facts: Facts, ways: Ways) -> NDArray[np.float32]:
-        """WAY_COLUMNS of each way and mode for this issuer, before any route was tried."""
-        key = (facts.issuer_id, facts.issuer_country, ways)
-        known = self._over.get(key)
-        if known is None:
-            if len(self._over) >= KEPT_MAX:
-                self._over.clear()
+    def _places_of(self, facts: Facts, ways: Sequence[tuple[str, str]], last_route: str) -> NDArray[np.int64]:
+        """Where the rows of each way are held, for this issuer after this route; all are let go where room is short."""
+        issuer = facts.issuer_id, facts.issuer_country, last_route
+        keys = [(*issuer, *way) for way in ways]
+        held = self._places
+        missing = {key for key in keys if key not in held}
+        if len(held) + len(missing) > KEPT_MAX:
+            held.clear()
+            missing = set(keys)
+        for key in missing:
+            *_, route, credential = key
+            held[key] = place = len(held)
             values = [
-                way_values(facts, self.encoding, route=route, credential=credential, mode=mode)
-                for route, credential in ways
+                way_values(facts, self.encoding, route=route, credential=credential, mode=mode, last_route=last_route)
                 for mode in range(len(MODES))
             ]
-            known = self._over[key] = np.array(values, np.float32)
-        return known
+            self._beside.hold(place, np.array(values, np.float32))
+        return np.array([held[key] for key in keys], np.int64)
 
 
 def load_approval(path: Path, *, open_net: OpenNet = no_net) -> ApprovalModel:

@@ -11,8 +11,8 @@ Small trees (at most 64 leaves) are scored by QuickScorer (Lucchese et al., SIGI
                                                                          margin: float64
 
 Indices are unsigned in the inner loops: numba then leaves out the test for negative ones, a third of the time.
-What step 3 does for a feature that has the same value in many rows (the routes of one payment share most features, the
-modes of one route most others) is done once for all of them. Larger trees are walked from the root.
+What step 3 does for a feature that has the same value in many rows is done once for all of them, and what it does for
+the ways of payments is kept from one payment to the next. Larger trees are walked from the root.
 
 To flatten another library's model, write the function that turns its format into `Tree`s; it belongs into the
 adapter of that library, as `adapters/lightgbm_trainer.py` does. Libraries differ in how leaves add up: see `Sums`.
@@ -20,14 +20,14 @@ adapter of that library, as `adapters/lightgbm_trainer.py` does. Libraries diffe
 
 from collections.abc import Sequence
 from math import log
-from typing import Any, Final, Literal, TypeGuard, get_args
+from typing import Any, Final, Literal, TypeGuard, cast, get_args
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from greenlane.errors import ModelRefused
-from greenlane.models.predictor import Explainer
+from greenlane.models.predictor import Beside, Explainer, RowsBeside
 from greenlane.models.reasons import Reasons, ReasonTable
 from greenlane.models.tree import Leaf, Tree, float32_at_most, packed, preorder
 
@@ -51,8 +51,6 @@ NODE: Final = np.dtype(
 )
 """One node in preorder: the left child is the next node, `right` counts from the tree's root; a leaf has feature -1."""
 
-BETWEEN, WITHIN = 1, 2
-"""Groups of rows: where a feature varies."""
 ALL_ALIVE: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
 DE_BRUIJN: Final = np.uint64(0x03F79D71B4CB0A89)
 BIT_OF: Final = np.zeros(64, np.int64)
@@ -101,53 +99,62 @@ def quick_exits(x, slots, starts, thresholds, trees, masks, sides, zero_apart, f
 
 
 @njit(cache=True)
-def varies(x, column, group):  # type: ignore[no-untyped-def]  # a kernel
-    """BETWEEN where some group differs from the first, WITHIN where some row differs from the first of its group."""
-    found = 0
-    for row in range(x.shape[0]):
-        value, above, beside = x[row, column], x[row % group, column], x[row - row % group, column]
-        if value != above and (value == value or above == above):
-            found |= BETWEEN
-        if value != beside and (value == value or beside == beside):
-            found |= WITHIN
-    return found
+def is_shared(x, column):  # type: ignore[no-untyped-def]  # a kernel
+    """Does every row hold the same value?"""
+    first = x[0, column]
+    for row in range(1, x.shape[0]):
+        value = x[row, column]
+        if value != first and (value == value or first == first):
+            return False
+    return True
 
 
 @njit(cache=True)
-def strike_all(row, which, kinds, slots, starts, thresholds, trees, masks, sides, zero_apart, alive):  # type: ignore[no-untyped-def]  # a kernel
-    """Strike out what a row's values of one kind of features rule out."""
-    for f in range(slots.shape[0]):
-        if kinds[f] == which:
-            strike(row[slots[f]], starts[f], starts[f + 1], thresholds, trees, masks, sides, zero_apart[f], alive)
+def summed(alive, held, first_leaf, values):  # type: ignore[no-untyped-def]  # a kernel
+    """The leaves that are left in both, added in tree order."""
+    margin = values.dtype.type(0)
+    for t in range(first_leaf.shape[0]):
+        margin += values[np.uint64(first_leaf[t] + lowest_bit(alive[t] & held[t]))]
+    return margin
 
 
 @njit(cache=True)
-def quick_margins(x, group, slots, starts, thresholds, trees, masks, sides, zero_apart, first_leaf, values, margins):  # type: ignore[no-untyped-def]  # a kernel
-    """Margins of many rows, `group` of which stand for each thing: one route's modes, say.
-
-    A feature that varies only between groups, only within them, or not at all is evaluated once for each value.
-    """
-    kinds = np.empty(slots.shape[0], np.int64)
-    for f in range(slots.shape[0]):
-        kinds[f] = varies(x, slots[f], group)
-    splits = (kinds, slots, starts, thresholds, trees, masks, sides, zero_apart)
+def quick_margins(x, slots, starts, thresholds, trees, masks, sides, zero_apart, first_leaf, values, margins):  # type: ignore[no-untyped-def]  # a kernel
+    """Margins of many rows. A feature that does not vary is evaluated once."""
     shared = np.full(first_leaf.shape[0], ALL_ALIVE)
-    strike_all(x[0], 0, *splits, shared)
-    inside = np.full((group, shared.shape[0]), ALL_ALIVE)
-    for at in range(group):
-        strike_all(x[at], WITHIN, *splits, inside[at])
-    outside, alive = np.empty_like(shared), np.empty_like(shared)
+    varying = np.empty(slots.shape[0], np.bool_)
+    for f in range(slots.shape[0]):
+        varying[f] = not is_shared(x, slots[f])
+        if not varying[f]:
+            strike(x[0, slots[f]], starts[f], starts[f + 1], thresholds, trees, masks, sides, zero_apart[f], shared)
+    own = np.empty_like(shared)
     for row in range(x.shape[0]):
-        if row % group == 0:
-            outside[:] = shared
-            strike_all(x[row], BETWEEN, *splits, outside)
-        for t in range(alive.shape[0]):
-            alive[t] = outside[t] & inside[row % group, t]
-        strike_all(x[row], BETWEEN | WITHIN, *splits, alive)
-        margin = values.dtype.type(0)
-        for t in range(alive.shape[0]):
-            margin += values[np.uint64(first_leaf[t] + lowest_bit(alive[t]))]
-        margins[row] = margin
+        own[:] = ALL_ALIVE
+        for f in range(slots.shape[0]):
+            if varying[f]:
+                value = x[row, slots[f]]
+                strike(value, starts[f], starts[f + 1], thresholds, trees, masks, sides, zero_apart[f], own)
+        margins[row] = summed(shared, own, first_leaf, values)
+
+
+@njit(cache=True)
+def strike_columns(columns, first, slots, starts, thresholds, trees, masks, sides, zero_apart, alive):  # type: ignore[no-untyped-def]  # a kernel
+    """Strike out what the columns of a row from `first` on rule out."""
+    for f in range(slots.shape[0]):
+        at = slots[f] - first
+        if 0 <= at < columns.shape[0]:
+            strike(columns[at], starts[f], starts[f + 1], thresholds, trees, masks, sides, zero_apart[f], alive)
+
+
+@njit(cache=True)
+def quick_beside(columns, at, held, margins, slots, starts, thresholds, trees, masks, sides, zero_apart, leaf, values):  # type: ignore[no-untyped-def]  # a kernel
+    """Margins of one payment beside each row of `held`, uint64[places, each, trees], at these places."""
+    alive = np.full(leaf.shape[0], ALL_ALIVE)
+    strike_columns(columns, 0, slots, starts, thresholds, trees, masks, sides, zero_apart, alive)
+    each = held.shape[1]
+    for place in range(at.shape[0]):
+        for row in range(each):
+            margins[place * each + row] = summed(alive, held[at[place], row], leaf, values)
 
 
 @njit(cache=True)
@@ -176,7 +183,7 @@ def walked_exits(x, slots, roots, feature, threshold, right, sides, leaf_of_node
 
 
 @njit(cache=True)
-def walked_margins(x, _group, slots, roots, feature, threshold, right, sides, leaf_of_node, values, margins):  # type: ignore[no-untyped-def]  # a kernel
+def walked_margins(x, slots, roots, feature, threshold, right, sides, leaf_of_node, values, margins):  # type: ignore[no-untyped-def]  # a kernel
     for row in range(x.shape[0]):
         margin = values.dtype.type(0)
         for t in range(roots.shape[0]):
@@ -309,21 +316,24 @@ class FlatTrees:
         found, _ = self.sums(x, slots)
         return vote(found, len(self.roots)) if self.form == "votes" else found
 
-    def margins(
-        self, x: NDArray[np.float32], slots: NDArray[np.int64] | None = None, *, group: int = 1
-    ) -> NDArray[np.float64]:
-        """float64[rows] for float32[rows, n], C-contiguous: unrelated rows, or the routes of one payment.
-
-        Where each of them is asked about in several ways, `group` rows that follow one another are of one route.
-        """
+    def margins(self, x: NDArray[np.float32], slots: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+        """float64[rows] for float32[rows, n], C-contiguous: unrelated rows, or the routes of one payment."""
         margins = np.empty(len(x), np.float64)
         if len(x):
             kernel: Any = quick_margins if self.is_quick else walked_margins
             slots = self.slots(np.arange(self.features)) if slots is None else slots
-            kernel(x, group, slots, *self.tables, margins)
+            kernel(x, slots, *self.tables, margins)
+        return self.told(margins)
+
+    def told(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Margins, of what the leaves add up to."""
         if self.form == "votes":
-            return np.array([vote(each, len(self.roots)) for each in margins.tolist()], np.float64)
-        return margins
+            return np.array([vote(each, len(self.roots)) for each in sums.tolist()], np.float64)
+        return sums
+
+    def beside(self, own: int, *, places: int, each: int) -> Beside:
+        beside = TreesBeside if self.is_quick else RowsBeside
+        return beside(self, own, places=places, each=each)
 
     def explainer(self, groups: Sequence[str]) -> Explainer:
         """Path contributions by group; see `reasons.py`."""
@@ -345,6 +355,34 @@ class FlatTrees:
             return margin, Reasons(base, said.groups, said.contributions * slope)
 
         return explain_votes if self.form == "votes" else explain
+
+
+class TreesBeside:
+    """Holds what columns have struck out already, so that only the payment's own are left to strike.
+
+    >>> from greenlane.models.tree import Leaf, Split
+    >>> trees = FlatTrees.of([Split(0, 0.5, True, Leaf(-1.0), Split(1, 0.5, True, Leaf(2.0), Leaf(3.0)))], features=2)
+    >>> beside = TreesBeside(trees, 1, places=8, each=2)
+    >>> beside.hold(5, np.array([[0.0], [1.0]], np.float32))
+    >>> beside.margins(np.array([0.7], np.float32), np.array([5]))
+    array([2., 3.])
+    """
+
+    def __init__(self, trees: FlatTrees, own: int, *, places: int, each: int):
+        self._trees, self._own, self._each = trees, own, each
+        self._held = np.zeros((places, each, len(trees.roots)), np.uint64)
+        self._slots = trees.slots(np.arange(trees.features))
+
+    def hold(self, place: int, columns: NDArray[np.float32]) -> None:
+        held, kernel = self._held[place], cast(Any, strike_columns)
+        held[:] = ALL_ALIVE
+        for row, alive in zip(columns, held, strict=True):
+            kernel(row, self._own, self._slots, *self._trees.tables[:6], alive)
+
+    def margins(self, columns: NDArray[np.float32], at: NDArray[np.int64]) -> NDArray[np.float64]:
+        sums = np.empty(len(at) * self._each, np.float64)
+        cast(Any, quick_beside)(columns, at, self._held, sums, self._slots, *self._trees.tables)
+        return self._trees.told(sums)
 
 
 def is_trees(form: str) -> TypeGuard[Sums]:

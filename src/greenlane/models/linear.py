@@ -15,7 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from greenlane.errors import ModelRefused
-from greenlane.models.predictor import Explainer
+from greenlane.models.predictor import Beside, Explainer, RowsBeside
 from greenlane.models.reasons import Reasons
 from greenlane.models.tree import packed
 
@@ -81,10 +81,10 @@ class Linear:
         found: float = linear_margin(x, slots, self.bias[0], self._table, self._alone, np.zeros(1))
         return found
 
-    def margins(
-        self, x: NDArray[np.float32], slots: NDArray[np.int64] | None = None, *, group: int = 1
-    ) -> NDArray[np.float64]:
-        del group  # every row is short work
+    def beside(self, own: int, *, places: int, each: int) -> Beside:
+        return RowsBeside(self, own, places=places, each=each)
+
+    def margins(self, x: NDArray[np.float32], slots: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         slots = self.slots(np.arange(self.features)) if slots is None else slots
         return np.array([self.margin(row, slots) for row in x], np.float64)
 

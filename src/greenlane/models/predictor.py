@@ -16,6 +16,35 @@ Explainer = Callable[[Floats32, Slots], tuple[float, Reasons]]
 """(one row, slots) -> its margin, and the same margin taken apart by group."""
 
 
+class Beside(Protocol):
+    """Margins of one payment's columns beside others that are held ready: those of the ways it may go."""
+
+    def hold(self, place: int, columns: Floats32) -> None:
+        """float32[each, m - own]: the rows at a place, instead of those held there before."""
+        ...
+
+    def margins(self, columns: Floats32, at: NDArray[np.int64]) -> NDArray[np.float64]:
+        """float64[places x each] of the payment's columns, float32[own], beside what is held at these places."""
+        ...
+
+
+class RowsBeside:
+    """Holds the columns as they are, and lays the payment's before them."""
+
+    def __init__(self, predictor: "Predictor", own: int, *, places: int, each: int):
+        self._predictor, self._own = predictor, own
+        self._rows = np.zeros((places, each, predictor.features), np.float32)
+        self._slots = predictor.slots(np.arange(predictor.features))
+
+    def hold(self, place: int, columns: Floats32) -> None:
+        self._rows[place, :, self._own :] = columns
+
+    def margins(self, columns: Floats32, at: NDArray[np.int64]) -> NDArray[np.float64]:
+        rows = self._rows[at]
+        rows[..., : self._own] = columns
+        return self._predictor.margins(rows.reshape(-1, rows.shape[-1]), self._slots)
+
+
 class Predictor(Protocol):
     """Log-odds of rows float32[n, m], C-contiguous, NaN where a value is missing.
 
@@ -48,8 +77,12 @@ class Predictor(Protocol):
         """Of one row, float32[m]."""
         ...
 
-    def margins(self, x: Floats32, slots: Slots | None = None, *, group: int = 1) -> NDArray[np.float64]:
-        """float64[n]; `group` rows that follow one another differ in few columns. The same as one by one."""
+    def margins(self, x: Floats32, slots: Slots | None = None) -> NDArray[np.float64]:
+        """float64[n], the same as one by one."""
+        ...
+
+    def beside(self, own: int, *, places: int, each: int) -> Beside:
+        """For rows whose first `own` columns are of one thing and the others of what stands beside it."""
         ...
 
     def explainer(self, groups: Sequence[str]) -> Explainer:
