@@ -50,20 +50,31 @@ def prior_corrected(probability: float, negatives_kept: float) -> float:
 
 
 @njit(cache=True)
-def calibrated(margins, numbers, knots, negatives_kept):  # type: ignore[no-untyped-def]  # a kernel
-    """Probabilities, float64[rows]: through `knots` where there are any, else by one, two or three `numbers`."""
+def calibrated(margin, numbers, knots, negatives_kept):  # type: ignore[no-untyped-def]  # a kernel
+    """The probability, through `knots` where there are any, else by one, two or three `numbers`."""
+    if knots.shape[1]:
+        odds = between(knots[0], knots[1], margin)
+    elif numbers.shape[0] == 3:
+        odds = numbers[1] * softplus(margin) - numbers[0] * softplus(-margin) + numbers[2]
+    else:
+        odds = numbers[0] * margin + numbers[1]
+    found = sigmoid(odds)
+    return found if negatives_kept == 1.0 else prior_corrected(found, negatives_kept)
+
+
+@njit(cache=True)
+def calibrated_all(margins, numbers, knots, negatives_kept):  # type: ignore[no-untyped-def]  # a kernel
     found = np.empty(margins.shape[0])
     for row in range(margins.shape[0]):
-        margin = margins[row]
-        if knots.shape[1]:
-            odds = between(knots[0], knots[1], margin)
-        elif numbers.shape[0] == 3:
-            odds = numbers[1] * softplus(margin) - numbers[0] * softplus(-margin) + numbers[2]
-        else:
-            odds = numbers[0] * margin + numbers[1]
-        found[row] = sigmoid(odds)
-        if negatives_kept != 1.0:
-            found[row] = prior_corrected(found[row], negatives_kept)
+        found[row] = calibrated(margins[row], numbers, knots, negatives_kept)
+    return found
+
+
+@njit(cache=True)
+def calibrated_e9(margins, numbers, knots, negatives_kept):  # type: ignore[no-untyped-def]  # a kernel
+    found = np.empty(margins.shape[0], np.int64)
+    for row in range(margins.shape[0]):
+        found[row] = np.int64(np.rint(calibrated(margins[row], numbers, knots, negatives_kept) * E9))
     return found
 
 
@@ -93,7 +104,8 @@ class Calibrator(Struct, frozen=True, kw_only=True, tag_field="method", dict=Tru
         return NO_KNOTS
 
     def probability(self, margin: float) -> float:
-        return float(self.probabilities(np.array([margin], np.float64))[0])
+        found: float = calibrated(margin, self.numbers, self.knots, self.negatives_kept)
+        return found
 
     def probability_e9(self, margin: float) -> int:
         """The probability in units of 1e-9, an integer from 0 to 10^9."""
@@ -101,11 +113,12 @@ class Calibrator(Struct, frozen=True, kw_only=True, tag_field="method", dict=Tru
 
     def probabilities_e9(self, margins: NDArray[np.float64]) -> NDArray[np.int64]:
         """Each exactly what `probability_e9` says for it."""
-        return np.rint(self.probabilities(margins) * E9).astype(np.int64)
+        found: NDArray[np.int64] = calibrated_e9(margins, self.numbers, self.knots, self.negatives_kept)
+        return found
 
     def probabilities(self, margins: NDArray[np.float64]) -> NDArray[np.float64]:
         """float64[rows], each exactly what `probability` says for it."""
-        found: NDArray[np.float64] = calibrated(margins, self.numbers, self.knots, self.negatives_kept)
+        found: NDArray[np.float64] = calibrated_all(margins, self.numbers, self.knots, self.negatives_kept)
         return found
 
 

@@ -200,6 +200,8 @@ def _plain_character(match: re.Match[str]) -> str:
 
 def _groups_hold_a_number(groups: list[str]) -> bool:
     """Whether any run of whole groups does. A long row of groups has hundreds of runs: one of them always would."""
+    if len(groups) == 1:
+        return 13 <= len(groups[0]) <= 19 and luhn_valid(groups[0])
     if len(groups) > _GROUPS_MAX:
         return True
     digits, edges = "".join(groups), accumulate(map(len, groups), initial=0)

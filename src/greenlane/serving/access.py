@@ -31,6 +31,7 @@ def hashed(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
+HEARD_MAX: Final = 1_024
 KEY_HINT: Final = "send `Authorization: Bearer glk_...`; `greenlane keys create` makes a key"
 
 
@@ -48,6 +49,8 @@ class KeyFile:
         self.path = path
         self.known: dict[str, StoredKey] = {}
         self.mine: dict[str, StoredKey] = {}
+        self.heard: dict[str, StoredKey] = {}
+        """By the header that brought a good key lately."""
         self.read_at = self.changed_at = 0.0
 
     def stored(self) -> list[StoredKey]:
@@ -74,6 +77,7 @@ class KeyFile:
         """A key that lives as long as this process, for its own children; the key file never holds it."""
         key = f"glk_{secrets.token_urlsafe(24)}"
         self.mine = {hashed(key): StoredKey("key_local", hashed(key), (scope,))}
+        self.heard.clear()
         return key
 
     def revoke(self, key_id: str) -> None:
@@ -95,17 +99,25 @@ class KeyFile:
             self.changed_at = changed_at
             with suppress(SettingsError):  # a file damaged while we serve: the keys we know stay good
                 self.known = {k.sha256: k for k in self.stored()}
+                self.heard.clear()
 
     def allow(self, authorization: str, scope: Grant) -> StoredKey:
         """The key, or an InputError of status 401 (unknown) or 403 (known, but not for this)."""
         self.refresh()
+        stored = self.heard.get(authorization) or self.recognised(authorization)
+        if scope not in stored.scopes and "admin" not in stored.scopes:
+            raise refused(403, "missing_scope", f"this key may not {scope}", f"use a key with the scope {scope!r}")
+        return stored
+
+    def recognised(self, authorization: str) -> StoredKey:
         bearer, _, key = authorization.partition(" ")
         digest = hashed(key) if bearer.lower() == "bearer" else ""
         stored = self.known.get(digest) or self.mine.get(digest)
         if stored is None:
             raise refused(401, "invalid_key", "no valid API key", KEY_HINT)
-        if scope not in stored.scopes and "admin" not in stored.scopes:
-            raise refused(403, "missing_scope", f"this key may not {scope}", f"use a key with the scope {scope!r}")
+        if len(self.heard) >= HEARD_MAX:
+            self.heard.clear()
+        self.heard[authorization] = stored
         return stored
 
 
