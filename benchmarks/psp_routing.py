@@ -2,9 +2,9 @@
 
     python benchmarks/psp_routing.py --train FILE --test FILE --fees FILE [--margin 0.05] [--json OUT]
 
-Files are CSV, Parquet or Excel. A log has the columns ts, country, amount, success, PSP, three_ds, card: one row per
-attempt. Fees have psp, fee_success, fee_failure. Other names for them are known as well. Money is in the unit of the
-log's amounts.
+Files are CSV or Parquet; a workbook has to be saved as one of them. A log has the columns ts, country, amount, success,
+PSP, three_ds, card: one row per attempt. Fees have psp, fee_success, fee_failure. Other names for them are known as
+well. Money is in the unit of the log's amounts.
 
 1. attempts -> payments                    (same card, country, amount and 3-D Secure flag, again within two minutes)
 2. what was known before each attempt      (nothing here looks ahead: tests/simulation/test_psp_routing.py)
@@ -12,6 +12,12 @@ log's amounts.
 4. a router: the cheapest provider, unless the log itself says, with confidence, that moving some payments pays
 5. on the later part: what the log earned, what the cheapest and the router would have earned, from the shares
    with which providers were chosen in the training part; and the gate's verdict on it
+
+The gate may refuse although the doubly robust value stands: it also asks that the other estimators agree with it. Each
+of them fails one log in twenty by chance, and the model's own value fails where providers have better or worse days
+later than it was fitted on. Of seven logs by `psp_like.py` (50,000 attempts, seeds 0 to 6) it refused 3, 5 and 6: on 3
+and 5 the model gave the cheapest provider .013 less success than the truth, on 6 by chance. The interval held the true
+value on all seven; the best area under ROC that a log allows was .713 to .722 there, and .693 to .706 was reached.
 """
 
 import argparse
@@ -133,12 +139,7 @@ def read_table(file: Path, wanted: Mapping[str, str]) -> dict[str, NDArray[Any]]
 
 def relation(file: Path) -> Any:
     if file.suffix.lower() in (".xlsx", ".xls"):
-        try:
-            import pandas as pd
-
-            return duckdb.from_df(pd.read_excel(file))
-        except (ImportError, ValueError, OSError) as error:
-            raise SystemExit(f"{file}: {error} Or save it as CSV or Parquet.") from None
+        raise SystemExit(f"{file}: workbooks are not read: save it as CSV or Parquet")
     return (duckdb.read_parquet if file.suffix.lower() in (".parquet", ".pq") else duckdb.read_csv)(str(file))
 
 

@@ -249,7 +249,9 @@ def test_the_drill_measures_when_a_route_is_left_and_taken_back():
 def test_the_drill_sees_what_an_attack_moved():
     moved = watched(lambda s: 0.2 if drill.BREAKS_US / 1e6 <= s < drill.MENDS_US / 1e6 else 0.4)
     calm = watched(lambda s: 0.4)
-    assert drill.measured("p", "a", calm, calm, moved).attack_diverted == pytest.approx(0.2, abs=0.001)
+    found = drill.measured("p", "a", calm, calm, moved._replace(approved=np.full(len(moved.route), 0.999)))
+    assert found.attack_diverted == pytest.approx(0.2, abs=0.001)
+    assert found.attack_lost == pytest.approx(0.001 * len(moved.route), abs=0.1)
 
 
 def courses(policy, nets, seed):

@@ -164,3 +164,8 @@ def test_a_provider_without_fees_is_named(tmp_path):
     log = psp_routing.read_log(train, test)
     with pytest.raises(SystemExit, match="Aspen, Cedar, Maple"):
         psp_routing.routing(log, psp_routing.read_fees(fees, log.psps), margin=MARGIN)
+
+
+def test_a_workbook_is_refused_with_what_to_do(tmp_path):
+    with pytest.raises(SystemExit, match="save it as CSV or Parquet"):
+        psp_routing.read_log(tmp_path / "PSP_Jan_Feb_2019.xlsx", tmp_path / "later.xlsx")

@@ -196,6 +196,7 @@ def evaluate_interactions(
 @evaluate_app.command("outage")
 def evaluate_outage(
     world: WorldName = "europe",
+    seed: Seed = 1,
     cache: Cache = CACHE,
     report: ReportFile = None,
     json_file: JsonFile = None,
@@ -208,7 +209,7 @@ def evaluate_outage(
     from greenlane.jobs.evaluating.drill import drill
     from greenlane.jobs.evaluating.report import drill_page, drill_table
 
-    found = drill(world, cache=cache, tell=tell)
+    found = drill(world, seed=seed, cache=cache, tell=tell)
     write_json(found, json_file)
     if report is not None:
         report.write_text(drill_page(found), encoding="utf-8")

@@ -65,6 +65,8 @@ class Cell(Struct, array_like=True, gc=False):
     answers: int = 0
     usual: int = 0
     until_us: int = 0
+    began_us: int = 0
+    """The answer before the one that the sum rose with: a mark speaks of both and of all since."""
 
     def roll(self, at_us: int) -> None:
         """Move on to the step that `at_us` lies in; what happens under a mark or suspicion is not usual."""
@@ -80,8 +82,8 @@ class Cell(Struct, array_like=True, gc=False):
         """One answer; a card that is declined again and again counts once."""
         if at_us // STEP_US > self.step:
             self.roll(at_us)
-        ratio, waited_us = RATIOS[small, declined], at_us - self.heard_us
-        self.heard_us = at_us
+        ratio, before_us = RATIOS[small, declined], self.heard_us
+        waited_us, self.heard_us = at_us - before_us, at_us
         self.answers += 1
         if not self.sum and ratio <= -PACE[0]:  # whatever the pace, nothing rises: most answers
             self.declined = self.approved = self.cards = 0
@@ -90,6 +92,8 @@ class Cell(Struct, array_like=True, gc=False):
         if declined and card == self.failed_card:
             return
         pace = self._pace(waited_us) if paced else 0
+        if not self.sum and at_us >= self.until_us:
+            self.began_us = before_us
         self.sum = min(2 * MARKS, max(0, self.sum + ratio + pace))
         if not self.sum:
             self.declined = self.approved = self.cards = 0
@@ -183,7 +187,7 @@ class Attacked:
     def verdict(self, keys: Sequence[str], *, heard_us: int, at_us: int) -> Literal["genuine", "attack", "suspect"]:
         """What is known by now of an answer that these cells gave then: suspect while the sum of one still stands."""
         cells = [cell for key in keys if (cell := self._cells.get(key)) is not None]
-        if any(heard_us < cell.until_us for cell in cells):
+        if any(cell.began_us <= heard_us < cell.until_us for cell in cells):
             return "attack"
         return "suspect" if any(cell.sum > (at_us - cell.heard_us) // FADES_US for cell in cells) else "genuine"
 

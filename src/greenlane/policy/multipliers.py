@@ -137,14 +137,6 @@ def band_pressure_ppm(fraud_minor: int, value_minor: int, *, reference_bps: int)
     return _over(fraud_minor * 10_000, reference_bps * value_minor)
 
 
-def review_pressure_ppm(needed_hours: float, hours: float) -> int:
-    """
-    >>> review_pressure_ppm(6, 8)
-    750000
-    """
-    return _over(round(needed_hours * 1_000), round(hours * 1_000))
-
-
 def programme_pressures_ppm(month: Month, *, on: date, regulated: bool = False) -> dict[str, int]:
     """By programme of the month's network. `regulated`: the merchant is where strong authentication is law.
 

@@ -21,7 +21,6 @@ from greenlane.policy.multipliers import (
     programme_pressures_ppm,
     repriced,
     repriced_micro,
-    review_pressure_ppm,
 )
 from greenlane.policy.parameters import EPOCH_US, Multipliers
 from greenlane.ports.clock import FakeClock
@@ -72,7 +71,6 @@ def test_fraud_monitoring_needs_rate_and_money_and_payments_and_little_authentic
 def test_a_band_is_measured_in_value_against_its_reference_rate():
     assert band_pressure_ppm(600, 10**6, reference_bps=6) == 1_000_000
     assert band_pressure_ppm(0, 0, reference_bps=13) == 0
-    assert review_pressure_ppm(0, 0) == 0
 
 
 def test_a_price_is_zero_below_its_share_whatever_it_was():

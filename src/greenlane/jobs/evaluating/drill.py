@@ -2,7 +2,7 @@
 
 The same payments are made three times by each policy: in good weather, through an outage of its busiest route, and in
 good weather under an enumeration attack. Differences are taken payment by payment. An attack looks like a broken route
-to whoever counts declines; it must divert nothing.
+to whoever counts declines; it must divert nothing but what lies between two ways that are worth the same.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +17,7 @@ from greenlane.errors import GreenlaneError
 from greenlane.jobs.evaluating import field
 from greenlane.jobs.evaluating.contest import Case, Contest
 from greenlane.jobs.evaluating.hands import Memo
-from greenlane.jobs.evaluating.models import USUAL, Kept, Sizes, Tell, TreeScorer, models_of
+from greenlane.jobs.evaluating.models import USUAL, WITHOUT_ORACLE, Kept, Sizes, Tell, TreeScorer, models_of, place_of
 from greenlane.payments.times import MINUTE_US, SECOND_US
 from greenlane.policy.limits import Limits
 from greenlane.simulation.answers import Sent, Terms
@@ -61,7 +61,9 @@ class Drilled(Struct, frozen=True, kw_only=True):
     approvals_lost_share: float
     """Of what the route would have approved during the outage."""
     attack_diverted: float
-    """Share of honest payments during the attack that went another way than without it."""
+    """Share of honest payments in the twelve minutes from its first attempt that went another way than without it."""
+    attack_lost: float
+    """Honest payments that ended approved without the attack and not with it, net."""
     timeline: list[float]
     """The route's share, every 10 seconds."""
 
@@ -85,6 +87,16 @@ class Weathered:
         return np.where(self._broken & down, 0.0, 1.0)
 
 
+class Scene(NamedTuple):
+    """Where every policy is watched."""
+
+    world: World
+    seed: int
+    kept: Kept
+    crowd: list[Arrival]
+    thieves: list[Arrival]
+
+
 class Watched(NamedTuple):
     """First attempts of one run: when (seconds), over which route, and which payments ended approved."""
 
@@ -100,17 +112,18 @@ def drill(
     *,
     cache: Path,
     policies: Sequence[str] = POLICIES,
-    sizes: Sizes = USUAL,
+    sizes: Sizes | None = None,
+    seed: int = 1,
     tell: Tell = lambda _: None,
 ) -> Drill:
-    """Every policy through the outage and through the attack."""
+    """Every policy through the outage and through the attack; one seed is one crowd."""
     loaded = World.load(world)
-    kept = models_of(loaded, cache, tell, sizes=sizes)
-    crowd = list(dense(Living(loaded, seed=1).arrivals(PER_SECOND * 60 * MINUTES), PER_SECOND, START_US))
-    thieves = attack(loaded)
-    found = []
+    at_hand = USUAL if place_of(loaded, cache, USUAL).exists() else WITHOUT_ORACLE
+    kept = models_of(loaded, cache, tell, sizes=sizes or at_hand)
+    crowd = list(dense(Living(loaded, seed).arrivals(PER_SECOND * 60 * MINUTES), PER_SECOND, START_US))
+    scene, found = Scene(loaded, seed, kept, crowd, attack(loaded)), []
     for policy in policies:
-        found.append(drilled(policy, loaded, kept, crowd, thieves))
+        found.append(drilled(policy, scene))
         tell(f"{policy}: diverted in {found[-1].divert_s} s")
     breaks_s, mends_s = BREAKS_US // SECOND_US, MENDS_US // SECOND_US
     return Drill(
@@ -118,17 +131,14 @@ def drill(
     )
 
 
-def drilled(policy: str, world: World, kept: Kept, crowd: list[Arrival], thieves: list[Arrival]) -> Drilled:
-    def run(arrivals: list[Arrival], broken: str = "") -> Watched:
-        return watched(policy, world, kept, arrivals, broken)
-
-    calm = run(crowd)
+def drilled(policy: str, scene: Scene) -> Drilled:
+    calm = watched(policy, scene, scene.crowd)
     before = calm.at_s < BREAKS_US / SECOND_US
     names, counts = np.unique(calm.route[before], return_counts=True)
     busiest = str(names[counts.argmax()])
-    acquirer = next(route.acquirer for route in world.parameters.routes if route.id == busiest)
-    storm = run(crowd, acquirer)
-    attacked = run(sorted([*crowd, *thieves], key=lambda arrival: arrival.at_us))
+    acquirer = next(route.acquirer for route in scene.world.parameters.routes if route.id == busiest)
+    storm = watched(policy, scene, scene.crowd, broken=acquirer)
+    attacked = watched(policy, scene, sorted([*scene.crowd, *scene.thieves], key=lambda arrival: arrival.at_us))
     return measured(policy, busiest, calm, storm, attacked)
 
 
@@ -143,6 +153,7 @@ def measured(policy: str, route: str, calm: Watched, storm: Watched, attacked: W
     lost = float((calm.approved - storm.approved).sum())
     at_stake = float(calm.approved[down & (calm.route == route)].sum())
     same = attacked.route[attacked.honest] == calm.route[calm.honest]
+    lost_to_thieves = calm.approved[calm.honest] - attacked.approved[attacked.honest]
     seconds = np.arange(0, 60 * MINUTES, 10)
     return Drilled(
         policy=policy,
@@ -154,6 +165,7 @@ def measured(policy: str, route: str, calm: Watched, storm: Watched, attacked: W
         approvals_lost=round(lost, 1),
         approvals_lost_share=round(lost / at_stake, 4) if at_stake else 0.0,
         attack_diverted=round(float((~same[down[calm.honest]]).mean()), 4),
+        attack_lost=round(float(lost_to_thieves.sum()), 1),
         timeline=[round(float(there[(storm.at_s >= s) & (storm.at_s < s + 10)].mean()), 3) for s in seconds],
     )
 
@@ -172,9 +184,10 @@ def first_window(there: Flags, at_s: NDArray[np.float64], from_s: float, done: C
     return None
 
 
-def watched(policy: str, world: World, kept: Kept, arrivals: list[Arrival], broken: str) -> Watched:
-    living, limits = Living(world, seed=1), Limits()
-    living.weather = Weathered([route.acquirer for route in world.parameters.routes], broken)  # type: ignore[assignment] # the same question, another answer
+def watched(policy: str, scene: Scene, arrivals: list[Arrival], *, broken: str = "") -> Watched:
+    living, limits, kept = Living(scene.world, scene.seed), Limits(), scene.kept
+    routes_of = scene.world.parameters.routes
+    living.weather = Weathered([route.acquirer for route in routes_of], broken)  # type: ignore[assignment] # the same question, another answer
     contestant = field.FULL[policy](field.Start(living, kept, limits, kept.approval.model, Memo()))
     contest = Contest(living, contestant, TreeScorer(kept.fraud, kept.vocabulary), limits)
     routes, left = [""] * len(arrivals), np.ones(len(arrivals))

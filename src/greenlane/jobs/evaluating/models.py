@@ -82,6 +82,8 @@ class Sizes(NamedTuple):
 
 
 USUAL: Final = Sizes()
+WITHOUT_ORACLE: Final = Sizes(uncensored=10_000)
+"""Where nobody asks it."""
 
 
 class FraudTrees(Struct, frozen=True):
@@ -192,9 +194,13 @@ class Logger:
         self.rows.append((case, sent, answer))
 
 
+def place_of(world: World, cache: Path, sizes: Sizes) -> Path:
+    return cache / f"{world.digest[:16]}-{VERSION}-{'-'.join(map(str, sizes))}.msgpack"
+
+
 def models_of(world: World, cache: Path, tell: Tell, *, sizes: Sizes = USUAL) -> Kept:
     """From the cache, or fitted now (minutes)."""
-    path = cache / f"{world.digest[:16]}-{VERSION}-{'-'.join(map(str, sizes))}.msgpack"
+    path = place_of(world, cache, sizes)
     if path.exists():
         return msgspec.msgpack.decode(path.read_bytes(), type=Kept)
     make_directory(cache)

@@ -86,10 +86,11 @@ def paired_table(found: Evaluated) -> list[list[str]]:
 
 
 def drill_table(drill: Drill) -> list[list[str]]:
-    header = ["policy", "breaks", "diverted after", "probes kept", "back after", "approvals lost", "moved by attack"]
+    header = ["policy", "breaks", "diverted after", "probes kept", "back after", "approvals lost", "moved by attack",
+              "approvals lost to it"]  # fmt: skip
     rows = [
         [p.policy, f"{p.route} ({p.usual_share:.0%})", seconds(p.divert_s), f"{p.probe_share:.1%}", seconds(p.return_s),
-         f"{p.approvals_lost:.0f} ({p.approvals_lost_share:.1%})", f"{p.attack_diverted:.2%}"]
+         f"{p.approvals_lost:.0f} ({p.approvals_lost_share:.1%})", f"{p.attack_diverted:.2%}", f"{p.attack_lost:.1f}"]
         for p in drill.policies
     ]  # fmt: skip
     return [header, *rows]
