@@ -46,6 +46,11 @@ def plain(arrival, route=None, **more):
     return Sent(route or arrival.attempt.eligible_routes[0].id, "pan", "allow", at_us=arrival.at_us, **more)
 
 
+def all_of(answer):
+    """With what it leads to, in place of who could tell."""
+    return *answer._replace(telling=None), answer.outcomes
+
+
 def walk(living, payments, policy):
     return [living.send(arrival, policy(arrival)) for arrival in living.arrivals(payments)]
 
@@ -68,7 +73,7 @@ def test_the_shipped_worlds_answer_as_they_did_when_they_were_frozen(name):
 @pytest.mark.parametrize("name", WORLDS)
 def test_one_seed_is_one_world_to_the_byte_whatever_ran_before(name):
     one, two = (walk(Living(World.load(name), 5), 400, plain) for _ in range(2))
-    assert msgspec.msgpack.encode(one) == msgspec.msgpack.encode(two)
+    assert msgspec.msgpack.encode(list(map(all_of, one))) == msgspec.msgpack.encode(list(map(all_of, two)))
 
 
 def test_policies_meet_the_same_people_and_the_same_luck_for_the_same_action():

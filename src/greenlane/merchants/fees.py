@@ -164,6 +164,19 @@ class Quote(NamedTuple):
     lines: tuple[int, ...] = ()
     """(fixed micro, ppm) of each of the four, where no part is bounded or a mean, as nearly all price lists are."""
 
+    def charges(self, amount_minor: int) -> tuple[float, float, float, float]:
+        """The fields of `Charges`, where it is priced."""
+        n = amount_minor
+        if self.lines:
+            a, b, c, d, e, f, g, h = self.lines
+            return (a + b * n) / MICRO, (c + d * n) / MICRO, (e + f * n) / MICRO, (g + h * n) / MICRO
+        return (
+            _minor(self.approved, n),
+            _minor(self.authenticated, n),
+            _minor(self.declined, n),
+            _minor(self.challenge, n),
+        )
+
 
 class Charges(NamedTuple):
     """Of one attempt over one route, in minor units."""
@@ -208,7 +221,7 @@ class Schedule(Frozen, frozen=True, omit_defaults=False, dict=True, gc=True):
                 )
 
     @cached_property
-    def _edges(self) -> list[int]:
+    def edges(self) -> list[int]:
         """Amounts at which the set of matching rules may change."""
         ranges = [rule.when.amount_minor for rule in self.rules if rule.when.amount_minor is not None]
         lows = {each.low for each in ranges if each.low is not None}
@@ -220,7 +233,7 @@ class Schedule(Frozen, frozen=True, omit_defaults=False, dict=True, gc=True):
 
     def quote(self, situation: Situation, amount_minor: int) -> Quote:
         """The parts that are due; kept by segment, as few segments make up nearly all payments."""
-        key = (situation, bisect_right(self._edges, amount_minor))
+        key = (situation, bisect_right(self.edges, amount_minor))
         known = self._quotes.get(key)
         if known is None:
             if len(self._quotes) >= QUOTES_MAX:
@@ -259,19 +272,8 @@ def charges(schedule: Schedule, situation: Situation, amount_minor: int) -> Char
     >>> charges(Schedule(pricing_model="interchange_plus_plus", rules=rules), Situation(authenticated=False), 10_000)
     Charges(approved=3.0, authenticated=1.0, declined=0.0, challenge=0.0)
     """
-    approved, authenticated, declined, challenge, priced, lines = schedule.quote(situation, amount_minor)
-    if not priced:
-        return None
-    if lines:
-        a, b, c, d, e, f, g, h = lines
-        n = amount_minor
-        return Charges((a + b * n) / MICRO, (c + d * n) / MICRO, (e + f * n) / MICRO, (g + h * n) / MICRO)
-    return Charges(
-        _minor(approved, amount_minor),
-        _minor(authenticated, amount_minor),
-        _minor(declined, amount_minor),
-        _minor(challenge, amount_minor),
-    )
+    quote = schedule.quote(situation, amount_minor)
+    return Charges(*quote.charges(amount_minor)) if quote.priced else None
 
 
 def costs(schedule: Schedule, situation: Situation, amount_minor: int) -> tuple[float, float] | None:
@@ -306,27 +308,41 @@ def matching(schedule: Schedule, situation: Situation, amount_minor: int | None 
     return tuple(rule.id for rule in rules if holds(rule.when, situation, amount_minor, unknown_holds=True))
 
 
-def situation_of(
-    attempt: Attempt, *, credential: str, acquirer_country: str | None, account: Account = NO_ACCOUNT
-) -> Situation:
-    """The segment of an attempt over a route.
+class Segment(NamedTuple):
+    """What an attempt says of its price, whatever the route."""
 
-    What the payment itself does not say comes from signals: `card_product` (else consumer) and `aci`.
-    """
-    payment = attempt.payment
+    network: str
+    funding: str
+    product: str
+    issuer_country: str | None
+    authenticated: bool
+    currency: str
+    aci: str
+    mcc: str
+
+    def over(self, credential: str, acquirer_country: str | None, account: Account = NO_ACCOUNT) -> Situation:
+        """The same with a credential over a route."""
+        region = region_of(self.issuer_country, acquirer_country)
+        return Situation(
+            self.network, self.funding, self.product, region, credential, self.authenticated,
+            account.settlement_currency not in ("", self.currency), self.aci, self.mcc, account,
+        )  # fmt: skip
+
+
+def segment_of(attempt: Attempt) -> Segment:
+    """What the payment itself does not say comes from signals: `card_product` (else consumer) and `aci`."""
+    payment, signals = attempt.payment, attempt.signals
     card = payment.payment_method.card
     three_ds = attempt.verification.three_ds if attempt.verification else None
-    return Situation(
+    return Segment(
         card.network if card else payment.payment_method.type,
         card.funding if card else "",
-        str(attempt.signals.get("card_product", "consumer")),
-        region_of(card.issuer_country if card else None, acquirer_country),
-        credential,
+        str(signals.get("card_product", "consumer")),
+        card.issuer_country if card else None,
         three_ds is not None and three_ds.trans_status in ("Y", "A"),
-        account.settlement_currency not in ("", payment.currency),
-        str(attempt.signals.get("aci", "")),
+        payment.currency,
+        str(signals.get("aci", "")),
         payment.mcc or "",
-        account,
     )
 
 

@@ -10,11 +10,13 @@ PSP. A good payment earns the take; a fraudulent one costs P(merchant insolvent)
 turn a payer away costs the PSP in proportion to what it earns: by take over margin.
 """
 
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from greenlane.merchants.economics import Economics
 
 Perspective = Literal["merchant", "psp"]
+KNOWN_MAX: Final = 1_024
+"""A payment's stakes are asked for several times in a row; then all are forgotten."""
 
 
 class Stakes(NamedTuple):
@@ -79,6 +81,16 @@ def stakes(economics: Economics, amount_minor: int, perspective: Perspective, *,
     >>> retail.margin, retail.loss
     (3500.0, 8500.0)
     """
+    key = economics.version, amount_minor, perspective, payer_present
+    known = _known.get(key)
+    if known is None:
+        if len(_known) >= KNOWN_MAX:
+            _known.clear()
+        known = _known[key] = _stakes(economics, amount_minor, perspective, payer_present=payer_present)
+    return known
+
+
+def _stakes(economics: Economics, amount_minor: int, perspective: Perspective, *, payer_present: bool) -> Stakes:
     is_merchant = perspective == "merchant"
     margin_ppm = economics.margin_ppm
     dispute_fee, handling = float(economics.dispute_fee_minor), float(economics.handling_minor)
@@ -125,3 +137,6 @@ def _stop(economics: Economics, margin: float, proportion: float, *, payer_prese
         return -proportion * economics.churn_ppm * economics.residual_value_minor / 1e6
     retried = economics.payer_retry_ppm * economics.payer_retry_value_ppm * margin / 1e12
     return retried - proportion * economics.lost_sale_minor
+
+
+_known: Final[dict[tuple[str, int, Perspective, bool], Stakes]] = {}

@@ -49,26 +49,19 @@ class Approving:
     def approvals(
         self, attempt: Attempt, facts: Facts, ways: Sequence[Way], *, history: History, at_us: int
     ) -> tuple[Approval, ...]:
-        found = self._expected(attempt, facts, ways, history=history, at_us=at_us)
         offsets = self._health.offsets(issuer_of(facts), facts.bin8, [way.route for way in ways])
+        ratio = self._priors.fraud_approval_ppm
+        if self.model is not None:
+            soft_e9 = self.model.soft_decline_e9(facts.issuer_id)
+            return approvals_of_good(
+                self.model.predict(situation_of(attempt, facts, history, at_us=at_us), ways), offsets, ratio, soft_e9
+            )
+        economics = self._economics_of(facts.merchant_id, facts.mcc or None)
+        first = prior_approvals(attempt, tuple(ways), economics=economics, priors=self._priors)
+        found = after_declines(first, history, initiator=facts.initiator, at_us=at_us)
         if not any(offsets):
             return found
-        ratio = self._priors.fraud_approval_ppm
-        return tuple(moved(approval, offset, ratio) for approval, offset in zip(found, offsets, strict=True))
-
-    def _expected(
-        self, attempt: Attempt, facts: Facts, ways: Sequence[Way], *, history: History, at_us: int
-    ) -> tuple[Approval, ...]:
-        if self.model is None:
-            economics = self._economics_of(facts.merchant_id, facts.mcc or None)
-            first = prior_approvals(attempt, tuple(ways), economics=economics, priors=self._priors)
-            return after_declines(first, history, initiator=facts.initiator, at_us=at_us)
-        soft_e9, ratio = self.model.soft_decline_e9(facts.issuer_id), self._priors.fraud_approval_ppm
-        predicted = self.model.predict(situation_of(attempt, facts, history, at_us=at_us), ways)
-        return tuple([
-            Approval(plain, plain * ratio // PPM, auth, auth * ratio // PPM, exempt, exempt * ratio // PPM, soft_e9)
-            for plain, exempt, auth in predicted
-        ])  # fmt: skip
+        return tuple([moved(approval, offset, ratio) for approval, offset in zip(found, offsets, strict=True)])
 
 
 def situation_of(attempt: Attempt, facts: Facts, history: History, *, at_us: int) -> Situation:
@@ -103,6 +96,25 @@ def of_good(plain: int, authenticated: int, exempt: int, ratio_ppm: int, soft_de
         exempt * ratio_ppm // PPM,
         soft_decline_e9,
     )
+
+
+def approvals_of_good(
+    predicted: Sequence[Sequence[int]], offsets: Sequence[int], ratio_ppm: int, soft_decline_e9: int
+) -> tuple[Approval, ...]:
+    """Of [ways][plain, exempt, 3ds] as a model says them, each way moved by its offset.
+
+    >>> approvals_of_good([[500_000_000] * 3], (1_000,), 700_000, 0)[0].good_exempt_e9
+    731058579
+    """
+    found = []
+    for (plain, exempt, auth), offset in zip(predicted, offsets, strict=True):
+        if offset:
+            plain, exempt, auth = shifted_e9(plain, offset), shifted_e9(exempt, offset), shifted_e9(auth, offset)
+        found.append(Approval(
+            plain, plain * ratio_ppm // PPM, auth, auth * ratio_ppm // PPM, exempt, exempt * ratio_ppm // PPM,
+            soft_decline_e9,
+        ))  # fmt: skip
+    return tuple(found)
 
 
 def moved(approval: Approval, millilogit: int, ratio_ppm: int) -> Approval:

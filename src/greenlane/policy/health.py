@@ -17,7 +17,7 @@ two half-lives: three days for what drifts, one hour for what breaks; the fast e
 Offsets are solved anew when a policy epoch begins, and stand still until the next.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from math import sqrt
 from typing import Final, NamedTuple
 
@@ -100,26 +100,22 @@ class Health:
         self._counted = {initiator: list(prior) for initiator, prior in COUNTED.items()}
         self._turned_us = 0
         self._frozen = Effects({}, {}, {})
-        self._of_epoch: dict[tuple[str, str, tuple[str, ...]], tuple[int, ...]] = {}
+        self._of_epoch: dict[Hashable, tuple[int, ...]] = {}
+        """Offsets by (issuer, card range, routes), deviations by (issuer, routes)."""
 
     def offsets(self, issuer: str, bin8: str, routes: Sequence[str]) -> tuple[int, ...]:
         """What to add to the log-odds of approval over each route, in thousandths; 0 where nothing is known."""
         asked = (issuer, bin8, tuple(routes))
-        found = self._of_epoch.get(asked)
-        if found is None:
-            if len(self._of_epoch) >= CELLS_MAX:
-                self._of_epoch.clear()
-            found = self._of_epoch[asked] = self._offsets(*asked)
-        return found
+        return self._of_epoch.get(asked) or self._keep(asked, self._offsets(*asked))
 
     def _offsets(self, issuer: str, bin8: str, routes: tuple[str, ...]) -> tuple[int, ...]:
         of, acquirers = self._frozen.offsets.get, self._acquirers.get
         common = of(f"i {issuer}", 0) + of(f"b {issuer} {bin8}", 0)
-        return tuple(
+        return tuple([
             max(-OFFSET_MAX, min(OFFSET_MAX, common + of(f"a {acquirers(route, route)}", 0) + of(f"r {route}", 0)
                 + of(f"x {issuer} {route}", 0)))
             for route in routes
-        )  # fmt: skip
+        ])  # fmt: skip
 
     def deviations(self, issuer: str, routes: Sequence[str]) -> tuple[int, ...]:
         """How unsure approval over each route still is, in thousandths of log-odds: one standard deviation.
@@ -130,12 +126,22 @@ class Health:
         >>> Health().deviations("iss", ["acq_a"])
         (179,)
         """
+        asked = (issuer, tuple(routes))
+        return self._of_epoch.get(asked) or self._keep(asked, self._deviations(*asked))
+
+    def _deviations(self, issuer: str, routes: tuple[str, ...]) -> tuple[int, ...]:
         of, acquirers = self._frozen.variances.get, self._acquirers.get
         return tuple([
             round(1e3 * sqrt(MODEL_DEVIATION**2 + of(f"a {acquirers(route, route)}", UNHEARD[0])
                 + of(f"r {route}", UNHEARD[1]) + of(f"x {issuer} {route}", UNHEARD[4])))
             for route in routes
         ])  # fmt: skip
+
+    def _keep(self, asked: Hashable, found: tuple[int, ...]) -> tuple[int, ...]:
+        if len(self._of_epoch) >= CELLS_MAX:
+            self._of_epoch.clear()
+        self._of_epoch[asked] = found
+        return found
 
     def acquires(self, told: Sequence[tuple[str, str]]) -> None:
         """Whose each route is; one that was never told is its own acquirer's only one."""
@@ -302,21 +308,29 @@ def ridge(
 
 @njit(cache=True)
 def sweep(responses, weights, codes, precisions, effects):  # type: ignore[no-untyped-def]  # a kernel
-    found, fitted = np.zeros(effects), np.zeros(responses.shape[0])
-    due, mass = np.zeros(effects), np.zeros(effects)
+    found, moved, fitted = np.zeros(effects), np.zeros(effects), np.zeros(responses.shape[0])
+    due, mass, total = np.zeros(effects), np.zeros(effects), np.zeros(effects)
+    members, ends, count = np.zeros(effects, np.int64), np.zeros(codes.shape[0], np.int64), 0
     for level in range(codes.shape[0]):
         for cell in range(codes.shape[1]):
-            mass[codes[level, cell]] += weights[cell]
+            effect = codes[level, cell]
+            if total[effect] == 0.0:
+                total[effect], members[count] = precisions[level], effect
+                count += 1
+            mass[effect] += weights[cell]
+        ends[level] = count
+    for effect in members[:count]:
+        total[effect] += mass[effect]
     for _ in range(SWEEPS):
         for level in range(codes.shape[0]):
-            own = codes[level]
-            due[:] = 0.0
+            own, of_level = codes[level], members[ends[level - 1] if level else 0 : ends[level]]
+            for effect in of_level:
+                due[effect] = 0.0
             for cell in range(own.shape[0]):
                 due[own[cell]] += responses[cell] - weights[cell] * (fitted[cell] - found[own[cell]])
+            for effect in of_level:
+                best = due[effect] / total[effect]
+                moved[effect], found[effect] = best - found[effect], best
             for cell in range(own.shape[0]):
-                effect = own[cell]
-                best = due[effect] / (mass[effect] + precisions[level])
-                fitted[cell] += best - found[effect]
-            for cell in range(own.shape[0]):
-                found[own[cell]] = due[own[cell]] / (mass[own[cell]] + precisions[level])
+                fitted[cell] += moved[own[cell]]
     return found

@@ -10,7 +10,7 @@ when it has left the longest window; only what category 1 forbids stays for ever
 """
 
 from bisect import insort
-from functools import lru_cache
+from functools import lru_cache, reduce
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -130,6 +130,8 @@ class Binding(NamedTuple):
     """The rules in force for a network on a day; stops by their number in STOPPING."""
 
     counted: tuple[Rule, ...]
+    unsent: "Held"
+    """The strictest answer where nothing was sent."""
     stopping: dict[int, Rule]
     advising: tuple[Rule, ...]
 
@@ -315,7 +317,9 @@ class Limits:
         binding = self._in_force(asked.network, at_us)
         worst, attempt = UNLIMITED, _number(asked.attempt_id) if asked.attempt_id else 0
         seen = [ledger for card in asked.cards if card and (ledger := self._ledgers.get((card, asked.merchant_id)))]
-        for ledger in seen or [NOTHING_SENT]:
+        if not seen:
+            return binding.unsent._replace(free_us=at_us)
+        for ledger in seen:
             for forbidden in ledger.stops:
                 rule = binding.stopping.get(forbidden.applies_to)
                 if rule is not None and at_us < forbidden.until_us and not _cured(forbidden, asked):
@@ -339,11 +343,13 @@ class Limits:
                 and not (rule.resets and each.cleared)
             ):
                 insort(times, each.at_us)
-        cap = max(1, rule.attempts_max - (self.reserve if rule.networks else 0))
-        left = cap - len(times)
+        left = self._cap(rule) - len(times)
         if left > 0:
             return Held(left, rule.rule_id, at_us)
         return Held(0, rule.rule_id, month[1] if month else times[-left] + rule.window_us)
+
+    def _cap(self, rule: Rule) -> int:
+        return max(1, rule.attempts_max - (self.reserve if rule.networks else 0))
 
     def _advice(self, asked: Asked) -> tuple[str, ...]:
         advising = self._in_force(asked.network, asked.at_us).advising
@@ -371,14 +377,14 @@ class Limits:
         """A stop binds on every network: it is the card that was stopped, whatever name it goes by today."""
         dated = tuple(rule for rule in self.rules if rule.from_us <= at_us < rule.until_us)
         own = tuple(rule for rule in dated if rule.binds(network, at_us))
+        counted = tuple(rule for rule in own if rule.applies_to in COUNTED)
+        unsent = (Held(self._cap(rule), rule.rule_id, at_us) for rule in counted)
         return Binding(
-            tuple(rule for rule in own if rule.applies_to in COUNTED),
+            counted,
+            reduce(_stricter, unsent, UNLIMITED),
             {STOPPING.index(rule.applies_to): rule for rule in dated if rule.applies_to in STOPPING},
             tuple(rule for rule in own if rule.applies_to in ADVISING),
         )
-
-
-NOTHING_SENT: Final = Ledger([], [])
 
 
 def _keys(facts: Facts) -> list[Key]:

@@ -1,5 +1,6 @@
 """The money that enters a choice: the payment's stakes as things stand now, and what each way costs."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -7,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenlane.merchants.economics import Economics
-from greenlane.merchants.fees import Schedule, charges, situation_of
+from greenlane.merchants.fees import Quote, Schedule, Segment, segment_of
 from greenlane.merchants.stakes import Perspective, Stakes, stakes
 from greenlane.payments.attempt import Attempt
 from greenlane.policy.actions import Eligible, Way
@@ -23,7 +24,11 @@ WORTH_GOOD: Final = Over._fields.index("worth_good")
 WORTH_FRAUD: Final = Over._fields.index("worth_fraud")
 NO_BAND: Final = (0.0, 0.0)
 TARIFFS_MAX: Final = 8_192
+QUOTES_MAX: Final = 1_024
+"""Of one tariff."""
+UNLISTED: Final = (None,)
 
+Quotes = tuple[Quote | None, ...]
 Costs = tuple[float, float, float, float]
 """f_r, f_r of an authenticated payment, c_r, c_3ds."""
 
@@ -124,21 +129,20 @@ def _bands(may: Eligible, attempt: Attempt, given: Given, *, economics: Economic
 def costs_of(ways: tuple[Way, ...], attempt: Attempt, amount_minor: int, *, economics: Economics) -> list[Costs]:
     """Of each way by its route's price list where that prices such a payment, else by its fees, else as usual."""
     key = economics.version, ways
-    known = _tariffs.get(key)
-    if known is None:
+    tariff = _tariffs.get(key)
+    if tariff is None:
         if len(_tariffs) >= TARIFFS_MAX:
             _tariffs.clear()
-        known = _tariffs[key] = _tariff(ways, economics)
+        tariff = _tariffs[key] = _tariff(ways, economics)
+    quotes = tariff.quotes_of(attempt, ways, amount_minor) if tariff.listed else UNLISTED * len(ways)
     found: list[Costs] = []
-    for pct_ppm, fixed_minor, declined, challenge in known.fees:
-        approved = pct_ppm * amount_minor / 1_000_000 + fixed_minor
-        found.append((approved, approved, declined, challenge))
-    for at, country, schedule in known.listed:
-        credential = ways[at].credential
-        situation = situation_of(attempt, credential=credential, acquirer_country=country, account=schedule.account)
-        priced = charges(schedule, situation, amount_minor)
-        if priced is not None:
-            found[at] = (*priced[:3], priced.challenge or economics.challenge_minor)
+    for quote, (pct_ppm, fixed_minor, declined, challenge) in zip(quotes, tariff.fees, strict=True):
+        if quote is None:
+            approved = pct_ppm * amount_minor / 1_000_000 + fixed_minor
+            found.append((approved, approved, declined, challenge))
+        else:
+            approved, authenticated, refused, asked = quote.charges(amount_minor)
+            found.append((approved, authenticated, refused, asked or challenge))
     return found
 
 
@@ -149,17 +153,35 @@ class Tariff(NamedTuple):
     """ppm of the amount, and fixed, of an approved attempt; of a declined one; of a challenge."""
     listed: list[tuple[int, str | None, Schedule]]
     """Ways whose route has a price list, and where its acquirer is."""
+    edges: list[int]
+    """Amounts at which the rules that hold may change."""
+    quotes: dict[tuple[Segment, int], Quotes]
+
+    def quotes_of(self, attempt: Attempt, ways: tuple[Way, ...], amount_minor: int) -> Quotes:
+        """Of each way; None where no list prices such a payment. Kept by segment, as there are few."""
+        key = segment_of(attempt), bisect_right(self.edges, amount_minor)
+        known = self.quotes.get(key)
+        if known is None:
+            if len(self.quotes) >= QUOTES_MAX:
+                self.quotes.clear()
+            made: list[Quote | None] = [None] * len(ways)
+            for at, country, schedule in self.listed:
+                quote = schedule.quote(key[0].over(ways[at].credential, country, schedule.account), amount_minor)
+                made[at] = quote if quote.priced else None
+            known = self.quotes[key] = tuple(made)
+        return known
 
 
 def _tariff(ways: tuple[Way, ...], economics: Economics) -> Tariff:
     terms_of, usual, challenge = economics.route_terms, economics.fees, economics.challenge_minor
-    found = Tariff([], [])
+    found = Tariff([], [], [], {})
     for at, way in enumerate(ways):
         terms = terms_of.get(way.route)
         fees = usual if terms is None else terms.fees or usual
         found.fees.append((fees.pct_ppm, fees.fixed_minor, fees.declined_minor, challenge))
         if terms is not None and terms.schedule is not None:
             found.listed.append((at, terms.acquirer_country or economics.country, terms.schedule))
+    found.edges.extend(sorted({edge for _, _, schedule in found.listed for edge in schedule.edges}))
     return found
 
 

@@ -1,6 +1,6 @@
 """The words between a policy and a living world: what is sent, what comes back, and what may be known of the odds."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ PLAIN, AUTHENTICATED, EXEMPT = range(3)
 """Modes of an authorisation request: the last axis of `WayOdds`."""
 
 Happened = list[tuple[int, Outcome]]
+Telling = Callable[[], Happened]
 
 
 class Sent(NamedTuple):
@@ -146,9 +147,14 @@ class Answer(NamedTuple):
     """When the answer was known."""
     issuer_approved: bool
     """What the issuer holds to be true; differs from `result` only where that is `unknown`: a query tells."""
-    outcomes: Happened
-    """Everything to be told to Greenlane, each with the time (UTC microseconds) at which it becomes known: first
-    authentication, review, authorisation; then, if approved, fraud reports and disputes weeks later."""
+    telling: Telling
+    """Tells `outcomes`, in any order: most who ask for an answer do not want them."""
+
+    @property
+    def outcomes(self) -> Happened:
+        """Everything to be told to Greenlane, each with the time (UTC microseconds) at which it becomes known: first
+        authentication, review, authorisation; then, if approved, fraud reports and disputes weeks later."""
+        return sorted(self.telling(), key=lambda event: event[0])
 
     @property
     def approved(self) -> bool:

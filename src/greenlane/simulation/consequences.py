@@ -8,7 +8,7 @@ from msgspec import structs
 from greenlane.payments.attempt import Attempt, Network
 from greenlane.payments.outcome import Executed, Outcome, OutcomeType
 from greenlane.payments.times import SECOND_US, format_rfc3339
-from greenlane.simulation.answers import Answer, Authenticated, Happened, Result, Sent
+from greenlane.simulation.answers import Answer, Authenticated, Happened, Result, Sent, Telling
 from greenlane.simulation.truth import Truth
 from greenlane.simulation.world import Arrival
 from greenlane.simulation.worth import Chances
@@ -74,11 +74,14 @@ class Story(NamedTuple):
     """Share of what an outage breaks that nobody hears of."""
 
     def allowed(self) -> Answer:
-        return self._authorized(self.sent.at_us, None, [])
+        return self._authorized(self.sent.at_us, None, list)
 
     def challenged(self) -> Answer:
         shown = self.authenticated()
-        told = [self._authentication(shown)]
+
+        def told() -> Happened:
+            return [self._authentication(shown)]
+
         if shown.status == "N":
             return self._ended("failed", shown.at_us, told, shown=shown)
         return self._authorized(shown.at_us, shown, told)
@@ -86,14 +89,13 @@ class Story(NamedTuple):
     def reviewed(self) -> Answer:
         at_us = self.sent.at_us + self.truth.review_us
         if self.luck.cancel < self.chances.review_cancel:
-            return self._ended("cancelled", at_us, [self._event(at_us, "abandoned", "shop")])
+            return self._ended("cancelled", at_us, lambda: [self._event(at_us, "abandoned", "shop")])
         if self.luck.release < self.chances.review_release:
-            released = self._event(at_us, "review", "reviewer", result="succeeded")
-            return self._authorized(at_us, None, [released])
-        return self._ended("refused", at_us, [self._event(at_us, "review", "reviewer", result="failed")])
+            return self._authorized(at_us, None, lambda: [self._reviewed(at_us, "succeeded")])
+        return self._ended("refused", at_us, lambda: [self._reviewed(at_us, "failed")])
 
     def blocked(self) -> Answer:
-        return self._ended("blocked", self.sent.at_us, [])
+        return self._ended("blocked", self.sent.at_us, list)
 
     def authenticated(self) -> Authenticated:
         """What 3-D Secure says."""
@@ -110,14 +112,16 @@ class Story(NamedTuple):
     def truth(self) -> Truth:
         return self.arrival.truth
 
-    def _authorized(self, at_us: int, shown: Authenticated | None, told: Happened) -> Answer:
+    def _authorized(self, at_us: int, shown: Authenticated | None, before: Telling) -> Answer:
         safe = self.passed or (shown is not None and shown.shifted)
         soft, approval, overall = self._odds(safe)
         result, code, approved = self._answered(soft, approval)
         ends_us = at_us + (TIMEOUT_US if result == "unknown" else AUTHORIZATION_US)
-        told = [*told, self._authorization(ends_us, result, code)]
-        if result == "approved":
-            told += self.aftermath(at_us, safe=safe)
+
+        def told() -> Happened:
+            after = self.aftermath(at_us, safe=safe) if result == "approved" else []
+            return [*before(), self._authorization(ends_us, result, code), *after]
+
         return self._ended(result, ends_us, told, shown=shown, code=code, sent_us=at_us, approved=approved)._replace(
             authorization_probability=overall
         )
@@ -162,7 +166,7 @@ class Story(NamedTuple):
         return happened
 
     def _ended(
-        self, result: Result, at_us: int, told: Happened, *, shown: Authenticated | None = None, code: str = "",
+        self, result: Result, at_us: int, told: Telling, *, shown: Authenticated | None = None, code: str = "",
         sent_us: int = 0, approved: bool = False,
     ) -> Answer:  # fmt: skip
         return Answer(
@@ -175,7 +179,7 @@ class Story(NamedTuple):
             sent_at_us=sent_us or self.sent.at_us,
             at_us=at_us,
             issuer_approved=approved,
-            outcomes=sorted(told, key=lambda event: event[0]),
+            telling=told,
         )
 
     def _advice(self, code: str) -> str:
@@ -211,6 +215,9 @@ class Story(NamedTuple):
             liability_shift=shown.shifted,
             reason=shown.flow or None,
         )
+
+    def _reviewed(self, at_us: int, result: str) -> tuple[int, Outcome]:
+        return self._event(at_us, "review", "reviewer", result=result)
 
     def _dispute(self, at_us: int, reason: str) -> tuple[int, Outcome]:
         return self._event(at_us + self.truth.dispute_delay_us, "dispute", "network", result="opened", reason=reason)

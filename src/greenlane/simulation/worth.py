@@ -6,7 +6,7 @@ p is 0 or P(this fraud is reported). A fraud that nobody would report costs noth
 from typing import NamedTuple
 
 from greenlane.merchants.economics import Economics, Fees
-from greenlane.merchants.fees import Charges, charges, situation_of
+from greenlane.merchants.fees import Charges, charges, segment_of
 from greenlane.merchants.stakes import Stakes, stakes
 from greenlane.payments.attempt import Attempt
 from greenlane.policy.exemptions import BORNE_BY_ISSUER
@@ -159,8 +159,7 @@ def prices_of(attempt: Attempt, economics: Economics, *, route: str, credential:
     amount, terms = attempt.payment.amount, economics.route_terms.get(route)
     if terms is not None and terms.schedule is not None:
         country, account = terms.acquirer_country or economics.country, terms.schedule.account
-        situation = situation_of(attempt, credential=credential, acquirer_country=country, account=account)
-        found = charges(terms.schedule, situation, amount)
+        found = charges(terms.schedule, segment_of(attempt).over(credential, country, account), amount)
         if found is not None:
             return found if found.challenge else found._replace(challenge=float(economics.challenge_minor))
     fees: Fees = (terms and terms.fees) or economics.fees

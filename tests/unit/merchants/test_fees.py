@@ -24,7 +24,7 @@ from greenlane.merchants.fees import (
     holds,
     matching,
     region_of,
-    situation_of,
+    segment_of,
 )
 from greenlane.merchants.published_fees import card_rules, published_schedule
 from greenlane.payments.attempt import Attempt, Card, Payment, PaymentMethod, ThreeDS, Verification
@@ -163,9 +163,7 @@ def test_the_situation_of_an_attempt():
     )
     passed = Verification(three_ds=ThreeDS(trans_status="Y"))
     attempt = Attempt(attempt_id="a", payment=payment, verification=passed, signals={"card_product": "commercial"})
-    found = situation_of(
-        attempt, credential="network_token", acquirer_country="DE", account=Account(settlement_currency="EUR")
-    )
+    found = segment_of(attempt).over("network_token", "DE", Account(settlement_currency="EUR"))
     assert found[:9] == ("visa", "credit", "commercial", "intra_eea", "network_token", True, True, "", "5411")
 
 

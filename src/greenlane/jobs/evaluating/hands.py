@@ -15,7 +15,7 @@ from greenlane.jobs.evaluating.contest import Case, attempt_id
 from greenlane.models.approval_model import ApprovalModel
 from greenlane.payments.facts import Facts
 from greenlane.policy.actions import BLOCK, INTERVENTIONS, Action, Eligible, Way
-from greenlane.policy.approving import moved, of_good, situation_of
+from greenlane.policy.approving import approvals_of_good, situation_of
 from greenlane.policy.believe import ONE_E9, given_e9, prior_approvals
 from greenlane.policy.breaker import CLOSED
 from greenlane.policy.choose import UPPER_95
@@ -73,13 +73,7 @@ class ModelBelief(Belief):
 
     def approvals(self, case: Case, ways: Sequence[Way], now_us: int, offsets: Sequence[int]) -> tuple[Approval, ...]:
         soft_e9, ratio = self._model.soft_decline_e9(case.facts.issuer_id), POLICY.priors.fraud_approval_ppm
-        found = [
-            of_good(plain, authenticated, exempt, ratio, soft_e9)
-            for plain, exempt, authenticated in self.predicted(case, tuple(ways), now_us)
-        ]
-        return tuple(
-            moved(each, offset, ratio) if offset else each for each, offset in zip(found, offsets, strict=True)
-        )
+        return approvals_of_good(self.predicted(case, tuple(ways), now_us), offsets, ratio, soft_e9)
 
     def predicted(self, case: Case, ways: tuple[Way, ...], now_us: int) -> list[list[int]]:
         facts, attempt = case.facts, case.arrival.attempt
