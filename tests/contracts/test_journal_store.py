@@ -206,7 +206,7 @@ def test_what_a_reader_gives_out_is_on_the_disk(tmp_path: Path, monkeypatch: pyt
     writer.open()
     writer.commit([row(1), row(2, kind="control")])
     synced: list[str] = []
-    monkeypatch.setattr("greenlane.adapters.sqlite_journal.sync_wal", lambda path: synced.append(path.name))
+    monkeypatch.setattr("greenlane.adapters.sqlite.Wal.sync", lambda wal: synced.append(str(wal)))
     reader = SqliteJournal(path, read_only=True)
     assert len(list(reader.read())) == 2 and len(synced) == 1
     assert len(list(reader.controls())) == 1 and len(synced) == 2
@@ -291,16 +291,16 @@ from pathlib import Path
 from test_journal_store import row
 from greenlane.adapters.sqlite import create
 from greenlane.adapters.sqlite_journal import SCHEMA, SqliteJournal
-from greenlane.adapters import sqlite_journal
+from greenlane.adapters import sqlite
 store = SqliteJournal(Path(sys.argv[1]))
 store.open()
 store.commit([row(1), row(2)])
-insert = sqlite_journal.insert
+insert = sqlite.insert
 def torn(db, table, values, *, columns):
     insert(db, table, values, columns=columns)
     if table == "entries":
         os._exit(9)
-sqlite_journal.insert = torn
+sqlite.insert = torn
 store.commit([row(seq) for seq in range(3, 600)])
 """
 

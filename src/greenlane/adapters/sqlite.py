@@ -21,6 +21,8 @@ CHECKPOINT_PAGES: Final = 8000
 CHECKPOINT_EVERY_S: Final = 5.0
 FOLD_TRIES: Final = 200
 FOLD_PAUSE_S: Final = 0.01
+FEW_ROWS: Final = 16
+"""So many are one statement; beyond that statements are of some sizes only, as each has to be prepared."""
 ROWS_PER_STATEMENT: Final = 256
 """One statement is one release of the interpreter lock: a thread that appends is disturbed once, not once a row."""
 
@@ -39,7 +41,7 @@ def create(path: Path, schema: str, *, page_bytes: int = PAGE_BYTES) -> None:
 
 
 def connect(path: Path, *, read_only: bool, synchronous: str = "FULL") -> sqlite3.Connection:
-    """`synchronous` "NORMAL": never torn, but a power cut takes the commits after the last `sync_wal` or checkpoint."""
+    """`synchronous` "NORMAL": never torn, but a power cut takes the commits after the last `Wal.sync` or checkpoint."""
     db = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}",
         uri=True,
@@ -52,20 +54,29 @@ def connect(path: Path, *, read_only: bool, synchronous: str = "FULL") -> sqlite
     return db
 
 
-def sync_wal(path: Path) -> None:
-    """What was committed to this file is on the disk when this returns, whichever connection or process committed it.
+class Wal:
+    """The write-ahead log of a file to which whoever has this holds a connection, so that it stays the same file."""
 
-    Under `synchronous=NORMAL` a commit only hands its pages to the operating system. SQLite locks nothing on the WAL
-    itself, so that opening and closing it here takes no lock away.
-    """
-    try:
-        fd = os.open(f"{path}-wal", os.O_RDONLY)
-    except FileNotFoundError:
-        return  # everything is in the file, folded and synced
-    try:
-        os.fdatasync(fd)
-    finally:
-        os.close(fd)
+    def __init__(self, path: Path):
+        self._path, self._fd = f"{path}-wal", -1
+
+    def sync(self) -> None:
+        """What was committed is on the disk when this returns, whichever connection or process committed it.
+
+        Under `synchronous=NORMAL` a commit only hands its pages to the operating system. SQLite locks nothing on the
+        WAL itself, so that opening and closing it here takes no lock away.
+        """
+        if self._fd < 0:
+            try:
+                self._fd = os.open(self._path, os.O_RDONLY)
+            except FileNotFoundError:
+                return  # everything is in the file, folded and synced
+        os.fdatasync(self._fd)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 def fold(db: sqlite3.Connection) -> None:
@@ -113,18 +124,28 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def insert(db: sqlite3.Connection, table: str, values: Sequence[Any], *, columns: int) -> None:
-    """Rows given as one flat sequence of values."""
+    """Rows given as one flat sequence of values; in a transaction of the caller's."""
     one = f"({', '.join('?' * columns)})"
     at, left, size = 0, len(values) // columns, ROWS_PER_STATEMENT
     while left:
-        while size > left:
+        while size > left > FEW_ROWS:
             size //= 2
+        size = min(size, left)
         db.execute(
             f"INSERT INTO {table} VALUES {', '.join([one] * size)}",
             values[at : at + size * columns],
         )
         at += size * columns
         left -= size
+
+
+def insert_whole(db: sqlite3.Connection, table: str, values: Sequence[Any], *, columns: int) -> None:
+    """All of the rows or none: a few are one statement, which needs no transaction around it."""
+    if len(values) <= FEW_ROWS * columns:
+        insert(db, table, values, columns=columns)
+    else:
+        with transaction(db):
+            insert(db, table, values, columns=columns)
 
 
 def lock(path: Path) -> int:

@@ -24,12 +24,13 @@ from greenlane.adapters.entry_packing import packed, unpacked
 from greenlane.adapters.sqlite import (
     RANDOM_PAGE_BYTES,
     Checkpoints,
+    Wal,
     connect,
     create,
     fold,
     insert,
+    insert_whole,
     lock,
-    sync_wal,
     transaction,
 )
 from greenlane.errors import JournalError
@@ -91,7 +92,7 @@ class SqliteJournal(JournalStore):
         self._seq = 0
         self._unindexed: dict[bytes, list[int]] = {}
         """Seqs of names that the index does not hold yet."""
-        self._writing = threading.Lock()
+        self._writing, self._wal = threading.Lock(), Wal(path)
         self._writer: sqlite3.Connection | None = None
         self._indexer: sqlite3.Connection | None = None
         self._checkpoints: Checkpoints | None = None
@@ -136,10 +137,9 @@ class SqliteJournal(JournalStore):
         if batch[0].entry.seq != self._seq + 1:
             raise JournalError(f"entry {batch[0].entry.seq} does not follow {self._seq}")
         entries = [value for row in batch for value in _values(row)]
-        with self._transaction() as db:
-            insert(db, "entries", entries, columns=14)
-        with self._writing:  # only now: whoever finds a name reads its entry
-            for row in batch:
+        with self._writing:
+            insert_whole(self._open_writer(), "entries", entries, columns=14)
+            for row in batch:  # only now: whoever finds a name reads its entry
                 for name in row.names:
                     self._unindexed.setdefault(name, []).append(row.entry.seq)
             self._seq = batch[-1].entry.seq
@@ -147,7 +147,7 @@ class SqliteJournal(JournalStore):
             self._index_names()
 
     def sync(self) -> None:
-        sync_wal(self._path)
+        self._wal.sync()
 
     def span(self) -> tuple[int, int]:
         last, _ = self._last()
@@ -203,6 +203,7 @@ class SqliteJournal(JournalStore):
         """The writer goes last: the last connection folds the WAL into the file."""
         if self._checkpoints is not None:
             self._checkpoints.close()
+        self._wal.close()
         self._reader.close()
         self._index.close()
         if self._writer is not None and self._indexer is not None:
@@ -281,10 +282,14 @@ class SqliteJournal(JournalStore):
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
+        writer = self._open_writer()
+        with self._writing, transaction(writer):
+            yield writer
+
+    def _open_writer(self) -> sqlite3.Connection:
         if self._writer is None:
             raise JournalError("the journal is not open for writing", code="journal_closed")
-        with self._writing, transaction(self._writer):
-            yield self._writer
+        return self._writer
 
     @contextmanager
     def _index_transaction(self) -> Iterator[sqlite3.Connection]:

@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from greenlane.adapters.sqlite import (
     RANDOM_PAGE_BYTES,
     Checkpoints,
+    Wal,
     connect,
     create,
     fold,
-    insert,
-    sync_wal,
+    insert_whole,
     transaction,
 )
 from greenlane.errors import SettingsError
@@ -53,7 +53,7 @@ class SqliteSubjects(SubjectMap):
             create(path, SCHEMA, page_bytes=RANDOM_PAGE_BYTES)
         self._reader, self._writer = connect(path, read_only=True), connect(path, read_only=False, synchronous="NORMAL")
         self._writer.execute("PRAGMA secure_delete = ON")
-        self._checkpoints = Checkpoints(path)
+        self._checkpoints, self._wal = Checkpoints(path), Wal(path)
         self._lock = threading.Lock()
         self._cache: OrderedDict[str, int] = OrderedDict()  # a plain dict is slow to tell its oldest
         self._digests: OrderedDict[str, str] = OrderedDict()
@@ -110,8 +110,7 @@ class SqliteSubjects(SubjectMap):
             if not pending:
                 return
             values = [value for row, pseudonym in pending for value in (row, self._sealed(row, pseudonym))]
-            with transaction(self._writer):
-                insert(self._writer, "subjects", values, columns=2)
+            insert_whole(self._writer, "subjects", values, columns=2)
             self._unsynced = True
             for row, _ in pending:
                 del self._pending[row]
@@ -119,11 +118,12 @@ class SqliteSubjects(SubjectMap):
     def sync(self) -> None:
         if self._unsynced:
             self._unsynced = False  # before, not after: what is flushed meanwhile is for the next time
-            sync_wal(self._path)
+            self._wal.sync()
 
     def close(self) -> None:
         self.flush()
         self._checkpoints.close()
+        self._wal.close()
         self._reader.close()
         self._writer.close()
 
