@@ -6,14 +6,16 @@ are told only where no narrower cell explains most of them.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
 from greenlane.monitoring.alarms import Alarm, Cause, ControlProposal, Finding
+from greenlane.monitoring.cells import ASKED, DECLINED, Cells
 from greenlane.payments.facts import Facts
-from greenlane.policy.attacked import CELLS_MAX, HOLD_US, STEP_US, Attacked, Cell, keys_of
+from greenlane.policy.attacked import CELLS_MAX, HOLD_US, STEP_US, Cell, keys_of
 
 WIDE_CARDS: Final = 12
 """Distinct cards with a small payment declined, before a whole merchant or a whole range is said to be attacked."""
@@ -37,32 +39,39 @@ class Attacks:
     """A fold of answers.
 
     >>> attacks = Attacks()
-    >>> for n in range(60):
-    ...     amount = 99 if n else 5_000
-    ...     facts = Facts(payment_id="p", payment_us=0, amount_minor=amount, currency="EUR", card=n, code="14",
-    ...                   amount_reporting_minor=amount, merchant_id="shop", bin8="40000000")
-    ...     marked = attacks.answer(facts, n * 1_000_000, approved=not n)
+    >>> amounts = [99 if n else 5_000 for n in range(60)]
+    >>> told = [Facts(payment_id="p", payment_us=0, amount_minor=amount, currency="EUR", card=n, code="14",
+    ...               amount_reporting_minor=amount, merchant_id="shop", bin8="40000000")
+    ...         for n, amount in enumerate(amounts)]
+    >>> sum(attacks.answer(told, range(0, 60_000_000, 1_000_000), [APPROVED] + [DECLINED] * 59))
+    55
     >>> alarm, rule = attacks.turn(60_000_000)[:2]
     >>> str(alarm.causes[0]), rule.after["where"]
     ('merchant shop', "merchant_id = 'shop' AND bin8 = '40000000' AND amount_reporting_minor <= 500")
     """
 
     def __init__(self) -> None:
-        self.cells = Attacked()
+        self.cells = Cells()
         self.wide: dict[str, Cell] = {}
         self.evidence: dict[str, Evidence] = {}
         self.open: dict[str, Alarm] = {}
 
-    def answer(self, facts: Facts, at_us: int, *, approved: bool) -> bool:
-        """Approved, declined, or blocked before it was sent. True: no other monitor should learn from it."""
-        is_marked = covered = self.cells.answer(facts, at_us, declined=not approved)
-        if facts.amount_reporting_minor <= SMALL_MINOR:
-            for key in wide_keys(facts):
-                is_marked |= self._small(key, facts, at_us, declined=not approved)
-        if self.evidence or is_marked:
-            for key in (*[key for key, _ in keys_of(facts)], *wide_keys(facts)):
-                self._note(key, facts, approved=approved, at_us=at_us)
-        return covered or (bool(self.open) and any(key in self.open for key in wide_keys(facts)))
+    def answer(self, told: Sequence[Facts], at_us: Sequence[int], said: Sequence[int]) -> list[bool]:
+        """In order: APPROVED, DECLINED (or blocked before it was sent), or only ASKED. True: no other monitor should
+        learn from it."""
+        covered: list[bool] = self.cells.answer(told, at_us, said).tolist()
+        for n, facts in enumerate(told):
+            if said[n] == ASKED:
+                continue
+            is_marked, declined = covered[n], said[n] == DECLINED
+            if facts.amount_reporting_minor <= SMALL_MINOR:
+                for key in wide_keys(facts):
+                    is_marked |= self._small(key, facts, at_us[n], declined=declined)
+            if self.evidence or is_marked:
+                for key in (*[key for key, _ in keys_of(facts)], *wide_keys(facts)):
+                    self._note(key, facts, approved=not declined, at_us=at_us[n])
+                covered[n] = covered[n] or any(key in self.open for key in wide_keys(facts))
+        return covered
 
     def turn(self, at_us: int) -> list[Finding]:
         """Cells that are newly marked, with a rule; and marks that have expired. Ask every minute."""
@@ -93,7 +102,8 @@ class Attacks:
     def load(self, dumped: bytes) -> None:
         kinds = tuple[bytes, list[tuple[str, Cell]], dict[str, Evidence], dict[str, Alarm]]
         cells, wide, self.evidence, self.open = msgspec.msgpack.decode(dumped, type=kinds)
-        self.cells, self.wide = Attacked.load(cells), dict(wide)
+        self.cells.load(cells)
+        self.wide = dict(wide)
 
     def _small(self, key: str, facts: Facts, at_us: int, *, declined: bool) -> bool:
         cell = self.wide.pop(key, None)

@@ -9,10 +9,14 @@ long as the probabilities are, so it is never shown without the early reports an
 """
 
 from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from greenlane.learning.maturity import SHARE_MIN, Maturity, learn_maturity, poisson_interval
@@ -45,6 +49,18 @@ LABELS: Final = Cause("log", "labels")
 ROWS, EXPECTED, REPORTED, BLOCKED, BLOCKED_EXPECTED = range(5)
 
 
+class Believed(Struct, frozen=True, array_like=True, gc=False):
+    """Of a payment that passed without a challenge, or was blocked."""
+
+    at_us: int
+    model: str
+    fraud: float
+    """p."""
+    weight: float = 0.0
+    """1 / propensity of a release."""
+    blocked: bool = False
+
+
 class Estimate(NamedTuple):
     """A day's quality as it is believed, and what is known by now. Shares 0..1; ratios observed/expected."""
 
@@ -64,7 +80,8 @@ class Cohorts:
     >>> cohorts = Cohorts()
     >>> for n in range(40_000):
     ...     day, delay = n // 1_000, n // 40 % 9
-    ...     cohorts.approve(day * DAY_US, 0.01)
+    ...     if n % 1_000 == 0:
+    ...         cohorts.hear([Believed(day * DAY_US, "mdl", 0.01)] * 1_000)
     ...     if n % 40 == 0 and day + delay <= 40:
     ...         cohorts.report(day * DAY_US, 0.01, at_us=(day + delay) * DAY_US)
     >>> [round(each.ratio, 1) for each in cohorts.bins(40 * DAY_US)]
@@ -78,19 +95,21 @@ class Cohorts:
         self.released = np.zeros((COHORTS, 3))
         """Sums of weight x probability, weight x report, and weight^2 x report."""
 
-    def approve(self, at_us: int, fraud: float, *, weight: float = 0.0) -> None:
-        """A payment passed without a challenge; `weight` is 1 / propensity of a release."""
-        row = self._row(at_us)
-        cell = self.table[row, bin_of(fraud)]
-        cell[ROWS] += 1.0
-        cell[EXPECTED] += fraud
-        if weight:
-            self.released[row, 0] += weight * fraud
+    def hear(self, told: Sequence[Believed]) -> None:
+        """What was believed of payments, in order."""
+        for day, mine in groupby(told, lambda one: one.at_us // DAY_US):
+            self._heard(self._row(day * DAY_US), list(mine))
 
-    def block(self, at_us: int, fraud: float) -> None:
-        row = self._row(at_us)
-        self.table[row, bin_of(fraud), BLOCKED] += 1.0
-        self.table[row, bin_of(fraud), BLOCKED_EXPECTED] += fraud
+    def _heard(self, row: int, told: list[Believed]) -> None:
+        fraud = np.array([one.fraud for one in told])
+        columns = np.array([BLOCKED if one.blocked else ROWS for one in told])
+        places = ((row * BINS + np.searchsorted(EDGES, fraud)) * 5 + columns).astype(np.int64)
+        flat = self.table.reshape(-1)
+        np.add.at(flat, places, 1.0)
+        np.add.at(flat, places + 1, fraud)
+        for one in told:
+            if one.weight:
+                self.released[row, 0] += one.weight * one.fraud
 
     def report(self, approved_us: int, fraud: float, *, at_us: int, weight: float = 0.0) -> None:
         """An approved payment was reported as fraud, for the first time."""
@@ -226,6 +245,13 @@ class Calibration:
                 del self.models[next(iter(self.models))]
             found = self.models[model] = Cohorts()
         return found
+
+    def hear(self, told: Sequence[Believed]) -> None:
+        """In order. Where no model makes room for another, each model's own order is enough."""
+        if all(one.model in self.models for one in told):
+            told = sorted(told, key=attrgetter("model"))
+        for model, mine in groupby(told, attrgetter("model")):
+            self.of(model).hear(list(mine))
 
     def turn(self, at_us: int) -> list[Finding]:
         """What is wrong by now, and what is right again, once a day."""

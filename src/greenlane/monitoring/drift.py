@@ -6,6 +6,7 @@ chance alone is subtracted, and nothing is said below a minimum of observations.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import sqrt
 from typing import Final, NamedTuple
 
@@ -136,7 +137,7 @@ class Drift:
     def _begin(self, version: str, at_us: int) -> None:
         """Another model or feature set: another reference, since what it is given may differ rightly."""
         self.version, self.heard = version, 0
-        self.rows: list[Floats] = []
+        self.rows: list[Callable[[], Floats]] = []
         self.bins: list[Bins] = []
         self.reference: list[Ints] = []
         self.window: list[Ints] = []
@@ -148,18 +149,18 @@ class Drift:
     def hear(self, version: str, vector: Callable[[], Floats], at_us: int) -> list[Alarm]:
         """A sampled vector, one number a column, NaN where it is missing; `version` of model and features together.
 
-        It is read only where it is kept: of an hour's many, an even sample.
+        Kept is, of an hour's many, an even sample; it is read only where it is looked at.
         """
         if version != self.version:
             self._begin(version, at_us)
         found = self.turn(at_us)
         self.heard += 1
         if len(self.rows) < REFERENCE_ROWS:
-            self.rows.append(vector())
+            self.rows.append(vector)
         else:
             place = self.heard * SPREAD % 2**64 % self.heard
             if place < REFERENCE_ROWS:
-                self.rows[place] = vector()
+                self.rows[place] = vector
         return found
 
     def learn(self, version: str, rows: Floats, at_us: int) -> None:
@@ -173,11 +174,11 @@ class Drift:
         """Look, where an hour or a window is over."""
         if not self.bins:
             if self.rows and at_us - self.hour_at_us >= self.window_us and self.heard >= WINDOW_MIN:
-                self.learn(self.version, np.stack(self.rows), at_us)
+                self.learn(self.version, self._read(), at_us)
             return []
         if at_us - self.hour_at_us < HOUR_US or len(self.rows) < GROSS_MIN:
             return []
-        hour = self._counted(np.stack(self.rows))
+        hour = self._counted(self._read())
         self.window = [all_ + new for all_, new in zip(self.window, hour, strict=True)]
         found = self._judge(hour, at_us, gross=True)
         self.rows, self.heard, self.hour_at_us = [], 0, at_us
@@ -188,7 +189,7 @@ class Drift:
         return found
 
     def dump(self) -> bytes:
-        rows = np.stack(self.rows).tobytes() if self.rows else b""
+        rows = self._read().tobytes() if self.rows else b""
         counts = [[each.tolist() for each in kept] for kept in (self.reference, self.window)]
         return msgspec.msgpack.encode(
             (
@@ -213,9 +214,12 @@ class Drift:
         if columns != self.columns:
             return
         self.version, self.heard, self.bins = version, heard, bins
-        self.rows = list(np.frombuffer(rows).reshape(-1, len(columns)))
+        self.rows = [partial(np.asarray, row) for row in np.frombuffer(rows).reshape(-1, len(columns))]
         self.reference, self.window = ([np.array(each, np.int64) for each in kept] for kept in (reference, window))
         self.window_at_us, self.hour_at_us, self.open = found[-3:]
+
+    def _read(self) -> Floats:
+        return np.stack([row() for row in self.rows])
 
     def _counted(self, rows: Floats) -> list[Ints]:
         return [bins.counts(rows[:, at]) for at, bins in zip(self.watched, self.bins, strict=True)]

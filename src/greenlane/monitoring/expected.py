@@ -1,6 +1,8 @@
 """What a decision expected of the attempt it let pass, in probabilities."""
 
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from greenlane.decisions.record import DecisionRecord
 from greenlane.policy.actions import Action, Way
@@ -12,7 +14,7 @@ UNCHALLENGED: Final = ("allow", "exempt")
 RELEASED: Final = "release"
 
 
-class Expected(NamedTuple):
+class Expected(Struct, frozen=True, array_like=True, gc=False):
     """Remembered until the answer comes. Probabilities 0..1; 0 where nothing was believed."""
 
     route: str

@@ -7,32 +7,34 @@ Time is the entries' own: the same journal gives the same alarms, live, after a 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from greenlane.decisions import releases
 from greenlane.decisions.control import control_of
 from greenlane.decisions.live import FEATURES, MODEL, POLICY
 from greenlane.decisions.packing import unpack
-from greenlane.decisions.record import record_of
+from greenlane.decisions.record import DecisionRecord, record_of
 from greenlane.features.definition import MARK_MAX, FeatureSet
 from greenlane.features.inputs import INPUTS
 from greenlane.features.parity import is_sampled
 from greenlane.monitoring.alarms import Alarm, Cause, Finding, Signal
 from greenlane.monitoring.attacks import Attacks
-from greenlane.monitoring.calibration import Calibration
+from greenlane.monitoring.calibration import Believed, Calibration
+from greenlane.monitoring.cells import APPROVED, ASKED, DECLINED
 from greenlane.monitoring.drift import Drift
 from greenlane.monitoring.expected import Expected, expected_of
 from greenlane.monitoring.incidents import Incidents
 from greenlane.monitoring.logs import Logs
 from greenlane.monitoring.traffic import Answer, Traffic, told
 from greenlane.payments.facts import Facts
-from greenlane.policy.arms import Exposure
-from greenlane.policy.explore import Explored
+from greenlane.policy.heard import issuer_of, kind_of
 from greenlane.policy.running import EXPERIMENT
 from greenlane.ports.journal import SOURCE_BIT, Entry, Position
 from greenlane.settings import write_whole
@@ -50,43 +52,28 @@ IN_FORCE: Final = (releases.SUBJECT, MODEL, FEATURES, POLICY)
 
 TOGETHER_MAX: Final = 512
 """Decisions and answers that are worked through at once."""
-VERSION: Final = 3
+VERSION: Final = 4
 KINDS: Final = tuple[list[bytes], list[tuple[str, Expected]], int, int]
 
 
-class Decided(NamedTuple):
-    """What is looked at of a decision."""
+Asked = tuple[Facts, int, int, "Expected | Believed | Look | None"]
+"""For `attacks.answer`, and what else is to be learned of it: of an answer what was expected, ..."""
 
-    at_us: int
-    facts: Facts
-    expected: Expected
-    explored: Explored
-    arms: tuple[Exposure, ...]
-    fraud: float
-    """p, whatever was done about it."""
-    is_block: bool
-    is_sampled: bool
+
+class Look(Struct, frozen=True, array_like=True, gc=False):
+    """What drift is looked for in: of a sampled decision."""
+
+    version: str
+    """Of model and release."""
     known: bytes
-    """The packed feature vector; b"" where an earlier one of the attempt was used again, or it is not sampled."""
-    release: str
+    """The packed feature vector."""
+    fraud: float
+    approval: float
 
-
-def decided(entry: Entry) -> Decided:
-    record, facts = record_of(entry), entry.facts
-    assert facts is not None, "a decision always has facts"
-    sampled = bool(record.model) and is_sampled(entry.seq, DRIFT_SAMPLE)
-    return Decided(
-        entry.ingest_us,
-        facts,
-        expected_of(record),
-        record.chosen.explored,
-        record.arms,
-        (record.given.fraud_probability_e9 or 0) / 1e9,
-        record.chosen.action.intervention == "block",
-        sampled,
-        record.known if sampled and not record.vector_of else b"",
-        record.release,
-    )
+    def vector(self, width: int) -> NDArray[np.float64]:
+        """float64[width + 2], NaN where nothing is known."""
+        whole = unpack(self.known, width) if width else np.zeros(0)
+        return np.append(np.where(whole > MARK_MAX, whole, np.nan), (self.fraud, self.approval or np.nan))
 
 
 class Monitors:
@@ -115,29 +102,30 @@ class Monitors:
         self.drift = Drift([*self.names, "fraud_probability", "approval_probability"])
         self._decision_of, self._has_features = decision_of, has_features
         self._waiting: dict[str, Expected] = {}
-        self._heard: list[Decided | Entry] = []
+        self._asked: list[Asked] = []
         self._found: list[Finding] = []
         self._minute_us = 0
         self.alarms = 0
 
     def apply(self, entry: Entry) -> None:
         """Any entry, in the order of the journal. Many together cost less than each alone, and say the same."""
-        if entry.kind == "decision":
-            if entry.facts is not None and entry.facts.intervention and entry.sign > 0:
-                self._heard.append(decided(entry))
-        elif entry.kind == "control":
+        facts, kind = entry.facts, entry.kind
+        if kind == "control":
             self._work()
             self._control(entry)
-        elif entry.facts is not None and entry.sign > 0:
-            if entry.emits & ANSWERS or entry.kind in ("authorization", "not_sent"):
-                self._heard.append(entry)
+        elif facts is not None and entry.sign > 0:
+            if kind == "decision":
+                if facts.intervention:
+                    self._decided(entry, facts)
+            elif entry.emits & ANSWERS or kind == "authorization" or kind == "not_sent":
+                self._answered(entry, facts)
             elif entry.emits & REPORTS:
                 self._work()
                 self._reported(entry)
-        if len(self._heard) >= TOGETHER_MAX:
-            self._work()
         if entry.ingest_us - self._minute_us >= MINUTE_US:
             self._turn(entry.ingest_us)
+        elif len(self._asked) >= TOGETHER_MAX:
+            self._work()
 
     def due(self, now_us: int) -> list[Finding]:
         """What was found since it was last asked: alarms that opened or ended, and what they propose to change."""
@@ -177,62 +165,63 @@ class Monitors:
     def _parts(self) -> tuple[Any, ...]:
         return self.traffic, self.attacks, self.logs, self.calibration, self.drift, self.incidents
 
-    def _work(self) -> None:
-        heard, self._heard = self._heard, []
-        for one in heard:
-            if isinstance(one, Decided):
-                self._decided(one)
-            else:
-                self._answered(one)
-        self._tell(self.traffic.told())
-
-    def _decided(self, one: Decided) -> None:
-        facts, at_us, expected = one.facts, one.at_us, one.expected
-        counted = expected.passes and facts.attempt_id not in self._waiting
-        self.logs.decided(one.explored, route=expected.route if counted else "")
-        for exposure in one.arms:
+    def _decided(self, entry: Entry, facts: Facts) -> None:
+        record, at_us, attempt_id = record_of(entry), entry.ingest_us, facts.attempt_id
+        expected, chosen, waiting = expected_of(record), record.chosen, self._waiting
+        counted = expected.passes and attempt_id not in waiting
+        self.logs.decided(chosen.explored, route=expected.route if counted else "")
+        for exposure in record.arms:
             self.logs.exposed(exposure)
-        if one.is_block:
-            self.attacks.answer(facts, at_us, approved=False)
-            if expected.model:
-                self.calibration.of(expected.model).block(at_us, one.fraud)
+        if chosen.action.intervention == "block":
+            believed = Believed(at_us, expected.model, fraud_of(record), blocked=True)
+            self._asked.append((facts, at_us, DECLINED, believed))
         else:
-            self._remember(facts.attempt_id, expected)
-        if one.is_sampled and not self.attacks.cells.covers(facts, at_us):
-            self._look(one)
+            waiting.pop(attempt_id, None)
+            if len(waiting) >= WAITING_MAX:
+                del waiting[next(iter(waiting))]
+            waiting[attempt_id] = expected
+        if is_sampled(entry.seq, DRIFT_SAMPLE) and record.model:
+            of_ours = record.known and not record.vector_of and self._has_features(record.release)
+            if of_ours or not self.names:
+                look = Look(f"{record.model} {record.release}", record.known, fraud_of(record), expected.approval)
+                self._asked.append((facts, at_us, ASKED, look))
 
-    def _look(self, one: Decided) -> None:
-        """Drift, in a vector and in the probabilities made of it."""
-        if self.names and not (one.known and self._has_features(one.release)):
-            return
-        found = self.drift.hear(f"{one.expected.model} {one.release}", partial(self._vector, one), one.at_us)
-        if found:
-            self._tell(self.traffic.told())  # what came before
-            self._tell(found)
+    def _answered(self, entry: Entry, facts: Facts) -> None:
+        expected = self._waiting.pop(facts.attempt_id, None)
+        if expected is not None and expected.passes:
+            self.logs.answered(expected.route)
+        if entry.kind != "not_sent":
+            kind = kind_of(facts.decline_class, facts.network, facts.code)
+            said = APPROVED if kind == "approved" else ASKED if kind == "technical" else DECLINED
+            self._asked.append((facts, entry.ingest_us, said, expected))
 
-    def _vector(self, one: Decided) -> NDArray[np.float64]:
-        whole = unpack(one.known, len(self.names)) if self.names else np.zeros(0)
-        return np.append(np.where(whole > MARK_MAX, whole, np.nan), (one.fraud, one.expected.approval or np.nan))
+    def _work(self) -> None:
+        asked, self._asked = self._asked, []
+        if asked:
+            self._learn(asked)
 
-    def _answered(self, entry: Entry) -> None:
-        facts, at_us = entry.facts, entry.ingest_us
-        assert facts is not None, "an answer has its payment's facts"
-        waiting = self._waiting.pop(facts.attempt_id, None)
-        if waiting is not None and waiting.passes:
-            self.logs.answered(waiting.route)
-        if entry.kind == "not_sent":
-            return
-        answer = Answer.of(facts, waiting.approval if waiting else 0.0)
-        if answer.technical:
-            attacked = self.attacks.cells.covers(facts, at_us)
-        else:
-            attacked = self.attacks.answer(facts, at_us, approved=answer.approved)
-        if attacked:
-            return
-        if answer.route:
-            self.traffic.hear(answer, at_us)
-        if answer.approved and waiting is not None and waiting.passes and waiting.model:
-            self.calibration.of(waiting.model).approve(at_us, waiting.fraud, weight=waiting.weight)
+    def _learn(self, asked: list[Asked]) -> None:
+        believed, answers, times = list[Believed](), list[Answer](), list[int]()
+        found = list[tuple[int, int, Finding]]()
+        """With the answers before it; what is found at an answer stands behind what was found before it."""
+        facts, at_us, said, _ = zip(*asked, strict=True)
+        for (one, at, what, about), attacked in zip(asked, self.attacks.answer(facts, at_us, said), strict=True):
+            if isinstance(about, Believed):
+                believed.append(about)
+            elif attacked:
+                continue
+            elif isinstance(about, Look):
+                row = partial(about.vector, len(self.names))
+                found += [(len(answers), 0, each) for each in self.drift.hear(about.version, row, at)]
+            else:
+                if one.route_id:
+                    answers.append(answer_of(one, what, about.approval if about is not None else 0.0))
+                    times.append(at)
+                if what == APPROVED and about is not None and about.passes:
+                    believed.append(Believed(at, about.model, about.fraud, about.weight))
+        self.calibration.hear([one for one in believed if one.model])
+        found += [(at, 1, one) for at, one in self.traffic.hear(answers, times)]
+        self._tell([one for *_, one in sorted(found, key=itemgetter(0, 1))])
 
     def _reported(self, entry: Entry) -> None:
         """The decision is asked of the journal: reports are few, and come weeks later."""
@@ -274,11 +263,17 @@ class Monitors:
                 self.incidents.hear(one)
         self._found += found
 
-    def _remember(self, attempt_id: str, waiting: Expected) -> None:
-        self._waiting.pop(attempt_id, None)
-        if len(self._waiting) >= WAITING_MAX:
-            del self._waiting[next(iter(self._waiting))]
-        self._waiting[attempt_id] = waiting
+
+def answer_of(facts: Facts, said: int, approval: float) -> Answer:
+    money_minor = facts.amount_reporting_minor
+    return Answer(
+        issuer_of(facts), facts.route_id, facts.network, approval, said == APPROVED, said == ASKED, money_minor
+    )
+
+
+def fraud_of(record: DecisionRecord) -> float:
+    """p, whatever was done about it."""
+    return (record.given.fraud_probability_e9 or 0) / 1e9
 
 
 def cause_of(subject: str, name: str, after: Any) -> Cause:

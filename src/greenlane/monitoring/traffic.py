@@ -8,17 +8,20 @@ are false alarms a day of the whole system. Attacked cells say nothing of issuer
                                                                              named, and a penalty asked for that stays
 """
 
+from collections.abc import Sequence
 from math import log
 from operator import itemgetter
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
 
 from greenlane.monitoring.alarms import Alarm, Cause, CauseKind, ControlProposal, Finding, Severity, Signal
 from greenlane.monitoring.streams import Budget, Change, Series, Streams
-from greenlane.payments.facts import Facts
-from greenlane.policy.heard import issuer_of, kind_of
+
+Floats = NDArray[np.float64]
 
 WAY: Final = "issuer x route x network"
 PARENTS: Final = ("all", "network", "route", "issuer")
@@ -30,14 +33,12 @@ TECHNICAL_BASE: Final = 0.01
 PAGES_PER_DAY: Final = 0.15
 """Of each of the two signals: together one false page in three days, and two tickets a day."""
 TICKETS_PER_DAY: Final = 1.0
-TOGETHER_MAX: Final = 4_096
-"""Answers that are worked through at once."""
 PENALTY_US: Final = 6 * 3_600_000_000
 """A penalty ends by itself, where nobody takes it back."""
 KIND_OF_LEVEL: Final[dict[str, CauseKind]] = {"network": "network", "route": "route", "issuer": "issuer"}
 
 
-class Answer(NamedTuple):
+class Answer(Struct, frozen=True, array_like=True, gc=False):
     """One answered attempt. `approval` is what was expected, 0 where nobody decided here."""
 
     issuer: str
@@ -47,12 +48,6 @@ class Answer(NamedTuple):
     approved: bool
     technical: bool
     amount_minor: int
-
-    @classmethod
-    def of(cls, facts: Facts, approval: float) -> "Answer":
-        kind = kind_of(facts.decline_class, facts.network, facts.code)
-        approved, technical, money_minor = kind == "approved", kind == "technical", facts.amount_reporting_minor
-        return cls(issuer_of(facts), facts.route_id, facts.network, approval, approved, technical, money_minor)
 
 
 def series_of(way: tuple[str, str, str]) -> Series:
@@ -70,11 +65,13 @@ class Traffic:
     """Both signals over the same answers.
 
     >>> traffic = Traffic()
-    >>> for n in range(40_000):
-    ...     down = n > 39_000 and n % 2 == 0
-    ...     answer = Answer("iss", "ab"[n % 2], "visa", 0.9, n % 10 > 0 and not down, down, 1_000)
-    ...     traffic.hear(answer, n * 1_000_000)
-    ...     found = traffic.turn(n * 1_000_000)
+    >>> for hour in range(12):
+    ...     seconds = range(hour * 3_600, (hour + 1) * 3_600)
+    ...     down = [n > 39_000 and n % 2 == 0 for n in seconds]
+    ...     good = [n % 10 > 0 and not is_down for n, is_down in zip(seconds, down)]
+    ...     answers = [Answer("iss", "ab"[n % 2], "visa", 0.9, good[n], down[n], 1_000) for n in range(3_600)]
+    ...     found = traffic.hear(answers, [n * 1_000_000 for n in seconds])
+    ...     traffic.turn(seconds[-1] * 1_000_000)
     >>> sorted({change.name for change in traffic.outage.open if change.level == "route"})
     [('a',)]
     """
@@ -83,54 +80,39 @@ class Traffic:
         budgets = [Budget(PARENTS, PAGES_PER_DAY), Budget((WAY,), TICKETS_PER_DAY)]
         self.approval = Streams(APPROVAL_TILTS, budgets, base=APPROVAL_BASE)
         self.outage = Streams(OUTAGE_TILTS, budgets, base=TECHNICAL_BASE)
-        self._answers: list[Answer] = []
-        self._at_us: list[int] = []
-        self._found: list[Finding] = []
 
-    def hear(self, answer: Answer, at_us: int) -> None:
-        """Kept until told() or turn(): many answers together cost far less than each alone, and say the same."""
-        self._answers.append(answer)
-        self._at_us.append(at_us)
-        if len(self._answers) >= TOGETHER_MAX:
-            self._work()
+    def hear(self, answers: Sequence[Answer], at_us: Sequence[int]) -> list[tuple[int, Finding]]:
+        """In the order of the journal: what was found, and at which of them. Many together cost far less than each
+        alone, and say the same."""
+        if not answers:
+            return []
+        ways = [(one.issuer, one.route, one.network) for one in answers]
+        p = np.minimum([one.approval for one in answers], 0.999)
+        logits = np.where(p > 0.001, np.log(np.maximum(p, 0.001) / (1.0 - p)), 0.0)
+        approved, technical = [one.approved for one in answers], [one.technical for one in answers]
+        money, times = np.array([one.amount_minor for one in answers], np.float64), np.array(at_us)
+        signals: tuple[tuple[Signal, Floats, list[bool]], ...] = (
+            ("approval", logits, approved), ("outage", np.zeros(len(p)), technical),
+        )  # fmt: skip
+        found = [
+            (at, signal, change)
+            for signal, each, happened in signals
+            for at, change in self.streams(signal).hear_all(
+                ways, series_of, each, happened=np.array(happened, np.float64), at_us=times, money_minor=money
+            )
+        ]
+        in_order = sorted(found, key=itemgetter(0))
+        return [(at, one) for at, signal, change in in_order for one in told(signal, change, at_us[at])]
 
-    def told(self) -> list[Finding]:
-        """What was found since it was last asked, in order."""
-        self._work()
-        found, self._found = self._found, []
-        return found
-
-    def turn(self, at_us: int) -> list[Finding]:
-        """Set thresholds, where it is time; and what was found before."""
-        found = self.told()
+    def turn(self, at_us: int) -> None:
+        """Set thresholds, where it is time."""
         self.approval.turn(at_us)
         self.outage.turn(at_us)
-        return found
-
-    def _work(self) -> None:
-        if not self._answers:
-            return
-        at_us = np.array(self._at_us)
-        issuers, routes, networks, expected, approved, technical, money = zip(*self._answers, strict=True)
-        self._answers, self._at_us = [], []
-        keys, p = list(zip(issuers, routes, networks, strict=True)), np.minimum(expected, 0.999)
-        logits = np.where(p > 0.001, np.log(np.maximum(p, 0.001) / (1.0 - p)), 0.0)
-        heard = ((self.approval, logits, approved), (self.outage, np.zeros(len(p)), technical))
-        changes = [
-            streams.hear_all(keys, series_of, each, happened=np.array(happened, np.float64), at_us=at_us,
-                             money_minor=np.array(money, np.float64))
-            for streams, each, happened in heard
-        ]  # fmt: skip
-        signals: tuple[Signal, ...] = ("approval", "outage")
-        found = [(at, signal, change) for signal, part in zip(signals, changes, strict=True) for at, change in part]
-        for at, signal, change in sorted(found, key=itemgetter(0)):
-            self._found += told(signal, change, int(at_us[at]))
 
     def streams(self, signal: Signal) -> Streams:
         return self.approval if signal == "approval" else self.outage
 
     def dump(self) -> bytes:
-        self._work()
         return msgspec.msgpack.encode((self.approval.dump(), self.outage.dump()))
 
     def load(self, dumped: bytes) -> None:

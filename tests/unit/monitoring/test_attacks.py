@@ -7,8 +7,14 @@ from unit.monitoring.made import MINUTE, facts
 from greenlane.features.where import compile_where
 from greenlane.monitoring.alarms import Alarm
 from greenlane.monitoring.attacks import Attacks
+from greenlane.monitoring.cells import APPROVED, DECLINED
+from greenlane.payments.facts import Facts
 
 SECOND = 1_000_000
+
+
+def answer(attacks: Attacks, one: Facts, at_us: int, *, approved: bool) -> bool:
+    return attacks.answer([one], [at_us], [APPROVED if approved else DECLINED])[0]
 
 
 def usual(attacks: Attacks, *, minutes: int = 120, approved: float = 0.88, start: int = 0) -> list:
@@ -17,7 +23,7 @@ def usual(attacks: Attacks, *, minutes: int = 120, approved: float = 0.88, start
         for second in range(0, 60, 6):
             one = facts(int(rng.integers(1, 2**62)), amount_reporting_minor=int(rng.lognormal(8.3, 0.8)),
                         bin8=f"4000000{rng.integers(4)}", merchant_id=f"shop_{rng.integers(3)}")  # fmt: skip
-            attacks.answer(one, minute * MINUTE + second * SECOND, approved=rng.random() < approved)
+            answer(attacks, one, minute * MINUTE + second * SECOND, approved=rng.random() < approved)
         found += attacks.turn((minute + 1) * MINUTE)
     return found
 
@@ -27,7 +33,7 @@ def attacked(attacks: Attacks, *, start: int, seconds: int = 60, **changes) -> l
     for second in range(seconds):
         told = {key: (value(rng) if callable(value) else value) for key, value in changes.items()}
         one = facts(int(rng.integers(1, 2**62)), amount_reporting_minor=100, code="14", **told)
-        attacks.answer(one, start * MINUTE + second * SECOND, approved=rng.random() < 0.1)
+        answer(attacks, one, start * MINUTE + second * SECOND, approved=rng.random() < 0.1)
     return attacks.turn(start * MINUTE + seconds * SECOND)
 
 
@@ -69,9 +75,9 @@ def test_what_is_attacked_is_left_out_until_the_mark_expires():
     usual(attacks)
     attacked(attacks, start=120, merchant_id="shop_1", bin8="41111111")
     one = facts(5, merchant_id="shop_1", bin8="41111111")
-    assert attacks.answer(one, 122 * MINUTE, approved=True)
+    assert answer(attacks, one, 122 * MINUTE, approved=True)
     assert [type(found).__name__ for found in attacks.turn(300 * MINUTE)] == ["Alarm", "ControlProposal"]
-    assert not attacks.answer(one, 301 * MINUTE, approved=True)
+    assert not answer(attacks, one, 301 * MINUTE, approved=True)
 
 
 def test_state_survives_a_restart():

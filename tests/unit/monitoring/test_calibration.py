@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from greenlane.monitoring.alarms import Alarm, ControlProposal
-from greenlane.monitoring.calibration import DAY_US, Calibration, Cohorts, joined
+from greenlane.monitoring.calibration import DAY_US, Believed, Calibration, Cohorts, joined
 
 
 def filled(*, days: int, factor: float = 1.0, since: int = 0, delay_from: int | None = None, seed: int = 1) -> Cohorts:
     """600 payments a day with p = .02, reports within three weeks; `factor` times as many from day `since` on."""
     cohorts, rng = Cohorts(), np.random.default_rng(seed)
     for day in range(days):
+        cohorts.hear([Believed(day * DAY_US, "mdl", 0.02)] * 600)
         for _ in range(600):
-            cohorts.approve(day * DAY_US, 0.02)
             if rng.random() < 0.02 * (factor if day >= since else 1.0):
                 delay = int(rng.integers(0, 20)) + (30 if delay_from is not None and day >= delay_from else 0)
                 if day + delay < days:
@@ -50,8 +50,8 @@ def test_quiet_days_tell_nothing():
 def test_released_blocks_stand_beside_the_estimate():
     cohorts = filled(days=40)
     for day in range(40):
-        cohorts.block(day * DAY_US, 0.5)
-        cohorts.approve(day * DAY_US, 0.5, weight=20.0)
+        at_us = day * DAY_US
+        cohorts.hear([Believed(at_us, "mdl", 0.5, blocked=True), Believed(at_us, "mdl", 0.5, weight=20.0)])
         if day % 2:
             cohorts.report(day * DAY_US, 0.5, at_us=(day + 1) * DAY_US, weight=20.0)
     found = cohorts.estimate(40 * DAY_US)
@@ -70,5 +70,18 @@ def test_neighbouring_bins_are_joined_until_they_expect_enough():
 def test_the_oldest_day_makes_room():
     cohorts = Cohorts()
     for day in (0, 63, 200):
-        cohorts.approve(day * DAY_US, 0.1)
+        cohorts.hear([Believed(day * DAY_US, "mdl", 0.1)])
     assert cohorts.table[:, :, 0].sum() == 1
+
+
+def test_models_that_take_turns_are_counted_as_one_after_the_other():
+    told = [
+        Believed(n * DAY_US // 9, f"mdl_{n % 3 if n < 60 else n % 7}", 0.01 * (n % 5), n % 2, n % 11 == 0)
+        for n in range(200)
+    ]
+    one, many = Calibration(), Calibration()
+    for each in told:
+        one.hear([each])
+    many.hear(told)
+    assert one.dump() == many.dump()
+    assert len(one.models) == 4
