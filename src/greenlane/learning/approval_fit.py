@@ -165,6 +165,7 @@ def calibrators_of(examples: Examples, held_out: HeldOut, weighing: Weighing) ->
             at_us=examples.at_us[at],
             negatives_kept=weighing.negatives_kept,
             kinds=SMOOTH,
+            fade=False,
         )
 
     overall, found = of(np.ones(len(rows), bool)), {}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from greenlane.errors import TrainingError
 from greenlane.models.calibration import AnyCalibrator, Beta, Isotonic, Platt, log_odds
+from greenlane.payments.times import DAY_US
 
 Floats = NDArray[np.float64]
 
@@ -25,21 +26,25 @@ class Logistic(NamedTuple):
     covariance: Floats
 
 
-def logistic_fit(features: Floats, y: Floats, weight: Floats, *, ridge: float = 1e-6) -> Logistic:
+def logistic_fit(
+    features: Floats, y: Floats, weight: Floats, *, ridge: float = 1e-6, penalty: Floats | None = None
+) -> Logistic:
     """Newton's method for logit(p) = features @ coefficients; features float64[n, k], y in 0..1.
 
-    A step that would raise the loss is halved. The ridge only keeps separable data finite.
+    A step that would raise the loss is halved. The ridge only keeps separable data finite; half of c' penalty c is
+    added to the loss, penalty float64[k, k].
     """
+    held = ridge * np.eye(features.shape[1]) + (0.0 if penalty is None else penalty)
 
     def loss(at: Floats) -> float:
         z = features @ at
-        return float(weight @ (np.logaddexp(0.0, z) - y * z) + 0.5 * ridge * at @ at)
+        return float(weight @ (np.logaddexp(0.0, z) - y * z) + 0.5 * at @ held @ at)
 
     coefficients: Floats = np.zeros(features.shape[1])
     for _ in range(100):
         p = 1.0 / (1.0 + np.exp(-np.clip(features @ coefficients, -700.0, 700.0)))
-        gradient = features.T @ (weight * (y - p)) - ridge * coefficients
-        hessian = (features * (weight * p * (1.0 - p))[:, None]).T @ features + ridge * np.eye(len(coefficients))
+        gradient = features.T @ (weight * (y - p)) - held @ coefficients
+        hessian = (features * (weight * p * (1.0 - p))[:, None]).T @ features + held
         step: Floats = np.asarray(np.linalg.solve(hessian, gradient), np.float64)
         before = loss(coefficients)
         while loss(coefficients + step) > before + 1e-9 * abs(before) and float(np.max(np.abs(step))) > 1e-10:
@@ -116,10 +121,40 @@ def fit_isotonic(margins: Floats, y: Floats, weight: Floats) -> Isotonic:
     return Isotonic(margins=tuple(centre[rising].tolist()), log_odds=tuple(log_odds(inside[rising]).tolist()))
 
 
+KNOT_EVENTS: Final = 50
+KNOTS_MAX: Final = 7
+"""Between the ends of a curve: one for each so many events."""
+STIFFNESS: Final = 10.0
+"""Assumed; what a curve bends, squared, costs so many nats. Much stiffer is Platt's line, much softer follows luck."""
+
+
+def fit_curve(margins: Floats, y: Floats, weight: Floats) -> Isotonic | Platt:
+    """A rising curve, linear between a few knots and reluctant to bend (penalised spline; Eilers and Marx 1996).
+
+    For models whose log-odds are bent where two or three numbers cannot follow, with too few events for steps.
+    """
+    events = np.quantile(margins[y > 0.5], np.linspace(0.0, 1.0, 2 + min(KNOTS_MAX, int(y.sum()) // KNOT_EVENTS))[1:-1])
+    knots = np.unique(np.concatenate([[margins.min()], events, [margins.max()]]))
+    if len(knots) < 3 or np.diff(knots).min() < 1e-6:
+        return fit_platt(margins, y, weight)
+    piece = np.clip(np.searchsorted(knots, margins, side="right") - 1, 0, len(knots) - 2)
+    after, rows = (margins - knots[piece]) / np.diff(knots)[piece], np.arange(len(margins))
+    basis = np.zeros((len(margins), len(knots)))
+    basis[rows, piece], basis[rows, piece + 1] = 1.0 - after, after
+    bends = np.diff(np.diff(np.eye(len(knots)), axis=0) / np.diff(knots)[:, None], axis=0)
+    fitted = logistic_fit(basis, y, weight, penalty=STIFFNESS * bends.T @ bends)
+    mass = basis.T @ np.maximum(weight, 0.0)
+    ends, rising, _ = pool(fitted.coefficients, mass)
+    starts = np.concatenate([[0], ends[:-1]])
+    centre = np.add.reduceat(knots * mass, starts) / np.add.reduceat(mass, starts)
+    return Isotonic(margins=tuple(centre.tolist()), log_odds=tuple(rising.tolist()))
+
+
 ISOTONIC_EVENTS_MIN: Final = 1_000
 """With fewer, steps follow luck (Niculescu-Mizil and Caruana 2005)."""
 FITS: Final[Mapping[str, Callable[[Floats, Floats, Floats], Isotonic | Beta | Platt]]] = {
     "isotonic": fit_isotonic,
+    "curve": fit_curve,
     "beta": fit_beta,
     "platt": fit_platt,
 }
@@ -137,6 +172,20 @@ class Calibration(NamedTuple):
     """Log loss of each kind on the later half, fitted on the earlier half."""
 
 
+HALF_LIFE_US: Final = 20 * DAY_US
+RECENT: Final = ", recent"
+
+
+def fading(weight: Floats, at_us: NDArray[np.int64]) -> Floats:
+    """The weights, halved for each 20 days before the last row; in all as much as before.
+
+    >>> fading(np.ones(2), np.array([0, HALF_LIFE_US])).round(2).tolist()
+    [0.67, 1.33]
+    """
+    faded = weight * 0.5 ** ((at_us[-1] - at_us) / HALF_LIFE_US)
+    return np.asarray(faded * (weight.sum() / faded.sum()))
+
+
 def calibrate(
     margins: Floats,
     y: NDArray[np.int8],
@@ -145,26 +194,34 @@ def calibrate(
     at_us: NDArray[np.int64],
     negatives_kept: float = 1.0,
     kinds: Collection[str] = FITS.keys(),
+    fade: bool = True,
 ) -> Calibration:
-    """Choose among isotonic, beta and Platt (or only `kinds`), and fit the chosen one on all the rows.
+    """Choose among isotonic, curve, beta and Platt (or only `kinds`), and fit the chosen one on all the rows.
 
     The margins must come from rows that the model was not fitted on. Each kind is fitted on the half with the earlier
-    events and judged on the later ones.
+    events and judged on the later ones; with `fade` twice, once with all rows alike and once with the recent ones
+    first: where a history begins, everybody is new, and what a margin meant then it does not mean any more.
     """
     order = np.argsort(at_us, kind="stable")
-    margins, labels, weight = margins[order], y[order].astype(np.float64), weight[order]
+    margins, labels, weight, at_us = margins[order], y[order].astype(np.float64), weight[order], at_us[order]
     halfway = int(np.searchsorted(np.cumsum(labels), labels.sum() / 2)) + 1
     if labels.sum() < 10 or not labels[halfway:].sum():
         raise TrainingError(
             f"{int(labels.sum())} events are too few to calibrate on", hint="take a longer history, or wait for labels"
         )
     earlier, later = slice(None, halfway), slice(halfway, None)
-    losses = {}
+
+    def fitted(name: str, rows: slice) -> Isotonic | Beta | Platt:
+        kind, _, recent = name.partition(RECENT[0])
+        counted = fading(weight[rows], at_us[rows]) if recent else weight[rows]
+        return FITS[kind](margins[rows], labels[rows], counted)
+
     smooth = labels.sum() < ISOTONIC_EVENTS_MIN
-    for name in (kind for kind in kinds if kind != "isotonic" or not smooth):
-        judged = FITS[name](margins[earlier], labels[earlier], weight[earlier])
-        losses[name] = log_loss(judged.probabilities(margins[later]), labels[later], weight[later])
-    chosen = FITS[min(losses, key=losses.__getitem__)](margins, labels, weight)
+    kinds = [kind for kind in kinds if kind != "isotonic" or not smooth]
+    names = kinds + [f"{kind}{RECENT}" for kind in kinds if fade]
+    judged = {name: fitted(name, earlier).probabilities(margins[later]) for name in names}
+    losses = {name: log_loss(p, labels[later], weight[later]) for name, p in judged.items()}
+    chosen = fitted(min(losses, key=losses.__getitem__), slice(None))
     return Calibration(replace(chosen, negatives_kept=negatives_kept), losses)
 
 

@@ -13,6 +13,7 @@ from greenlane.learning.examples import Examples
 from greenlane.learning.fit import Budget, fit, time_blocks
 from greenlane.learning.publish import Provenance, calibrated, publish
 from greenlane.models.artefact import load
+from greenlane.models.calibration import log_odds
 from greenlane.ports.clock import FakeClock
 
 lightgbm = pytest.importorskip("lightgbm", reason="needs the [train] extra")
@@ -53,6 +54,34 @@ def test_a_wave_of_fraud_that_was_not_met_before_does_not_make_everybody_suspect
     test = waved.take(later)
     p = calibrated(found, waved.take(earlier)).calibrator.probabilities(found.fitted.margins(test.X))
     assert 0.8 < test.y.sum() / p.sum() < 1.25
+
+
+def drifting(days: int, *, cold_days: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(margins, events, times): in the cold days everybody is new, so that a margin tells little."""
+    rng = np.random.default_rng(5)
+    day = np.sort(rng.uniform(0.0, days, 40_000))
+    margins = rng.normal(-4.5, 2.0, len(day))
+    truth = np.where(day < cold_days, -4.5 + 0.3 * (margins + 4.5), 1.1 * margins + 0.4)
+    y = (rng.random(len(day)) < 1 / (1 + np.exp(-truth))).astype(np.int8)
+    return margins, y, (day * DAY_US).astype(np.int64)
+
+
+def test_what_a_margin_meant_where_the_history_began_does_not_count_for_what_it_means_now():
+    margins, y, at_us = drifting(80, cold_days=15.0)
+    weight, later = np.ones(len(y)), at_us > 60 * DAY_US
+    off = {}
+    for fade in (True, False):
+        found = calibrate(margins[~later], y[~later], weight[~later], at_us=at_us[~later], fade=fade)
+        off[fade] = abs(np.log(y[later].sum() / found.calibrator.probabilities(margins[later]).sum()))
+        assert min(found.losses, key=found.losses.__getitem__).endswith("recent") == fade
+    assert off[True] < 0.1 and off[True] < off[False] / 2
+
+
+def test_where_nothing_changed_a_calibrator_learns_from_all_rows_or_loses_nothing_by_not():
+    margins, y, at_us = drifting(80, cold_days=0.0)
+    found = calibrate(margins, y, np.ones(len(y)), at_us=at_us)
+    at = np.linspace(-5.0, 0.0, 6)
+    assert np.allclose(log_odds(found.calibrator.probabilities(at)), 1.1 * at + 0.4, atol=0.2)
 
 
 def test_a_budget_of_trials_is_spent_after_the_defaults(tuned):
@@ -100,7 +129,8 @@ def test_what_is_published_is_what_was_fitted_and_loads_again(tuned, tmp_path):
         provenance=Provenance({name: name for name in test.names}, "digest", {}, "fraud reported", {"rows": 12_000}),
     )
     assert np.array_equal(load(tmp_path / model.id).predict_many(test.X), probabilities)
-    assert set(calibration.losses) == {"beta", "platt"}
+    kinds = ("beta", "curve", "platt")
+    assert set(calibration.losses) == {*kinds, *(f"{kind}, recent" for kind in kinds)}, "too few events for steps"
 
 
 def test_calibration_needs_events():

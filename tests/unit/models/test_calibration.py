@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from greenlane.learning.calibrate import by_margin, fit_beta, fit_isotonic, fit_platt, log_loss, pool
+from greenlane.learning.calibrate import by_margin, fit_beta, fit_curve, fit_isotonic, fit_platt, log_loss, pool
 from greenlane.learning.ranking import Ranking
 from greenlane.models.calibration import AnyCalibrator, Beta, Identity, Isotonic, Platt, log_odds, prior_corrected
 
@@ -75,6 +75,24 @@ def test_isotonic_never_falls_and_is_never_certain():
     probabilities = curve.probabilities(np.linspace(-20, 20, 2000))
     assert np.all(np.diff(probabilities) >= 0)
     assert 0 < probabilities[0] < probabilities[-1] < 1
+
+
+def test_a_curve_follows_log_odds_that_are_bent_where_a_line_and_a_beta_cannot():
+    rng = np.random.default_rng(4)
+    margins, one = rng.uniform(-9.0, 3.0, 30_000), np.ones(30_000)
+    truth = 1 / (1 + np.exp(-np.interp(margins, [-9.0, -5.0, -3.0, 3.0], [-6.0, -5.5, -1.0, -0.5])))
+    y = (rng.random(30_000) < truth).astype(float)
+    curve = fit_curve(margins, y, one)
+    assert isinstance(curve, Isotonic)
+    assert np.all(np.diff(curve.margins) > 0) and np.all(np.diff(curve.log_odds) > 0), "knots rise in both"
+    fits, best = (fit_platt, fit_beta, fit_curve), log_loss(truth, y, one)
+    line, beta, bent = (log_loss(kind(margins, y, one).probabilities(margins), y, one) - best for kind in fits)
+    assert bent < 0.2 * min(line, beta)
+
+
+def test_a_curve_of_hardly_any_margins_is_a_line():
+    y = np.arange(100) % 3 == 0
+    assert isinstance(fit_curve(np.where(y, -1.0, -2.0), y.astype(float), np.ones(100)), Platt)
 
 
 @pytest.mark.parametrize("calibrator", ALL, ids=lambda c: type(c).__name__)
