@@ -27,6 +27,7 @@ import msgspec
 from msgspec import to_builtins
 
 import greenlane
+from greenlane.adapters.huge_pages import hold_in_huge_pages
 from greenlane.adapters.onnx_net import open_net
 from greenlane.adapters.prometheus_metrics import Metrics
 from greenlane.adapters.sqlite import lock
@@ -722,10 +723,14 @@ def run_http(application: Callable[..., Any], *, host: str, port: int, on_ready:
 
 
 def freeze_memory() -> None:
-    """What lives as long as the process is not the collector's business: its pauses would be every latency's tail."""
+    """What lives as long as the process is not the collector's business: its pauses would be every latency's tail.
+
+    It lies in large pages, too, where the system has them.
+    """
     gc.collect()
     gc.freeze()
     gc.disable()
+    hold_in_huge_pages()
 
 
 def write_server_file(places: Places, *, url: str, admin_key: str) -> None:
