@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from greenlane.learning.evaluate import Known
 from greenlane.learning.fit import informed
 from greenlane.learning.training_set import TrainingSet
-from greenlane.simulation.answers import AUTHENTICATED, EXEMPT, PLAIN, Sent, WayOdds
+from greenlane.simulation.answers import AUTHENTICATED, EXEMPT, PLAIN, Sent
 from greenlane.wiring import Reader
 
 FILE: Final = "truth.parquet"
@@ -40,10 +40,9 @@ class TrueRows(NamedTuple):
     report_us: NDArray[np.int64]
 
 
-def approval_of(odds: WayOdds, sent: Sent, *, passed: bool) -> float:
+def mode_of(sent: Sent, *, passed: bool) -> int:
     """`passed`: authentication was, now or before."""
-    mode = AUTHENTICATED if passed else EXEMPT if sent.intervention == "exempt" else PLAIN
-    return float(odds.good[odds.ways.index((sent.route, sent.credential)), mode])
+    return AUTHENTICATED if passed else EXEMPT if sent.intervention == "exempt" else PLAIN
 
 
 def write_truth(directory: Path, seqs: Sequence[int], rows: Sequence[TrueRow]) -> None:

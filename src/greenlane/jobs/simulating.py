@@ -14,7 +14,8 @@ import numpy as np
 from greenlane.decisions.control import ControlRecord
 from greenlane.errors import SettingsError
 from greenlane.features.catalogue import CATALOGUE
-from greenlane.jobs.simulated_truth import TrueRow, approval_of, write_truth
+from greenlane.jobs.simulated_truth import TrueRow, mode_of, write_truth
+from greenlane.jobs.uncollected import uncollected
 from greenlane.payments.codes import decline_of
 from greenlane.payments.outcome import Outcome
 from greenlane.payments.times import DAY_US, HOUR_US, MINUTE_US
@@ -105,6 +106,7 @@ def _nth(choices: Sequence[T], draw: float) -> T:
     return choices[int(draw * len(choices))]
 
 
+@uncollected()
 def simulate(world: World, seed: int, payments: int, directory: Path, progress: Progress) -> Simulated:
     """Writes the history of `payments` payments into `directory`: payments whole, each attempt's answer, labels when
     they became known. What is known only after the last payment stays out, and lies in `truth.parquet` beside it.
@@ -144,14 +146,14 @@ def run(world: World, seed: int, payments: int) -> Iterator[tuple[int, Arrival, 
     due = Due[tuple[Arrival, Sent]]()
 
     def made(arrival: Arrival, sent: Sent) -> tuple[int, Arrival, Answer, TrueRow]:
-        odds = living.odds(arrival, sent.at_us, living.past(arrival))
+        odds = living.odds_over(arrival, sent, living.past(arrival))
         answer = living.send(arrival, sent)
         again = logging.again(arrival, sent, answer)
         if again is not None and living.stays(arrival, again.at_us):
             due.put(again.at_us, (arrival, again))
         so = arrival.truth
         reported = so.would_be_reported and so.brings != "dispute"
-        approval = approval_of(odds, sent, passed=living.authenticated(arrival))
+        approval = odds[mode_of(sent, passed=living.authenticated(arrival))]
         report_us = sent.at_us + so.report_delay_us if reported else 0
         return sent.at_us, arrival, answer, TrueRow(not so.fraud, approval, report_us)
 

@@ -89,18 +89,28 @@ class WayOdds(NamedTuple):
     """What the informed oracle may see: P(approved | what a caller can know, the issuers' memory, the time), for every
     way and mode, given that the payer is good, and given a fraudster. It never tells which of them this payer is.
 
-    Arrays are float64 [ways, modes (PLAIN, AUTHENTICATED, EXEMPT)]. `good` and `fraud` of PLAIN already count out what
-    the issuer declines softly; those of EXEMPT are given that the exemption is honoured, so that
-    P(approved | exempt) = (1 - soft) good.
+    Arrays are float64 [ways, modes (PLAIN, AUTHENTICATED, EXEMPT)], and `rates` all three of them. `good` and `fraud`
+    of PLAIN already count out what the issuer declines softly; those of EXEMPT are given that the exemption is
+    honoured, so that P(approved | exempt) = (1 - soft) good.
     """
 
     ways: tuple[tuple[str, str], ...]
     """(route, credential) in the order of `eligible_routes`, "pan" before "network_token"."""
-    good: NDArray[np.float64]
-    fraud: NDArray[np.float64]
-    soft: NDArray[np.float64]
-    """P(soft decline 1A / 65): 0 after authentication and out of scope."""
-    authentication: Authenticating
+    rates: NDArray[np.float64]
+    """[ways, modes, (good, fraud, soft)]"""
+
+    @property
+    def good(self) -> NDArray[np.float64]:
+        return self.rates[..., 0]
+
+    @property
+    def fraud(self) -> NDArray[np.float64]:
+        return self.rates[..., 1]
+
+    @property
+    def soft(self) -> NDArray[np.float64]:
+        """P(soft decline 1A / 65): 0 after authentication and out of scope."""
+        return self.rates[..., 2]
 
 
 class Terms(NamedTuple):

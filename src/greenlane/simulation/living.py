@@ -20,7 +20,7 @@ Send in time order, retries among arrivals (a heap of due times does): memory is
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
@@ -44,7 +44,8 @@ from greenlane.simulation.answers import (
 )
 from greenlane.simulation.consequences import LATE_APPROVALS, Luck, Story, settle
 from greenlane.simulation.memory import Memory
-from greenlane.simulation.randomness import Reals, uniforms, word
+from greenlane.simulation.parameters import Acquiring
+from greenlane.simulation.randomness import Indexes, Reals, uniforms, word
 from greenlane.simulation.recovery import ASKED, FUNDS, Declined, Recovery, cause_of
 from greenlane.simulation.response import (
     FRAUD_SHIFT,
@@ -72,7 +73,11 @@ DRAWS: Final = (*Luck._fields, "code")
 WORDS: Final = np.concatenate([word(purpose) for purpose in DRAWS])
 PATIENCE: Final = word("patience")
 
+CREDENTIALS: Final = ("pan", "network_token")
+
 Declines = list[Declined]
+Ways = tuple[tuple[tuple[str, str], ...], Indexes, Indexes]
+"""(route, credential) of each way, and its place in both axes of a table."""
 
 
 @dataclass
@@ -100,11 +105,11 @@ class Living:
         parameters = world.parameters
         self.weather = Weather(parameters, issuers=len(world.banks.issuer_country), seed=seed)
         self._recovery = Recovery(parameters)
-        merchants, ranges = len(parameters.merchants), len(world.banks.range_issuer)
-        self.memory = Memory(parameters.memory, merchants=merchants, ranges=ranges)
-        self._stopped = np.full(merchants, 0.5)
+        self.memory = Memory(parameters.memory)
+        self._stopped = np.full(len(parameters.merchants), 0.5)
         self._courses: dict[str, Course] = {}
         self._place = {route.id: place for place, route in enumerate(parameters.routes)}
+        self._ways = {token: _ways_of(parameters.routes, token=token) for token in (False, True)}
         self._codes_upto = [np.cumsum(shares, axis=1).tolist() for shares in world.oracle.decline_shares]
         self._typical_fraud = _typical_shift(world)
         self._u = np.empty(len(DRAWS))
@@ -148,22 +153,21 @@ class Living:
         They are the means over what no caller can know: which day a payer is paid, given the retries that failed so
         far, and whether an expired card was renewed. `fraud` is of a thief after goods, not of one who tests cards.
         """
-        case = arrival.truth.case
-        declines = self._declines_of(arrival, history)
-        row = np.array(case.row)
-        row[FRAUD_SHIFT] = self._typical_fraud
-        table, _ = self._table(arrival, row, at_us, declines, paid=self._paid_if_unknown(declines, at_us))
-        ways, cells = [], []
         token = arrival.attempt.payment.payment_method.card.token  # type: ignore[union-attr] # all pay by card here
-        for place, route in enumerate(arrival.attempt.eligible_routes):
-            for credential, name in enumerate(("pan", "network_token")):
-                if name in route.credentials and (name == "pan" or token is not None):
-                    ways.append((route.id, name))
-                    cells.append((place, credential))
-        chosen = table[tuple(np.array(cells).T)]
-        return WayOdds(
-            tuple(ways), chosen[..., 0], chosen[..., 1], chosen[..., 2], self.authentication_odds(arrival)
-        )  # fmt: skip
+        ways, routes, credentials = self._ways[token is not None]
+        return WayOdds(ways, self._typical(arrival, at_us, history)[routes, credentials])
+
+    def odds_over(self, arrival: Arrival, sent: Sent, history: History) -> list[float]:
+        """The same of a good payer over one way: by mode."""
+        place, token = self._at(arrival, sent)
+        found: list[float] = self._typical(arrival, sent.at_us, history)[place, token, :, 0].tolist()
+        return found
+
+    def _typical(self, arrival: Arrival, at_us: int, history: History) -> Table:
+        declines = self._declines_of(arrival, history)
+        row = np.array(arrival.truth.case.row)
+        row[FRAUD_SHIFT] = self._typical_fraud
+        return self._table(arrival, row, at_us, declines, paid=self._paid_if_unknown(declines, at_us))[0]
 
     def authentication_odds(self, arrival: Arrival) -> Authenticating:
         """3-D Secure at this issuer, for a good payer and for a typical thief."""
@@ -355,6 +359,18 @@ def _approval(chances: Chances, sent: Sent, *, passed: bool) -> float:
     elif sent.intervention == "review":
         asked *= (1 - chances.review_cancel) * chances.review_release
     return 0.0 if sent.intervention == "block" else min(1.0, asked * chances.late)
+
+
+def _ways_of(routes: Sequence[Acquiring], *, token: bool) -> Ways:
+    """The ways of a card, and where in a table each stands."""
+    cells = [
+        (place, credential)
+        for place, route in enumerate(routes)
+        for credential, name in enumerate(CREDENTIALS)
+        if name in route.credentials and (name == "pan" or token)
+    ]
+    places, credentials = np.array(cells).T
+    return tuple((routes[place].id, CREDENTIALS[credential]) for place, credential in cells), places, credentials
 
 
 def _typical_shift(world: World) -> float:

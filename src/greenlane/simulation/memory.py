@@ -2,28 +2,29 @@
 
 import heapq
 import math
-
-import numpy as np
+from typing import Final
 
 from greenlane.payments.times import DAY_US
 from greenlane.simulation.parameters import Memory as Remembering
+
+NOTHING: Final = (0.0, 0)
 
 
 class Memory:
     """Of one run. A report is held from the time at which the issuer knows it.
 
     >>> from greenlane.simulation.parameters import load
-    >>> memory = Memory(load("europe")[0].memory, merchants=1, ranges=2)
+    >>> memory = Memory(load("europe")[0].memory)
     >>> memory.hold(0, 1, 0, points=8.0)
     >>> round(memory.points(0, 1, 8 * DAY_US), 6), memory.points(0, 0, 0), memory.drop(0, 1, 0) > 0
     (4.0, 0.0, True)
     """
 
-    def __init__(self, remembering: Remembering, *, merchants: int, ranges: int):
+    def __init__(self, remembering: Remembering):
         self._remembering = remembering
         self._fades_per_day = math.log(2) / remembering.half_life_days
-        self._points = np.zeros((merchants, ranges))
-        self._at_us = np.zeros((merchants, ranges), np.int64)
+        self._held: dict[tuple[int, int], tuple[float, int]] = {}
+        """Points, and when they were counted, by merchant and card range."""
         self._reports: list[tuple[int, int, int]] = []
 
     def points(self, merchant: int, card_range: int, at_us: int) -> float:
@@ -49,9 +50,10 @@ class Memory:
         heapq.heappush(self._reports, (known_us, merchant, card_range))
 
     def _add(self, merchant: int, card_range: int, at_us: int, *, points: float) -> None:
-        self._points[merchant, card_range] = self._faded(merchant, card_range, at_us) + points
-        self._at_us[merchant, card_range] = max(at_us, int(self._at_us[merchant, card_range]))
+        _, since_us = self._held.get((merchant, card_range), NOTHING)
+        faded = self._faded(merchant, card_range, at_us)
+        self._held[merchant, card_range] = faded + points, max(at_us, since_us)
 
     def _faded(self, merchant: int, card_range: int, at_us: int) -> float:
-        days = max(0, at_us - int(self._at_us[merchant, card_range])) / DAY_US
-        return float(self._points[merchant, card_range]) * math.exp(-self._fades_per_day * days)
+        points, since_us = self._held.get((merchant, card_range), NOTHING)
+        return points * math.exp(-self._fades_per_day * (max(0, at_us - since_us) / DAY_US)) if points else 0.0

@@ -38,11 +38,15 @@ class Weather:
         self._acquirers = [route.acquirer for route in world.routes]
         self._well = np.ones(len(self._acquirers))
         self._known: dict[int, list[Spell]] = {}
+        self._near: tuple[int, list[Spell]] = (-1, [])
+        """A day, and the spells that may reach into it."""
 
     def at(self, at_us: int, issuer: int) -> Reals:
         """[routes]: share of approvals that is left, 1 where all is well."""
         day = at_us // DAY_US
-        down = [s for s in (*self.spells(day - 1), *self.spells(day)) if s.begins_us <= at_us < s.ends_us]
+        if day != self._near[0]:
+            self._near = day, [*self.spells(day - 1), *self.spells(day)]
+        down = [s for s in self._near[1] if s.begins_us <= at_us < s.ends_us]
         if not down:
             return self._well
         health = self._well.copy()

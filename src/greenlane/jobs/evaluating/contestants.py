@@ -38,6 +38,8 @@ from greenlane.simulation.answers import AUTHENTICATED, EXEMPT, PLAIN, Answer, S
 from greenlane.simulation.living import Living
 
 AT_ONCE_US: Final = SECOND_US
+APPROVAL: Final = [3 * mode + payer for mode in (PLAIN, AUTHENTICATED, EXEMPT) for payer in (0, 1)] + [3 * EXEMPT + 2]
+"""Where the fields of an `Approval` stand among the rates of a way."""
 FEE, DECLINED = Over._fields.index("fee"), Over._fields.index("declined")
 SCHEDULE_DAYS: Final = (1, 3, 5, 7)
 """Of merchant-initiated payments after soft declines: the four tries of the handbook."""
@@ -329,8 +331,9 @@ class Oracle(Joint):
     def first(self, case: Case) -> Move:
         now_us = case.arrival.at_us
         given, may = self.hands.may(case, now_us)
-        worths = self.worths(case, given, may, self.hands.approvals(case, may.ways, now_us))
-        table = self.hands.table(case, now_us, declined=worths)
+        approvals = self.hands.approvals(case, may.ways, now_us)
+        given = structs.replace(given, declined=self.worths(case, given, may, approvals))
+        table = self.hands.valued(case, given, may, approvals)
         action = table.best()
         self.remember(case, table, action, now_us)
         return Move(action, now_us)
@@ -344,10 +347,8 @@ class OddsBelief(Belief):
 
     def approvals(self, case: Case, ways: Sequence[Way], now_us: int, offsets: Sequence[int]) -> tuple[Approval, ...]:  # noqa: ARG002 - it knows the weather
         odds = self._living.odds(case.arrival, now_us, case.tried)
-        good, fraud = odds.good, odds.fraud
-        rates = [each[:, mode] for mode in (PLAIN, AUTHENTICATED, EXEMPT) for each in (good, fraud)]
-        table = np.rint(1e9 * np.column_stack([*rates, odds.soft[:, EXEMPT]])).astype(np.int64).tolist()
-        over = dict(zip(odds.ways, table, strict=True))
+        rates = odds.rates.reshape(len(odds.ways), -1)[:, APPROVAL]
+        over = dict(zip(odds.ways, np.rint(1e9 * rates).astype(np.int64).tolist(), strict=True))
         return tuple([Approval(*over[way]) for way in ways])
 
     def payer(self, case: Case) -> Authentication:

@@ -13,9 +13,10 @@ from msgspec import Struct, structs
 from greenlane.errors import InputError
 from greenlane.jobs.evaluating import field
 from greenlane.jobs.evaluating.contest import Contest
-from greenlane.jobs.evaluating.hands import Memo
+from greenlane.jobs.evaluating.hands import Memo, Tables
 from greenlane.jobs.evaluating.models import USUAL, Kept, Sizes, Tell, TreeScorer, models_of
 from greenlane.jobs.evaluating.results import JOINT, Course, Evaluated, Triple, evaluated
+from greenlane.jobs.uncollected import uncollected
 from greenlane.policy.limits import Limits
 from greenlane.simulation.living import Living
 from greenlane.simulation.world import World
@@ -139,13 +140,14 @@ def all_courses(work: Work, seeds: int, processes: int) -> Iterator[list[Course]
 def courses_of(work: Work, seed: int) -> list[Course]:
     """Every policy through one seed: the same people and the same luck."""
     world, kept = prepared(work)
-    found, model, memo = [], kept.approval.model, Memo()
+    found, model, memo, tables = [], kept.approval.model, Memo(), Tables()
     for name in work.names:
         living, limits = Living(world, seed), Limits()
-        contestant = field.FULL[name](field.Start(living, kept, limits, model, memo))
+        contestant = field.FULL[name](field.Start(living, kept, limits, model, memo, tables))
         trees = kept.oracle_fraud if name in ORACLES else kept.fraud
         contest = Contest(living, contestant, TreeScorer(trees, kept.vocabulary), limits)
-        found.append(contest.run(name, work.payments))
+        with uncollected():
+            found.append(contest.run(name, work.payments))
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from greenlane.jobs.evaluating.contest import Contestant
 from greenlane.jobs.evaluating.contestants import Clairvoyant, Joint, OddsBelief, Oracle, Sequential, Staged
-from greenlane.jobs.evaluating.hands import Belief, Hands, Memo, ModelBelief
+from greenlane.jobs.evaluating.hands import Belief, Hands, Memo, ModelBelief, Tables
 from greenlane.jobs.evaluating.models import Kept
 from greenlane.models.approval_model import ApprovalModel
 from greenlane.policy.baselines import (
@@ -32,6 +32,7 @@ class Start(NamedTuple):
     limits: Limits
     model: ApprovalModel
     memo: Memo
+    tables: Tables | None = None
 
     @property
     def belief(self) -> Belief:
@@ -46,7 +47,7 @@ Maker = Callable[[Start], Contestant]
 
 
 def routed(router: Callable[[Start], Router]) -> Maker:
-    return lambda start: Staged(Hands(start.belief, online=False), router(start), start.kept.warm)
+    return lambda start: Staged(Hands(start.belief, online=False, tables=start.tables), router(start), start.kept.warm)
 
 
 def window(*, best: bool, by_money: bool | None = None, genuine_weighted: bool = False) -> Maker:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from greenlane.jobs.evaluating.contest import Case, attempt_id
 from greenlane.models.approval_model import ApprovalModel
+from greenlane.payments.attempt import Attempt
 from greenlane.payments.facts import Facts
 from greenlane.policy.actions import BLOCK, INTERVENTIONS, Action, Eligible, Way
 from greenlane.policy.approving import approvals_of_good, situation_of
@@ -22,7 +23,7 @@ from greenlane.policy.choose import UPPER_95
 from greenlane.policy.distribution import TOTAL
 from greenlane.policy.eligible import eligible
 from greenlane.policy.explore import Exploring, Routing, secret_draw
-from greenlane.policy.given import Barred, Given, Worth
+from greenlane.policy.given import Barred, Given
 from greenlane.policy.heard import issuer_of
 from greenlane.policy.history import NOTHING_YET, PASSED, History, fraud_given_history_e9
 from greenlane.policy.liability import SHIFTED
@@ -113,14 +114,20 @@ class Table(NamedTuple):
         return found if not self.may.ways or most >= self.worth[ROW["block"]][0] else BLOCK
 
 
+Tables = dict[str, tuple[tuple[Attempt, int, int], Table]]
+"""By attempt: what it was made of (the attempt, p, the time), and the table."""
+
+
 class Hands:
     """One contestant's. The online layer (breakers, attacked cells, health) learns only from its own world.
 
     `online` False: there is none, as routers bring their own. `pooled` False: there is, but health moves no approval.
+    `tables` is shared by those that have no online layer, and the same belief.
     """
 
-    def __init__(self, belief: Belief, *, online: bool = True, pooled: bool = True):
-        self.belief, self.pooled = belief, pooled
+    def __init__(self, belief: Belief, *, online: bool = True, pooled: bool = True, tables: Tables | None = None):
+        assert tables is None or not online, "what was heard makes tables differ"
+        self.belief, self.pooled, self._tables = belief, pooled, tables
         self.online = Online(lambda _: None) if online else None
 
     def history(self, case: Case) -> History:
@@ -191,16 +198,29 @@ class Hands:
         odds = [o * exp(UPPER_95 * milli / 1e3) for o, milli in zip(odds, deviations, strict=True)]
         return [o / (1.0 + o) for o in odds]
 
-    def table(self, case: Case, now_us: int, *, declined: tuple[Worth, ...] | None = None) -> Table:
-        """The value of everything that may be done now."""
+    def table(self, case: Case, now_us: int) -> Table:
+        """The value of everything that may be done now, a declined payer being worth V_stop.
+
+        Of a first attempt it is the same for all that have no online layer, so it is worked out once.
+        """
+        tables, name = self._tables, case.arrival.attempt.attempt_id
+        if tables is None or case.tried:
+            return self._table(case, now_us)
+        asked, known = (case.arrival.attempt, case.fraud_e9, now_us), tables.get(name)
+        if known is None or known[0] != asked:
+            known = tables[name] = asked, self._table(case, now_us)
+        return known[1]
+
+    def _table(self, case: Case, now_us: int) -> Table:
         given, may = self.may(case, now_us)
+        return self.valued(case, given, may, self.approvals(case, may.ways, now_us))
+
+    def valued(self, case: Case, given: Given, may: Eligible, approvals: tuple[Approval, ...]) -> Table:
         history = self.history(case)
         payer = self.belief.payer(case)
         p_h = fraud_given_history_e9(case.fraud_e9, history, payer=payer, priors=POLICY.priors)
-        approvals = self.approvals(case, may.ways, now_us)
         if history.status in PASSED | SHIFTED:
             approvals = tuple(a._replace(good_e9=a.good_3ds_e9, fraud_e9=a.fraud_3ds_e9) for a in approvals)
-        given = structs.replace(given, declined=declined)
         attempt, economics = case.arrival.attempt, case.economics
         challengeable = "challenge" in may.interventions
         money = price(attempt, given, "merchant", economics=economics, history=history, challengeable=challengeable)
