@@ -15,7 +15,10 @@ def monitor_replay(
     source: Annotated[Path, typer.Argument(help="A data directory, or a CSV or Parquet file of time, code, count.")],
     json_file: JsonFile = None,
 ) -> None:
-    """Run the monitors over what was, and list the incidents they would have told of, with start, end and cause."""
+    """Run the monitors over what was, and list the incidents they would have told of, with start, end and cause.
+
+    Says so where there is too little to learn what is usual; a rate of pages is given of a day or more.
+    """
     from greenlane.jobs.monitoring import replay
 
     with progress("replaying") as tell:
@@ -28,7 +31,10 @@ def monitor_replay(
     ]  # fmt: skip
     columns = ["began", "known", "over", "severity", "what", "series"]
     print_table(f"{source}: {found['days']:.1f} days, UTC", columns, rows)
-    out.print(f"{found['pages_per_day']:.2f} pages a day, {found['alarms']} alarms")
+    rate = "" if found["pages_per_day"] is None else f"{found['pages_per_day']:.2f} pages a day, "
+    out.print(f"{rate}{found['alarms']} alarms")
+    if found["too_short"]:
+        out.print(f"Too short to judge: {found['too_short']}. That nothing is listed does not mean that nothing was.")
 
 
 def minute(stamp: str | None) -> str:

@@ -9,10 +9,11 @@ from msgspec import Struct
 
 from greenlane.adapters.count_table import read_counts
 from greenlane.monitoring.alarms import Alarm, ControlProposal, Finding, Signal
-from greenlane.monitoring.counts import replayed
+from greenlane.monitoring.counts import WARM_US, replayed
 from greenlane.monitoring.incidents import Incident, Incidents
 from greenlane.monitoring.monitors import Monitors
-from greenlane.payments.times import DAY_US
+from greenlane.monitoring.streams import INFORMATION_MIN, LIMITS_US, Streams
+from greenlane.payments.times import DAY_US, MINUTE_US
 from greenlane.ports.journal import Entry, JournalStore, Position
 from greenlane.wiring import Places, Progress, Reader, holds, open_reader
 
@@ -20,6 +21,8 @@ EVERY = 10_000
 """Entries between two reports of progress."""
 SERIES_MAX = 200
 ALARMS_KEPT = 10_000
+DAY_MIN = 0.9
+"""A file of one day may lack its last minutes."""
 
 
 class Series(Struct, frozen=True):
@@ -36,18 +39,24 @@ class Monitored(Struct, frozen=True, kw_only=True):
     """What a replay found; `told` is its JSON."""
 
     days: float
+    too_short: str
+    """Why nothing that was not found means anything; "" where there is enough."""
     incidents: list[Incident]
     alarms: list[Alarm]
     proposals: list[ControlProposal]
     series: list[Series]
 
     @property
-    def pages_per_day(self) -> float:
-        return sum(one.severity == "page" for one in self.incidents) / max(self.days, 1e-9)
+    def pages_per_day(self) -> float | None:
+        """None of less than a day: what happens once in an hour happens not 24 times a day."""
+        if self.too_short or self.days < DAY_MIN:
+            return None
+        return sum(one.severity == "page" for one in self.incidents) / self.days
 
     def told(self) -> dict[str, Any]:
         return {
             "days": self.days,
+            "too_short": self.too_short or None,
             "incidents": [incident.told() for incident in self.incidents],
             "pages_per_day": self.pages_per_day,
             "alarms": len(self.alarms),
@@ -80,6 +89,7 @@ def replay_directory(directory: Path, *, progress: Progress) -> Monitored:
     reader.store.close()
     return Monitored(
         days=(last_us - first_us) / DAY_US,
+        too_short=why_too_short(last_us - first_us, monitors.traffic.approval, least_us=LIMITS_US),
         incidents=in_order(monitors.incidents),
         alarms=[one for one in found if isinstance(one, Alarm)][-ALARMS_KEPT:],
         proposals=[one for one in found if isinstance(one, ControlProposal)][-ALARMS_KEPT:],
@@ -89,14 +99,30 @@ def replay_directory(directory: Path, *, progress: Progress) -> Monitored:
 
 def replay_counts(path: Path) -> Monitored:
     minutes = read_counts(path)
-    found = replayed(minutes)
+    found, lasted_us = replayed(minutes), minutes[-1].at_us - minutes[0].at_us + MINUTE_US
     return Monitored(
-        days=(minutes[-1].at_us - minutes[0].at_us) / DAY_US,
+        days=lasted_us / DAY_US,
+        too_short=why_too_short(lasted_us, found.approval, least_us=WARM_US),
         incidents=in_order(found.incidents),
         alarms=found.alarms,
         proposals=[],
         series=[],
     )
+
+
+def why_too_short(lasted_us: int, approval: Streams, *, least_us: int) -> str:
+    """What is usual is learned from the first hours, and a series is watched only once it is known.
+
+    >>> why_too_short(20 * MINUTE_US, Streams((-0.26, -0.41, -0.75, -2.0), [], base=0.9), least_us=LIMITS_US)
+    'what is usual is learned from the first hour, and this is 20 minutes'
+    """
+    if lasted_us < least_us:
+        hours = "hour" if least_us == LIMITS_US else f"{least_us // LIMITS_US} hours"
+        return f"what is usual is learned from the first {hours}, and this is {lasted_us // MINUTE_US} minutes"
+    if not approval.armed:
+        needed = round(INFORMATION_MIN / (approval.base * (1.0 - approval.base)))
+        return f"a drop is looked for once some {needed} answers are known of a series, and none has as many"
+    return ""
 
 
 def monitors_path(places: Places) -> Path:

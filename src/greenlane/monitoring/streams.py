@@ -156,10 +156,10 @@ def observe(state, rows, tilts, logit, events, trials, money, at_us, sharp=NEVER
 
 
 @njit(cache=True, error_model="numpy")
-def observe_all(state, rows, tilts, logits, events, money, at_us, first):  # type: ignore[no-untyped-def] # a kernel
+def observe_all(state, rows, tilts, logits, events, money, at_us, first, sharp):  # type: ignore[no-untyped-def] # a kernel
     """Observations from `first` on, one trial each; the first that has news, or how many there are."""
     for at in range(first, len(rows)):
-        if observe(state, rows[at], tilts, logits[at], events[at], 1.0, money[at], at_us[at]):
+        if observe(state, rows[at], tilts, logits[at], events[at], 1.0, money[at], at_us[at], sharp):
             return at
     return len(rows)
 
@@ -258,7 +258,7 @@ class Streams:
             rows += [self._known[key] for key in known]
             here, at, together = slice(first, first + len(rows)), 0, np.array(rows)
             columns = logits[here], happened[here], money_minor[here], at_us[here]
-            while (at := observe_all(self.state, together, self.tilts, *columns, at)) < len(rows):
+            while (at := observe_all(self.state, together, self.tilts, *columns, at, self.sharp)) < len(rows):
                 found += [(first + at, change) for change in self._news(together[at])]
                 at += 1
             first += len(rows)
@@ -296,6 +296,11 @@ class Streams:
     def open(self) -> list[Change]:
         """The series that are in alarm now."""
         return [self._read(row) for row in np.flatnonzero(self.state[: len(self.names), ALARM]).tolist()]
+
+    @property
+    def armed(self) -> int:
+        """How many series are known well enough that a change of theirs would be told."""
+        return int((self.state[: len(self.names), LIMIT : LIMIT + TILTS] < NEVER).any(axis=1).sum())
 
     def all(self) -> list[Change]:
         """Every series as it stands: what was lost or gained since its widest sum was last at zero."""

@@ -58,6 +58,34 @@ def test_an_end_and_a_size_are_told(tmp_path: Path):
     assert found.pages_per_day == pytest.approx(1.0 / found.days)
 
 
+def test_what_is_too_short_to_judge_says_so_and_has_no_rate(tmp_path: Path):
+    path = tmp_path / "counts.csv"
+
+    def told(minutes: int, each: int) -> dict:
+        lines = [f"2026-01-0{1 + n // 1440} {n // 60 % 24:02}:{n % 60:02},00,{each}" for n in range(minutes)]
+        path.write_text("\n".join(["time,code,count", *lines]))
+        return replay(path).told()
+
+    brief = told(20, 100)
+    assert brief["too_short"] == "what is usual is learned from the first 4 hours, and this is 20 minutes"
+    assert brief["pages_per_day"] is None
+    assert "some 444 answers" in told(1500, 0)["too_short"]
+    half = told(720, 10)
+    assert (half["too_short"], half["pages_per_day"]) == (None, None)
+    assert told(1500, 10)["pages_per_day"] == 0.0
+
+
+def test_names_of_columns_are_names_whatever_stands_in_them(tmp_path: Path):
+    path = tmp_path / "counts.csv"
+    path.write_text("\n".join([
+        'time,"code","the ""acquirer"", or whoever",count',
+        *(f"2026-01-01 10:00,00,{name},7" for name in ("a", "b")),
+    ]))  # fmt: skip
+    assert {minute.group for minute in read_counts(path)} == {("a",), ("b",)}
+    path.write_text('time,"x"") FROM nowhere --",51\n2026-01-01 10:00,3,4\n')
+    assert read_counts(path)[0].counts == {'x") FROM nowhere --': 3, "51": 4}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
