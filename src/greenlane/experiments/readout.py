@@ -138,7 +138,7 @@ class Readout(Struct, frozen=True, kw_only=True):
     srm_p_value: float | None
     """For one look (chi-square); None: no two arms can be compared just now, so nothing was checked."""
     srm_sequential_p_value: float
-    """For every look; below .001 nothing else may be read."""
+    """For every look since the arms began, or began anew; below .001 nothing else may be read."""
     metrics: list[Compared]
     guardrails: list[RailShown]
     notes: list[str]
@@ -156,7 +156,7 @@ def readout(tally: Tally, *, now_us: int, lateness: Lateness | None = None, besi
         ended_us=tally.ended_us,
         arms=[shown(tally, name, now_us=now_us, lateness=lateness or Lateness()) for name in tally.arms],
         srm_p_value=srm(tally),
-        srm_sequential_p_value=tally.srm_p_value,
+        srm_sequential_p_value=sequential_srm(tally),
         metrics=found,
         guardrails=[rail_shown(tally, arm, rail) for arm in others for rail in rails_of(experiment)],
         notes=notes_of(tally, beside=beside),
@@ -274,7 +274,13 @@ def matured(arm: ArmTally, curve: Maturity, now_us: int) -> float:
 
 
 def srm(tally: Tally) -> float | None:
-    return together([chi_square_check(*each) for each in ratios(tally) if fsum(each[0])])
+    return together([chi_square_check(*each) for each in ratios(tally).values() if fsum(each[0])])
+
+
+def sequential_srm(tally: Tally) -> float:
+    """At any look so far, of all checks that no arm has begun anew since."""
+    found = together(list(tally.ratios.values()))
+    return 1.0 if found is None else found
 
 
 def together(p_values: Sequence[float]) -> float | None:
@@ -282,20 +288,21 @@ def together(p_values: Sequence[float]) -> float | None:
     return min(1.0, len(p_values) * min(p_values)) if p_values else None
 
 
-def ratios(tally: Tally) -> list[tuple[list[float], list[int]]]:
-    """(units, shares) to be checked: of the arms that were there as long as the control, and of each that was resumed
+def ratios(tally: Tally) -> dict[tuple[str, ...], tuple[list[float], list[int]]]:
+    """(units, shares) to be checked, by arms: of the arms that were there as long as the control, and of each that was resumed
     beside what the control met since.
     """
     control, *_ = arms = tally.experiment.arms
     there = [arm for arm in arms if arm.name not in tally.experiment.paused_arms]
     steady = [arm for arm in there if not began_anew(tally, arm.name)]
-    found = [([float(tally.arms[arm.name].met.count()) for arm in steady], [arm.share_ppm for arm in steady])]
+    units = [float(tally.arms[arm.name].met.count()) for arm in steady]
+    found = {tuple(arm.name for arm in steady): (units, [arm.share_ppm for arm in steady])}
     for arm in there if control in there else ():
         resumed = tally.arms[arm.name]
         if began_anew(tally, arm.name) and resumed.beside is not None:
             units = [float(resumed.beside.count()), float(resumed.met.count())]
-            found.append((units, [control.share_ppm, arm.share_ppm]))
-    return [each for each in found if len(each[0]) > 1]
+            found[control.name, arm.name] = units, [control.share_ppm, arm.share_ppm]
+    return {arms: each for arms, each in found.items() if len(arms) > 1}
 
 
 def began_anew(tally: Tally, arm: str) -> bool:
@@ -324,7 +331,7 @@ def notes_of(tally: Tally, *, beside: int) -> list[str]:
             found.insert(
                 0, f"{name} was resumed: it is read, against the control and by its guardrails, from {since} on"
             )
-    if tally.srm_p_value < SRM_ALPHA:
+    if sequential_srm(tally) < SRM_ALPHA:
         found.insert(0, "SAMPLE RATIO: the arms did not get their shares; nothing else may be read")
     return found
 
@@ -382,8 +389,8 @@ def look(tallies: Tallies, at_us: int) -> list[tuple[Experiment, Pause]]:
 
 def _looked(tally: Tally, at_us: int) -> Iterator[Pause]:
     experiment = tally.experiment
-    found = together([float(sequential_check(*each)) for each in ratios(tally)])
-    tally.srm_p_value = min(tally.srm_p_value, 1.0 if found is None else found)
+    for arms, each in ratios(tally).items():
+        tally.ratios[arms] = min(tally.ratios.get(arms, 1.0), float(sequential_check(*each)))
     for arm in experiment.arms[1:]:
         if arm.name not in experiment.paused_arms:
             yield from _broken(tally, arm.name, at_us)

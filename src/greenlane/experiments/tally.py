@@ -184,8 +184,8 @@ class Tally:
         self.past = np.zeros(CELLS, np.float32) if past is None else past
         self.arms = {arm.name: ArmTally(since_us) for arm in experiment.arms}
         self.started_us = self.ended_us = 0
-        self.srm_p_value = 1.0
-        """The smallest one of the sequential check so far."""
+        self.ratios: dict[tuple[str, ...], float] = {}
+        """By arms that were checked together: the smallest p of the sequential check so far."""
         self.exposed = self.looked_at = 0
         """Payments of all arms, now and at the last look."""
         self.paths: dict[str, list[Point]] = {}
@@ -229,6 +229,7 @@ class Tally:
             self.arms[each].beside = None if self.arms[each] is self.control else Units()
         self.pauses = [pause for pause in self.pauses if pause.arm not in anew]
         self.paths = {path: points for path, points in self.paths.items() if path.partition("/")[0] not in anew}
+        self.ratios = {arms: p for arms, p in self.ratios.items() if not set(arms) & set(anew)}
 
     def held_against(self, name: str, columns: Sequence[str]) -> tuple[Floats, Floats]:
         """float64[buckets, columns] of the control and of an arm since the same moment, where there is anything."""
@@ -243,7 +244,7 @@ class Tally:
             self.past.tobytes() if self.past.any() else b"",
         )
         counts = (self.started_us, self.ended_us, self.exposed, self.looked_at)
-        seen = (self.srm_p_value, self.paths, self.pauses, self.unjudged)
+        seen = (list(self.ratios.items()), self.paths, self.pauses, self.unjudged)
         return msgspec.msgpack.encode((self.experiment, past, arms, counts, seen))
 
     @classmethod
@@ -252,11 +253,12 @@ class Tally:
         found = cls(experiment, np.frombuffer(past, np.float32) if past else None)
         found.arms = {name: ArmTally.load(each) for name, each in arms.items()}
         found.started_us, found.ended_us, found.exposed, found.looked_at = counts
-        found.srm_p_value, found.paths, found.pauses, found.unjudged = seen
+        ratios, found.paths, found.pauses, found.unjudged = seen
+        found.ratios = dict(ratios)
         return found
 
 
-Seen = tuple[float, dict[str, list[Point]], list[Pause], dict[str, str]]
+Seen = tuple[list[tuple[tuple[str, ...], float]], dict[str, list[Point]], list[Pause], dict[str, str]]
 Dumped = tuple[Experiment, bytes, dict[str, ArmDump], tuple[int, int, int, int], Seen]
 
 

@@ -181,6 +181,30 @@ def test_a_resumed_arm_has_its_share_checked_since_then_and_a_paused_one_not(
     assert ("as intended</b>: p" in page(shown)) is not broken
 
 
+def test_a_ratio_that_broke_before_an_arm_was_resumed_is_not_held_against_it() -> None:
+    fold, tally = tallies()
+    rng = np.random.default_rng(1)
+
+    def met(share: float, arms: tuple[str, ...] = ("control", "treatment")) -> float:
+        for unit in rng.integers(2**63, size=2_000).tolist():
+            arm = arms[int(rng.random() < share) % len(arms)]
+            tally.meet(Exposure("x", arm, unit), NOON)
+        look(fold, NOON)
+        return readout(tally, now_us=NOON).srm_sequential_p_value
+
+    assert met(0.4) < 0.001
+    running, tally.experiment = tally.experiment, replace(tally.experiment, paused_arms=("treatment",))
+    assert met(0.0, ("control",)) < 0.001, "a pause forgives nothing: what is shown was counted before it"
+    tally.experiment = running
+    tally.begin_anew("treatment", NOON)
+    assert readout(tally, now_us=NOON).srm_sequential_p_value == 1.0
+    again = met(0.5)
+    assert again > 0.001
+    tally = fold.of["x"] = Tally.load(tally.dump())
+    assert readout(tally, now_us=NOON).srm_sequential_p_value == again
+    assert met(0.4) < 0.001, "what breaks after it is"
+
+
 def test_losses_wait_until_labels_can_have_come() -> None:
     _, tally = tallies()
     fed(tally, 500, approval=(0.9, 0.9))
