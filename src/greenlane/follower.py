@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -44,7 +44,7 @@ from greenlane.monitoring.notices import Notifier
 from greenlane.policy.multipliers import Pricing, repriced
 from greenlane.policy.parameters import Policy, epoch_of
 from greenlane.ports.clock import SystemClock
-from greenlane.ports.journal import Entry
+from greenlane.ports.journal import Entry, Position
 from greenlane.replay import facts_asked, width_of
 from greenlane.settings import write_whole
 from greenlane.wiring import (
@@ -53,6 +53,7 @@ from greenlane.wiring import (
     Reader,
     alarm_lines,
     day_table,
+    holds,
     kept_engine,
     lock_follower,
     open_reader,
@@ -97,17 +98,27 @@ class Follower:
         )
         policy = Policy(perspective=reader.settings.perspective)
         self.standing = standing_at(reader.places, reader.store, policy.exploring, seq=self.position.seq)
-        self.headroom = Headroom(lambda merchant_id: reader.book.economics(merchant_id))
-        for entry in reader.entries():
-            if entry.seq > self.position.seq:
-                break
-            self.headroom.apply(entry)
-            self.at_us = entry.ingest_us
         self.tallies, _ = kept_tallies(reader, self.position)
+        self.headroom = self.kept_headroom()
+        here = reader.entries(after_seq=self.position.seq - 1) if self.position.seq else ()
+        self.at_us = next((entry.ingest_us for entry in here), 0)
         self.priced_epoch = epoch_of(self.at_us)
         self.monitors = kept_monitors(reader, self.position)
         self.shadows = Shadows(reader, self.standing, tell=self.tell, budget=TimeBudget(SHARE, saved_s_max=SAVED_S_MAX))
         self.shadows.restore(shadows_path(reader.places), self.position)
+
+    def kept_headroom(self) -> Headroom:
+        """As it stands at the position: what was kept, and the entries since. Tallies know how late labels come."""
+        reader, after_seq = self.reader, 0
+        found = Headroom(lambda merchant_id: reader.book.economics(merchant_id), self.tallies.lateness)
+        with suppress(OSError, ValueError, msgspec.MsgspecError):  # nothing kept, damaged, or not ours
+            at, dumped = msgspec.msgpack.decode(headroom_path(reader.places).read_bytes(), type=tuple[Position, bytes])
+            if at.seq <= self.position.seq and holds(reader.store, at.generation, at.seq):
+                found.load(dumped)
+                after_seq = at.seq
+        for entry in takewhile(lambda entry: entry.seq <= self.position.seq, reader.entries(after_seq=after_seq)):
+            found.apply(entry)
+        return found
 
     def step(self) -> int:
         """Fold what is new, keep what is due; 0 when there was nothing to do."""
@@ -201,6 +212,9 @@ class Follower:
             save_snapshot(self.reader.places, self.engine, self.position, standing=self.standing)
             save_tallies(self.tallies, self.reader.places, self.position)
             self.monitors.save(monitors_path(self.reader.places), self.position)
+            write_whole(
+                headroom_path(self.reader.places), msgspec.msgpack.encode((self.position, self.headroom.dump()))
+            )
             write_whole(notices_path(self.reader.places), self.notifier.dump())
 
     def close_next_day(self) -> int:
@@ -304,6 +318,10 @@ def run_follower(directory: Path, *, once: bool, tell: Callable[[str], None]) ->
         follower.keep()
         follower.close()
         return follower.parity
+
+
+def headroom_path(places: Places) -> Path:
+    return places.snapshots / "headroom"
 
 
 def notices_path(places: Places) -> Path:

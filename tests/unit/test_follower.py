@@ -19,7 +19,7 @@ from greenlane.features.inputs import INPUTS
 from greenlane.follower import Follower, run_follower
 from greenlane.policy.arms import Arm, Experiment
 from greenlane.ports.journal import Entry
-from greenlane.wiring import System, lock_follower, open_reader
+from greenlane.wiring import Reader, System, lock_follower, open_reader
 
 NOON = 1_790_000_000_000_000
 DAY = 86_400_000_000
@@ -226,3 +226,25 @@ def test_an_arm_is_paused_once_and_not_for_what_happened_long_ago(
     follower.step()
     assert pauses() == ["/v1/experiments/x/pause"]
     assert [told["why"][:16] for told in admin.told if told.get("arm") == "treatment"] == ["payment_approval"]
+
+
+def test_headroom_is_kept_and_not_folded_from_the_first_entry_again(shop: System) -> None:
+    decisions(shop, 1, 2)
+    follower, _, _ = following(shop)
+    while follower.step():
+        pass
+    follower.keep()
+    whole, at_us = follower.headroom.dump(), follower.at_us
+    follower.close()
+    read = list[int]()
+
+    class Watching(Reader):
+        def entries(self, *, after_seq: int = 0) -> Iterator[Entry]:
+            read.append(after_seq)
+            return super().entries(after_seq=after_seq)
+
+    reader = open_reader(shop.places.root)
+    again = Follower(Watching(reader.places, reader.settings, reader.store), tell=print, admin=None)
+    assert again.position.seq > 1 and min(read) >= again.position.seq - 1
+    assert (again.headroom.dump(), again.at_us) == (whole, at_us)
+    again.close()

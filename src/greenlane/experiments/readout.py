@@ -289,8 +289,8 @@ def together(p_values: Sequence[float]) -> float | None:
 
 
 def ratios(tally: Tally) -> dict[tuple[str, ...], tuple[list[float], list[int]]]:
-    """(units, shares) to be checked, by arms: of the arms that were there as long as the control, and of each that was resumed
-    beside what the control met since.
+    """(units, shares) to be checked, by arms: of those that were there as long as the control, and of each that was
+    resumed beside what the control met since.
     """
     control, *_ = arms = tally.experiment.arms
     there = [arm for arm in arms if arm.name not in tally.experiment.paused_arms]

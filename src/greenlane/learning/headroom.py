@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 
@@ -47,23 +48,24 @@ class Day(Struct, array_like=True, gc=False):
 
 
 Days = dict[int, Day]
+Dumped = tuple[dict[str, Days], dict[str, Days], dict[str, int], int, dict[str, str]]
 
 
 class Headroom:
-    """The fold. `economics_of` a merchant says whose bands its routes count in.
+    """The fold. `economics_of` a merchant says whose bands its routes count in, when it is counted; `lateness`, which
+    whoever owns it keeps up to date, how late labels come.
 
-    >>> Headroom(lambda merchant_id: Economics()).pressures(0)
+    >>> Headroom(lambda merchant_id: Economics(), Lateness()).pressures(0)
     []
     """
 
-    def __init__(self, economics_of: Callable[[str], Economics]):
-        self._economics_of = economics_of
+    def __init__(self, economics_of: Callable[[str], Economics], lateness: Lateness):
+        self._economics_of, self._lateness = economics_of, lateness
         self._merchants: dict[str, Days] = {}
         """By "merchant network"."""
         self._bands: dict[str, Days] = {}
         """By acquirer."""
         self._reference_bps: dict[str, int] = {}
-        self._lateness = Lateness()
         self._today = 0
         self._mccs: dict[str, str] = {}
         """By merchant, the latest."""
@@ -76,9 +78,16 @@ class Headroom:
         self._begin(day_of(entry.ingest_us))
         day = day_of(facts.payment_us)
         self._mccs[facts.merchant_id] = facts.mcc
-        self._lateness.apply(entry)
         for days in self._counted_in(facts):
             _count(days.setdefault(day, Day()), entry, facts)
+
+    def dump(self) -> bytes:
+        return msgspec.msgpack.encode((self._merchants, self._bands, self._reference_bps, self._today, self._mccs))
+
+    def load(self, dumped: bytes) -> None:
+        """Raises msgspec.MsgspecError where this is none of ours."""
+        found = msgspec.msgpack.decode(dumped, type=Dumped)
+        self._merchants, self._bands, self._reference_bps, self._today, self._mccs = found
 
     def pressures(self, at_us: int) -> list[tuple[Kind, str, int]]:
         """(kind, subject, ppm of the limit) of every band and programme, as `multipliers.repriced` takes them."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from greenlane.learning.headroom import SEASONED_MIN, Headroom
-from greenlane.learning.lateness import LABELS_MIN
+from greenlane.learning.lateness import LABELS_MIN, Lateness
 from greenlane.merchants.economics import Economics, RouteTerms, TraBand
 from greenlane.payments.facts import Facts
 from greenlane.payments.times import DAY_US
@@ -47,8 +47,10 @@ def history(*, days, per_day, reported, disputed, seed=3, **facts):
 
 
 def folded(entries):
-    headroom = Headroom(economics_of)
+    lateness = Lateness()
+    headroom = Headroom(economics_of, lateness)
     for each in entries:
+        lateness.apply(each)
         headroom.apply(each)
     return headroom
 
@@ -133,3 +135,18 @@ def test_a_merchant_is_new_until_enough_payments_have_matured():
 def test_a_merchant_near_a_programmes_limit_keeps_its_caps():
     entries, now_us = history(days=100, per_day=1_200, reported=0.02, disputed=0.02)
     assert not list(folded(entries).seasoned(now_us))
+
+
+def test_what_was_kept_goes_on_as_if_it_had_been_folded_again():
+    entries, at_us = history(days=120, per_day=40, reported=0.02, disputed=0.01)
+    lateness = Lateness()
+    whole, again = Headroom(economics_of, lateness), Headroom(economics_of, lateness)
+    for each in entries[:2_000]:
+        whole.apply(each)
+    again.load(whole.dump())
+    for each in entries[2_000:]:
+        lateness.apply(each)
+        whole.apply(each)
+        again.apply(each)
+    assert again.pressures(at_us) == whole.pressures(at_us) != []
+    assert again.dump() == whole.dump()
