@@ -7,14 +7,19 @@ when the held-out time began, through the maturity loss; judged on final labels.
 payments, so that 400 held-out events take about 700,000 payments (200,000 in `us`).
 
 Approval: the product's own path from a simulated journal, judged on the latest fifth of the attempts.
+
+    PYTHONPATH=src python -m benchmarks.calibration_worlds --worlds us --payments 150000 --across 8
+
+Error or luck? Fraud models of so many histories, each judged on the held-out time of all the others, where there are
+enough events to tell; beside the calibrators that count all of the past alike.
 """
 
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -31,6 +36,8 @@ from greenlane.learning.evaluate import Evaluation, evaluate
 from greenlane.learning.examples import Examples
 from greenlane.learning.fit import fit
 from greenlane.learning.maturity import learn_maturity, loss_rows
+from greenlane.learning.reliability import slope_check
+from greenlane.models.calibration import AnyCalibrator
 from greenlane.payments.facts import Facts
 from greenlane.payments.times import DAY_US
 from greenlane.ports.subjects import MemorySubjects
@@ -41,8 +48,25 @@ WORLDS = ("europe", "us", "subscriptions", "calm")
 GAP_US, HELD_OUT, CHUNK = 7 * DAY_US, 0.4, 10_000
 
 
-def payments(world: World, n: int, seed: int) -> tuple[Examples, np.ndarray]:
-    """(rows with their final labels, when each label was heard; 0 without)."""
+class History(NamedTuple):
+    rows: Examples
+    """With their final labels."""
+    heard: np.ndarray
+    """When each label was heard, int64[rows] in microseconds; 0 without."""
+    vocabulary: Vocabulary
+
+    @property
+    def start_us(self) -> int:
+        """Where the held-out time begins."""
+        at_us = self.rows.at_us
+        return int(at_us[0] + (at_us[-1] - at_us[0]) * (1 - HELD_OUT))
+
+    @property
+    def later(self) -> Examples:
+        return self.rows.take(self.rows.at_us >= self.start_us)
+
+
+def history(world: World, n: int, seed: int, vocabulary: Vocabulary | None = None) -> History:
     subjects, reporting = MemorySubjects(), Reporting(world.parameters.currency)
     facts: list[Facts] = []
     heard_us: list[int] = []
@@ -61,12 +85,14 @@ def payments(world: World, n: int, seed: int) -> tuple[Examples, np.ndarray]:
 
     for chunk in chunks():
         known = [freeze(a.attempt, subjects=subjects, reporting=reporting, ingest_us=a.at_us) for a in chunk]
-        observer = observer or Observer(Vocabulary.learned(known))
+        vocabulary = vocabulary or Vocabulary.learned(known)
+        observer = observer or Observer(vocabulary)
         seen.append(observer.observe(known))
         facts += known
         heard_us += [a.at_us + a.truth.report_delay_us if a.truth.would_be_reported else 0 for a in chunk]
+    assert vocabulary is not None, "there were payments"
     heard = np.array(heard_us, np.int64)
-    return (
+    return History(
         Examples(
             names=NAMES,
             X=np.ascontiguousarray(np.concatenate(seen)),
@@ -77,12 +103,19 @@ def payments(world: World, n: int, seed: int) -> tuple[Examples, np.ndarray]:
             card=np.array([each.card for each in facts], np.int64),
         ),
         heard,
+        vocabulary,
     )
 
 
-def fraud(world: World, n: int, seed: int) -> Evaluation:
-    rows, heard = payments(world, n, seed)
-    start_us = int(rows.at_us[0] + (rows.at_us[-1] - rows.at_us[0]) * (1 - HELD_OUT))
+class Learned(NamedTuple):
+    margins: Callable[[Any], Any]
+    calibrator: AnyCalibrator
+    unfaded: AnyCalibrator
+    """The one that counts all of the past alike."""
+
+
+def learn(past: History) -> Learned:
+    rows, heard, start_us = past.rows, past.heard, past.start_us
     old = np.flatnonzero(rows.at_us < start_us)
     known = (heard[old] > 0) & (heard[old] < start_us)
     age_us = start_us - rows.at_us[old]
@@ -92,10 +125,48 @@ def fraud(world: World, n: int, seed: int) -> Evaluation:
     learned = Examples(taken.names, taken.X, loss.y, loss.weight, taken.at_us, taken.amount_minor, taken.card)
     fitted = fit(LightGbm(threads=1), learned, gap_us=GAP_US)
     at = fitted.held_out.rows
-    calibration = calibrate(fitted.held_out.margins, learned.y[at], learned.weight[at], at_us=learned.at_us[at])
-    later = rows.take(rows.at_us >= start_us)
-    margins = np.asarray(fitted.fitted.margins(later.X), np.float64)
-    return evaluate(margins, calibration.calibrator.probabilities(margins), later, seed=seed)
+    calibrators = [
+        calibrate(
+            fitted.held_out.margins, learned.y[at], learned.weight[at], at_us=learned.at_us[at], fade=fade
+        ).calibrator
+        for fade in (True, False)
+    ]
+    return Learned(fitted.fitted.margins, *calibrators)
+
+
+def fraud(world: World, n: int, seed: int) -> Evaluation:
+    past = history(world, n, seed)
+    model, later = learn(past), past.later
+    margins = np.asarray(model.margins(later.X), np.float64)
+    return evaluate(margins, model.calibrator.probabilities(margins), later, seed=seed)
+
+
+def across(world: World, n: int, seeds: int) -> dict[str, Any]:
+    """Over models: log(observed / expected) and slope on the others' held-out time, and verdicts on each of it."""
+    past = [history(world, n, 1)]
+    past += [history(world, n, seed, past[0].vocabulary) for seed in range(2, seeds + 1)]
+    found: dict[str, list[tuple[float, float]]] = {}
+    verdicts: dict[str, list[str]] = {}
+    for number, one in enumerate(past):
+        model, others = learn(one), [each.later for place, each in enumerate(past) if place != number]
+        margins = [np.asarray(model.margins(each.X), np.float64) for each in others]
+        y = np.concatenate([each.y for each in others]).astype(np.float64)
+        for name, calibrator in (("recent time", model.calibrator), ("all alike", model.unfaded)):
+            p = [calibrator.probabilities(each) for each in margins]
+            said, weight = np.concatenate(p), np.ones(len(y))
+            found.setdefault(name, []).append((float(np.log(y.sum() / said.sum())), slope_check(said, y, weight).value))
+            verdicts.setdefault(name, []).extend(
+                evaluate(m, q, each, replicates=50).verdict for m, q, each in zip(margins, p, others, strict=True)
+            )
+    return {
+        name: {
+            "log_ratio_mean": float(np.mean([ratio for ratio, _ in each])),
+            "log_ratio_sd": float(np.std([ratio for ratio, _ in each])),
+            "slope_mean": float(np.mean([slope for _, slope in each])),
+            "verdicts": {said: verdicts[name].count(said) for said in sorted(set(verdicts[name]))},
+        }
+        for name, each in found.items()
+    }
 
 
 def approval(name: str, payments: int, seed: int) -> ApprovalEvaluation:
@@ -117,10 +188,15 @@ def main() -> None:
     parser.add_argument("--payments", type=int, default=700_000, help="Behind the fraud model; 0 leaves it out.")
     parser.add_argument("--attempts", type=int, default=40_000, help="Payments behind approval; 0 leaves it out.")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--across", type=int, default=0, help="Judge models of so many seeds on each other's time.")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     told: list[dict[str, Any]] = []
     for name in asked.worlds:
+        if asked.across:
+            told.append({"world": name, "across": across(World.load(name), asked.payments, asked.across)})
+            print(msgspec.json.format(msgspec.json.encode(told[-1])).decode(), flush=True)
+            continue
         if asked.attempts:
             answered = approval(name, asked.attempts, asked.seed)
             told.append({"world": name, "model": "approval", "evaluation": answered.record()})
