@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from greenlane.errors import InputError
+from greenlane.jobs.ahead import made_ahead
 from greenlane.jobs.calibrating import check
 from greenlane.jobs.simulated_truth import truth_of
 from greenlane.jobs.simulating import run, simulate
@@ -347,6 +348,21 @@ def test_the_example_of_the_documentation_is_a_world_that_runs(tmp_path):
     answers = walk(Living(World.load(tmp_path / "mine.toml"), 1), 50, plain)
     assert {"approved", "declined"} <= {answer.result for answer in answers}
     exec(code, {})
+
+
+def test_a_world_made_ahead_in_another_process_is_the_same_history(tmp_path):
+    def history(where, *, ahead):
+        simulate(World.load("europe"), 5, 400, tmp_path / where, lambda *_: None, ahead=ahead)
+        entries = open_reader(tmp_path / where).entries()
+        return [(e.seq, e.kind, e.event_id, e.ingest_us, e.occurred_us, e.payload) for e in entries]
+
+    assert history("here", ahead=False) == history("there", ahead=True)
+    assert (tmp_path / "here" / "truth.parquet").read_bytes() == (tmp_path / "there" / "truth.parquet").read_bytes()
+
+
+def test_what_fails_in_the_other_process_fails_here():
+    with pytest.raises(RuntimeError, match="range ended before its work"):
+        list(made_ahead(range, 3, 0, 0, of=int))
 
 
 def test_a_simulated_history_is_a_journal_in_order_with_labels_when_they_became_known(tmp_path):

@@ -34,6 +34,8 @@ Cache = Annotated[Path, typer.Option(help="Where fitted models are kept, by the 
 ReportFile = Annotated[
     Path | None, typer.Option("--report", help="An HTML page: tables and curves.", callback=in_a_directory)
 ]
+AHEAD_MIN = 3_000
+"""Fewer payments are written before another process has begun to make them."""
 NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
@@ -61,7 +63,7 @@ def simulate(
 
     started = time.perf_counter()
     with progress(f"simulating {world}") as bar:
-        found = write(World.load(world), seed, payments, data, bar)
+        found = write(World.load(world), seed, payments, data, bar, ahead=payments >= AHEAD_MIN)
     taken = time.perf_counter() - started
     shown = {**found._asdict(), "attempts_per_second": round(found.attempts / taken)}
     if as_json:

@@ -14,6 +14,7 @@ import numpy as np
 from greenlane.decisions.control import ControlRecord
 from greenlane.errors import SettingsError
 from greenlane.features.catalogue import CATALOGUE
+from greenlane.jobs.ahead import made_ahead
 from greenlane.jobs.simulated_truth import TrueRow, mode_of, write_truth
 from greenlane.jobs.uncollected import uncollected
 from greenlane.payments.codes import decline_of
@@ -35,7 +36,7 @@ Progress = Callable[[int, int], None]
 TRIES_MAX: Final = 4
 """House limit of a day; the rules of the networks allow more."""
 WAITS_US: Final = (10 * MINUTE_US, HOUR_US, DAY_US, 3 * DAY_US, 7 * DAY_US)
-PROGRESS_EACH: Final = 500
+BATCH: Final = 200
 GIVES_UP: Final = 0.3
 LABELS: Final = ("fraud_report", "dispute")
 CHOICES: Final = np.concatenate([word(f"logging {what}") for what in ("route", "how", "token", "tries", "waits")])
@@ -106,38 +107,65 @@ def _nth(choices: Sequence[T], draw: float) -> T:
     return choices[int(draw * len(choices))]
 
 
+class Batch(NamedTuple):
+    """What became known while some attempts were made."""
+
+    attempts: int
+    at_us: int
+    """Of the last of them."""
+    known: list[tuple[int, Outcome, TrueRow]]
+    """(when, what, and what is so about the attempt), in time order."""
+
+
 @uncollected()
-def simulate(world: World, seed: int, payments: int, directory: Path, progress: Progress) -> Simulated:
+def simulate(
+    world: World, seed: int, payments: int, directory: Path, progress: Progress, *, ahead: bool = False
+) -> Simulated:
     """Writes the history of `payments` payments into `directory`: payments whole, each attempt's answer, labels when
     they became known. What is known only after the last payment stays out, and lies in `truth.parquet` beside it.
 
-    SettingsError where the directory holds a journal already; else what `Importer` raises.
+    `ahead`: a process of its own makes the world while this one writes. SettingsError where the directory holds a
+    journal already; else what `Importer` raises.
     """
     if Places(directory).journal.exists():
         raise SettingsError(f"{directory} holds a history already", hint="take a fresh directory")
     make_directory(directory)
     name, currency = world.parameters.name, world.parameters.currency
     write_settings(directory, Settings(tenant=name, clock="simulated", reporting_currency=currency))
-    journal, known, attempts, told, at_us = Importer(directory), Due[tuple[Outcome, TrueRow]](), 0, 0, START_US
+    made = made_ahead(batches, world, seed, payments, of=Batch) if ahead else batches(world, seed, payments)
+    journal, attempts, told, until_us = Importer(directory), 0, 0, START_US
     truth: dict[int, TrueRow] = {}
     try:
         _configure(journal, world)
-        for number, (at_us, arrival, answer, so) in enumerate(run(world, seed, payments)):
-            for known_us, (outcome, of_it) in known.until(at_us):
+        for count, until_us, known in made:  # noqa: B007 - the last one is told
+            for known_us, outcome, of_it in known:
                 entry = journal.take(outcome, known_us)
                 told += 1
                 if outcome.type not in LABELS:
                     truth[entry.seq] = of_it
-            first = arrival.at_us == at_us
-            for known_us, outcome in bringing(arrival, answer.outcomes) if first else answer.outcomes:
-                known.put(known_us, (outcome, so))
-            attempts += 1
-            if number % PROGRESS_EACH == 0:
-                progress(number, payments)
+            attempts += count
+            progress(min(attempts, payments), payments)
     finally:
         journal.close()
     write_truth(directory, list(truth), list(truth.values()))
-    return Simulated(payments, attempts, told, at_us)
+    return Simulated(payments, attempts, told, until_us)
+
+
+@uncollected()
+def batches(world: World, seed: int, payments: int) -> Iterator[Batch]:
+    """Everything that becomes known before the last attempt is made."""
+    due, known, made, at_us = Due[tuple[Outcome, TrueRow]](), list[tuple[int, Outcome, TrueRow]](), 0, START_US
+    for at_us, arrival, answer, so in run(world, seed, payments):
+        known += [(known_us, *told) for known_us, told in due.until(at_us)]
+        first = arrival.at_us == at_us
+        for known_us, outcome in bringing(arrival, answer.outcomes) if first else answer.outcomes:
+            due.put(known_us, (outcome, so))
+        made += 1
+        if made == BATCH:
+            yield Batch(made, at_us, known)
+            known, made = [], 0
+    if made:
+        yield Batch(made, at_us, known)
 
 
 def run(world: World, seed: int, payments: int) -> Iterator[tuple[int, Arrival, Answer, TrueRow]]:
