@@ -5,11 +5,13 @@ p is 0 or P(this fraud is reported). A fraud that nobody would report costs noth
 
 from typing import NamedTuple
 
-from greenlane.merchants.economics import Economics, Fees
-from greenlane.merchants.fees import Charges, charges, segment_of
+from greenlane.merchants.economics import Economics
+from greenlane.merchants.fees import Charges
 from greenlane.merchants.stakes import Stakes, stakes
 from greenlane.payments.attempt import Attempt
+from greenlane.policy.actions import Way
 from greenlane.policy.exemptions import BORNE_BY_ISSUER
+from greenlane.policy.price import costs_of
 from greenlane.simulation.answers import Terms
 from greenlane.simulation.truth import Truth
 
@@ -155,16 +157,8 @@ def money_of(
 
 
 def prices_of(attempt: Attempt, economics: Economics, *, route: str, credential: str) -> Charges:
-    """By the route's schedule where it prices such a payment, else by its fees, else by the merchant's."""
-    amount, terms = attempt.payment.amount, economics.route_terms.get(route)
-    if terms is not None and terms.schedule is not None:
-        country, account = terms.acquirer_country or economics.country, terms.schedule.account
-        found = charges(terms.schedule, segment_of(attempt).over(credential, country, account), amount)
-        if found is not None:
-            return found if found.challenge else found._replace(challenge=float(economics.challenge_minor))
-    fees: Fees = (terms and terms.fees) or economics.fees
-    approved = fees.approved_minor(amount)
-    return Charges(approved, approved, float(fees.declined_minor), float(economics.challenge_minor))
+    """As the policy's own, so that prices are known on both sides."""
+    return Charges(*costs_of((Way(route, credential),), attempt, attempt.payment.amount, economics=economics)[0])
 
 
 def _sum(*parts: Terms) -> Terms:
