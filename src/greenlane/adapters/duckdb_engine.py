@@ -8,6 +8,7 @@ import hashlib
 import os
 import resource
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from tempfile import gettempdir
@@ -193,6 +194,14 @@ def matrix_of(result: Any) -> tuple[Ints, Ints]:
     """The first column and the others, all BIGINT."""
     columns = list(result.fetchnumpy().values())
     return columns[0], np.stack(columns[1:], axis=1) if len(columns) > 1 else np.empty((len(columns[0]), 0), np.int64)
+
+
+def read_vectors(folder: Path) -> tuple[tuple[str, ...], Ints, Ints]:
+    """(columns, seqs rising, vectors) of a backfill's Parquet files."""
+    with closing(duckdb.connect(config={"threads": 1})) as con:
+        result = con.execute(f"FROM {parquet(sorted(folder.glob('*.parquet')))} ORDER BY seq")
+        names = tuple(column[0] for column in result.description)
+        return names[1:], *matrix_of(result)
 
 
 def replaced(partial: Path, path: Path) -> str:

@@ -154,6 +154,9 @@ def train_fraud_(
     label: Annotated[
         Literal["fraud_report", "dispute"], typer.Option(help="What is learned; disputes leave authenticated out.")
     ] = "fraud_report",
+    vectors: Annotated[
+        Path | None, typer.Option(help="Take the features from this `greenlane backfill`, by DuckDB or Spark.")
+    ] = None,
     promote: Introduce = True,
     report: Report = None,
     as_json: Json = False,
@@ -171,6 +174,7 @@ def train_fraud_(
     plan = Plan(
         day(first), day(to), day(cut), round(gap_days * DAY_US), trials, seconds, seed, family=family,
         weighing=Weighing(class_weight, cost_sensitive), monotone=monotone, search=search, label=label,
+        vectors=vectors,
     )  # fmt: skip
     with progress("training") as tell:
         trained = train_fraud(data, plan, report=report, promote=promote, progress=tell)

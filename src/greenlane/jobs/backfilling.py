@@ -8,17 +8,23 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, Literal, NamedTuple
 
+import numpy as np
 from msgspec import Struct
 
-from greenlane.adapters.duckdb_engine import DuckdbEngine, peak_mb
-from greenlane.errors import InputError
+from greenlane.adapters.duckdb_engine import DuckdbEngine, peak_mb, read_vectors
+from greenlane.errors import InputError, TrainingError
 from greenlane.features.definition import FeatureSet
+from greenlane.features.inputs import INPUTS, inputs
+from greenlane.features.kernels import Ints
 from greenlane.features.sql import features_sql
+from greenlane.learning.training_set import Vectors
 from greenlane.payments.times import day_of, format_day
 from greenlane.ports.journal import SOURCE_BIT, Entry
 from greenlane.wiring import Progress, Reader, complete_from, open_reader
 
 Engine = Literal["duckdb", "spark"]
+FEATURE_SET: Final = "feature_set"
+"""Beside the vectors: the digest of the features that they are of."""
 
 
 class Room(Struct, frozen=True):
@@ -81,7 +87,34 @@ def backfill(
     with TemporaryDirectory(prefix="greenlane-backfill-") as scratch:
         days = list(day_files(reader, Path(scratch)))
         work = Work(days, features, out, condition, since_us, room)
-        return write_by_spark(work, progress) if engine == "spark" else write_by_duckdb(work, progress)
+        done = write_by_spark(work, progress) if engine == "spark" else write_by_duckdb(work, progress)
+    (out / FEATURE_SET).write_text(features.digest)
+    return done
+
+
+def vectors_in(folder: Path, features: FeatureSet) -> Vectors:
+    """The vectors of these features at any attempts that a backfill wrote, as the stream engine would read them.
+
+    TrainingError where it is of other features, or knows no such attempt.
+    """
+    told = folder / FEATURE_SET
+    if not told.exists() or told.read_text() != features.digest:
+        hint = f"greenlane backfill --data DIR --out {folder}, into a new directory"
+        raise TrainingError(f"{folder} is no backfill of the features that are live", hint=hint)
+    names, seqs, columns = read_vectors(folder)
+    assert names == tuple(column.name for column in features.columns), "the digest is of these columns"
+
+    def at(entries: Sequence[Entry]) -> Ints:
+        wanted = np.array([entry.seq for entry in entries], np.int64)
+        absent = wanted[~np.isin(wanted, seqs)]
+        if len(absent):
+            hint = "backfill again, without --from and --to, or take its window"
+            raise TrainingError(f"the backfill has no entry {absent[0]}, nor {len(absent) - 1} more", hint=hint)
+        told = [inputs(e.facts, e.ingest_us) for e in entries if e.facts is not None]
+        own = np.array(told, np.int64).reshape(len(entries), len(INPUTS))
+        return np.ascontiguousarray(np.concatenate([own, columns[np.searchsorted(seqs, wanted)]], axis=1))
+
+    return at
 
 
 def day_files(reader: Reader, folder: Path) -> Iterator[Path]:

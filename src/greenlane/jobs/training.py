@@ -20,6 +20,7 @@ from greenlane.features.catalogue import GROUPS
 from greenlane.features.definition import FeatureSet
 from greenlane.features.finalise import Finaliser
 from greenlane.features.kernels import Ints
+from greenlane.jobs.backfilling import vectors_in
 from greenlane.jobs.pricing_rows import priced
 from greenlane.jobs.promoting import introduce
 from greenlane.jobs.simulated_truth import known_of
@@ -80,6 +81,8 @@ class Plan:
     """Or "dispute": reports and disputes are labels of different models."""
     upto_seq: int | None = None
     """The journal as it was when this was its last entry."""
+    vectors: Path | None = None
+    """A backfill that has the features, by DuckDB or Spark; None: the journal is folded here."""
 
     def recipe(self, names: Iterable[str]) -> Recipe:
         return Recipe(self.weighing, signs_of(names) if self.monotone else {})
@@ -119,6 +122,7 @@ def training_set(reader: Reader, plan: Plan, *, progress: Progress | None = None
         label=plan.label,
         first_complete_us=complete_from(reader.store),
         logged=partial(logged_vector, reader),
+        vectors=None if plan.vectors is None else vectors_in(plan.vectors, reader.features),
         total=last,
         progress=progress,
     )

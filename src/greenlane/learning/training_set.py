@@ -31,6 +31,8 @@ CHUNK_ENTRIES: Final = 100_000
 Progress = Callable[[int, int], None]
 Logged = Callable[[Entry], NDArray[np.int64] | None]
 """The vector that a decision logged, where it is one of this feature set."""
+Vectors = Callable[[Sequence[Entry]], NDArray[np.int64]]
+"""What was known at attempts, int64[n, k] as the stream engine reads it, from elsewhere: each at its own position."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,19 +113,28 @@ def build(
     label: str = "fraud_report",
     first_complete_us: int | None = None,
     logged: Logged = lambda _entry: None,
+    vectors: Vectors | None = None,
     total: int = 0,
     progress: Progress | None = None,
 ) -> TrainingSet:
     """All attempts decided from `from_us` until before `to_us` (by default the cut), labelled as known at the cut.
 
-    `entries` is the journal from its beginning. `total` is how many there are, for `progress`.
+    `entries` is the journal from its beginning, folded for the features unless `vectors` has them. `total` is how many
+    there are, for `progress`.
     """
     to_us = label_cut_us + 1 if to_us is None else to_us
     if to_us > label_cut_us + 1:
         raise TrainingError(
             "rows are asked for that were decided after the label cut", hint="end the rows at the cut, or cut later"
         )
-    rows = Rows(features, label=label, label_cut_us=label_cut_us, first_complete_us=first_complete_us, logged=logged)
+    rows = Rows(
+        features,
+        label=label,
+        label_cut_us=label_cut_us,
+        first_complete_us=first_complete_us,
+        logged=logged,
+        vectors=vectors,
+    )
     done = 0
     for chunk in chunks(entries):
         rows.take(chunk, from_us=from_us, to_us=to_us)
@@ -137,12 +148,19 @@ class Rows:
     """A training set on its way: the engine at its place in the journal, and what was found so far."""
 
     def __init__(
-        self, features: FeatureSet, *, label: str, label_cut_us: int, first_complete_us: int | None, logged: Logged
+        self,
+        features: FeatureSet,
+        *,
+        label: str,
+        label_cut_us: int,
+        first_complete_us: int | None,
+        logged: Logged,
+        vectors: Vectors | None = None,
     ):
         self._features, self._finaliser = features, Finaliser(features)
         self._engine = StreamEngine(features, first_complete_us=first_complete_us)
         self._labels, self._label, self._cut_us = Labels(label, cut_us=label_cut_us), label, label_cut_us
-        self._logged_vector = logged
+        self._logged_vector, self._vectors = logged, vectors
         self._first = self._last = (0, 0)
         self._logged = self._logged_differ = 0
         self._X: list[NDArray[np.float32]] = []
@@ -155,8 +173,11 @@ class Rows:
         self._last = (chunk[-1].seq, chunk[-1].generation)
         wanted = [e for e in chunk if e.emits & ATTEMPTS and e.sign > 0 and from_us <= e.ingest_us < to_us]
         seqs = {entry.seq for entry in wanted}
-        read_at, vectors = self._engine.fold_and_read(chunk, lambda entry: entry.seq in seqs)
-        check_positions([entry.seq for entry in wanted], (read_at - 1).tolist())
+        if self._vectors is None:
+            read_at, vectors = self._engine.fold_and_read(chunk, lambda entry: entry.seq in seqs)
+            check_positions([entry.seq for entry in wanted], (read_at - 1).tolist())
+        else:
+            vectors = self._vectors(wanted)
         for entry in chunk:
             if entry.seq in seqs:
                 self._labels.expect(entry)

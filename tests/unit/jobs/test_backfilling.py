@@ -1,18 +1,24 @@
 """A directory's vectors as Parquet files are those that its own engine serves."""
 
+import os
 import shutil
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from greenlane.adapters.duckdb_engine import DuckdbEngine
-from greenlane.errors import InputError
+from greenlane.errors import InputError, TrainingError
+from greenlane.features.catalogue import CATALOGUE
+from greenlane.features.definition import FeatureSet
 from greenlane.features.inputs import INPUTS
 from greenlane.features.stream import StreamEngine
-from greenlane.jobs.backfilling import backfill, day_files
+from greenlane.jobs.backfilling import FEATURE_SET, Engine, backfill, day_files
+from greenlane.jobs.declaring import declare_features
 from greenlane.jobs.simulating import simulate
+from greenlane.jobs.training import Plan, training_set
 from greenlane.journal.draft import ATTEMPTS
 from greenlane.ports.journal import Entry
 from greenlane.simulation.world import World
@@ -56,6 +62,46 @@ def test_days_that_have_files_are_taken_as_they_are(shop: Path, tmp_path: Path) 
     assert len(paths) == 2
     assert backfill(shop, tmp_path / "out").entries == len(entries)
     shutil.rmtree(reader.places.days)
+
+
+@pytest.mark.parametrize("engine", ["duckdb", "spark"])
+def test_a_training_set_of_a_backfill_is_the_one_of_the_stream_to_the_byte(
+    shop: Path, tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if engine == "spark":
+        pytest.importorskip("pyspark", reason="pyspark comes with the spark extra")
+        if not shutil.which("java") and "JAVA_HOME" not in os.environ:
+            pytest.skip("Spark needs Java, and there is none on this machine")
+    # a short job: the JVM's second compiler would cost more than it saves
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+    few, reader = few_features(shop, tmp_path), open_reader(tmp_path / "shop")
+    assert backfill(reader.places.root, tmp_path / "out", engine=engine).columns == len(few.columns)
+    plans = Plan(), Plan(vectors=tmp_path / "out")
+    streamed, filled = (training_set(reader, plan).manifest for plan in plans)
+    assert filled == streamed and filled["rows"] > 300
+
+
+def few_features(shop: Path, folder: Path) -> FeatureSet:
+    """A copy of the shop on which counts of one window are live: what Spark plans in seconds."""
+    shutil.copytree(shop, folder / "shop")
+    first = CATALOGUE.aggregations[0]
+    few = FeatureSet((replace(first, measures=first.measures[:1], windows=first.windows[:1]),)).check()
+    declare_features(folder / "shop", few, replace=True, why="a test", progress=lambda _done, _all: None)
+    return few
+
+
+def test_a_backfill_of_other_features_or_of_fewer_days_is_no_source_of_a_training_set(
+    shop: Path, tmp_path: Path
+) -> None:
+    reader = open_reader(shop)
+    first = [e for e in reader.entries() if is_attempt(e)][50].ingest_us
+    backfill(shop, tmp_path / "out", from_us=first)
+    with pytest.raises(TrainingError, match="the backfill has no entry"):
+        training_set(reader, Plan(vectors=tmp_path / "out"))
+    assert training_set(reader, Plan(from_us=first, vectors=tmp_path / "out")).manifest["rows"] > 200
+    (tmp_path / "out" / FEATURE_SET).write_text("of others")
+    with pytest.raises(TrainingError, match="no backfill of the features"):
+        training_set(reader, Plan(vectors=tmp_path / "out"))
 
 
 def test_a_directory_with_something_in_it_is_refused(shop: Path, tmp_path: Path) -> None:
