@@ -82,9 +82,10 @@ class Logs:
 
     def decided(self, explored: Explored, *, route: str) -> None:
         masses = explored.distribution
-        if explored.degraded or not sums(masses):
+        drawn = TOTAL not in masses or masses.count(0) < len(masses) - 1
+        if explored.degraded or (drawn and not sums(masses)):
             self.wrong += 1
-        elif TOTAL not in masses:
+        elif drawn:
             self.drawn.append((masses, explored.place))
             if len(self.drawn) >= TOGETHER_MAX:
                 self._count()

@@ -14,7 +14,6 @@ exponent; Asmussen 2003, XIII.5); drawing paths of blocks estimates the same roo
 """
 
 from collections.abc import Callable, Hashable, Sequence
-from itertools import islice, takewhile
 from math import exp, log
 from typing import Final, NamedTuple, TypeVar
 
@@ -216,7 +215,9 @@ class Streams:
         self.state: Floats = np.zeros((64, COLUMNS))
         self._rows: dict[tuple[str, tuple[str, ...]], int] = {}
         self.names: list[tuple[str, tuple[str, ...]]] = []
-        self._known: dict[Hashable, NDArray[np.int64]] = {}
+        self._known: dict[Hashable, int] = {}
+        self._placed = np.zeros((64, SERIES_MAX), np.int64)
+        """The rows of each known key; -1 behind the last."""
         self._blocks = {level: np.zeros(BLOCKS_KEPT) for budget in budgets for level in budget.levels}
         self._seen = dict.fromkeys(self._blocks, 0)
         self._block_us = self._limited_us = 0
@@ -234,7 +235,7 @@ class Streams:
 
         `logit` 0 stands for no expectation: the base rate is taken.
         """
-        rows = self._rows_of(tuple(series), series, at_us)
+        rows = self._placed[self._number(tuple(series), tuple, at_us)]
         logit = logit or log(self.base / (1.0 - self.base))
         news = observe(self.state, rows, self.tilts, logit, float(happened), trials, 0.0, at_us, self.sharp)
         return self._news(rows) if news else []
@@ -253,22 +254,28 @@ class Streams:
         logits = np.where(logits == 0.0, log(self.base / (1.0 - self.base)), logits)
         found, first = list[tuple[int, Change]](), 0
         while first < len(keys):
-            rows = [self._rows_of(keys[first], series_of(keys[first]), int(at_us[first]))]
-            known = takewhile(self._known.__contains__, islice(keys, first + 1, None))
-            rows += [self._known[key] for key in known]
-            here, at, together = slice(first, first + len(rows)), 0, np.array(rows)
+            self._number(keys[first], series_of, int(at_us[first]))
+            numbers = list(map(self._known.get, keys[first:]))
+            count = numbers.index(None) if None in numbers else len(numbers)
+            rows = self._placed[np.array(numbers[:count])]
+            here, at = slice(first, first + count), 0
             columns = logits[here], happened[here], money_minor[here], at_us[here]
-            while (at := observe_all(self.state, together, self.tilts, *columns, at, self.sharp)) < len(rows):
-                found += [(first + at, change) for change in self._news(together[at])]
+            while (at := observe_all(self.state, rows, self.tilts, *columns, at, self.sharp)) < count:
+                found += [(first + at, change) for change in self._news(rows[at])]
                 at += 1
-            first += len(rows)
+            first += count
         return found
 
-    def _rows_of(self, key: Hashable, series: Series, at_us: int) -> NDArray[np.int64]:
-        rows = self._known.get(key)
-        if rows is None:
-            rows = self._known[key] = self._place(series, at_us)
-        return rows
+    def _number(self, key: Key, series_of: Callable[[Key], Series], at_us: int) -> int:
+        """Of the rows of a key, in `_placed`."""
+        number = self._known.get(key)
+        if number is None:
+            rows = self._place(series_of(key), at_us)
+            number = self._known[key] = len(self._known)
+            if number == len(self._placed):
+                self._placed = np.concatenate([self._placed, np.zeros_like(self._placed)])
+            self._placed[number] = rows
+        return number
 
     def _news(self, rows: NDArray[np.int64]) -> list[Change]:
         return [self._change(row) for row in rows.tolist() if row >= 0 and self.state[row, NEWS]]
