@@ -125,7 +125,7 @@ CATALOGUE_GROUPS: Final = (
         aggregations=(
             fold("card_velocity", CARD, "attempts", (Count(), Sum(AMOUNT), Distinct("merchant_id")), HOUR, DAY, MONTH),
             fold("card_declines", CARD, "declines", (Count(),), HOUR, DAY, WEEK),
-            fold("card_fraud", CARD, "fraud_reports", (Count(),), LONG),
+            fold("card_fraud", CARD, "fraud_reports", (Count(),), MONTH, LONG),
         ),
         derived=(decline_rate("card", "card_velocity", "24h"),),
     ),
@@ -135,7 +135,7 @@ CATALOGUE_GROUPS: Final = (
         inputs=("account_age_hours",),
         aggregations=(
             fold("customer_velocity", CUSTOMER, "attempts", (Count(), Sum(AMOUNT), Distinct("card")), DAY, MONTH),
-            fold("customer_disputes", CUSTOMER, "disputes", (Count(),), LONG),
+            fold("customer_disputes", CUSTOMER, "disputes", (Count(),), MONTH, LONG),
         ),
     ),
     Group(
@@ -150,7 +150,7 @@ CATALOGUE_GROUPS: Final = (
             fold("device_velocity", DEVICE, "attempts", (Count(), Distinct("card")), HOUR, DAY, WEEK),
             fold("device_customers", DEVICE, "attempts", (Distinct("customer"),), DAY, WEEK),
             fold("device_declines", DEVICE, "declines", (Count(),), HOUR, DAY),
-            fold("device_fraud", DEVICE, "fraud_reports", (Count(),), LONG),
+            fold("device_fraud", DEVICE, "fraud_reports", (Count(),), MONTH, LONG),
         ),
         derived=(decline_rate("device", "device_velocity", "24h"),),
     ),
