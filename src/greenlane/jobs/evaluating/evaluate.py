@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct, structs
 
+from greenlane.adapters.huge_pages import hold_in_huge_pages
 from greenlane.errors import InputError
 from greenlane.jobs.evaluating import field
 from greenlane.jobs.evaluating.contest import Contest
@@ -146,6 +147,7 @@ def courses_of(work: Work, seed: int) -> list[Course]:
         contestant = field.FULL[name](field.Start(living, kept, limits, model, memo, tables))
         trees = kept.oracle_fraud if name in ORACLES else kept.fraud
         contest = Contest(living, contestant, TreeScorer(trees, kept.vocabulary), limits)
+        hold_in_huge_pages()
         with uncollected():
             found.append(contest.run(name, work.payments))
     return found
