@@ -370,8 +370,10 @@ class TreesBeside:
 
     def __init__(self, trees: FlatTrees, own: int, *, places: int, each: int):
         self._trees, self._own, self._each = trees, own, each
-        self._held = np.zeros((places, each, len(trees.roots)), np.uint64)
+        self._held = np.full((places, each, len(trees.roots)), ALL_ALIVE)  # touched now, not at the first payments
         self._slots = trees.slots(np.arange(trees.features))
+        self.hold(0, np.zeros((each, trees.features - own), np.float32))  # compiles now, too
+        self.margins(np.zeros(own, np.float32), np.zeros(1, np.int64))
 
     def hold(self, place: int, columns: NDArray[np.float32]) -> None:
         held, kernel = self._held[place], cast(Any, strike_columns)
