@@ -98,8 +98,7 @@ class KeyFile:
         if changed_at != self.changed_at:
             self.changed_at = changed_at
             with suppress(SettingsError):  # a file damaged while we serve: the keys we know stay good
-                self.known = {k.sha256: k for k in self.stored()}
-                self.heard.clear()
+                self.known, self.heard = {k.sha256: k for k in self.stored()}, {}
 
     def allow(self, authorization: str, scope: Grant) -> StoredKey:
         """The key, or an InputError of status 401 (unknown) or 403 (known, but not for this)."""
@@ -110,14 +109,15 @@ class KeyFile:
         return stored
 
     def recognised(self, authorization: str) -> StoredKey:
+        heard = self.heard  # before a key is looked up: where another thread reads the file, this one is let go
         bearer, _, key = authorization.partition(" ")
         digest = hashed(key) if bearer.lower() == "bearer" else ""
         stored = self.known.get(digest) or self.mine.get(digest)
         if stored is None:
             raise refused(401, "invalid_key", "no valid API key", KEY_HINT)
-        if len(self.heard) >= HEARD_MAX:
-            self.heard.clear()
-        self.heard[authorization] = stored
+        if len(heard) >= HEARD_MAX:
+            heard.clear()
+        heard[authorization] = stored
         return stored
 
 

@@ -1,10 +1,11 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from greenlane.errors import InputError, SettingsError
 from greenlane.serving import access
-from greenlane.serving.access import KeyFile
+from greenlane.serving.access import KeyFile, StoredKey
 
 
 @pytest.fixture
@@ -82,3 +83,31 @@ def test_a_key_file_damaged_under_a_running_server_keeps_the_keys_it_knew(tmp_pa
     now[0] += access.RELOAD_S
     for _ in range(2):
         assert status(keys, key, "read") == 200
+
+
+def test_a_key_that_is_revoked_while_another_thread_looks_it_up_is_not_remembered(
+    tmp_path: Path, now: list[float]
+) -> None:
+    keys = KeyFile(tmp_path / "keys.json")
+    key = keys.create(("read",), created="")
+
+    class Slow(dict[str, StoredKey]):
+        def get(self, digest: str, default: StoredKey | None = None) -> StoredKey | None:  # type: ignore[override] # enough of it
+            found = super().get(digest, default)
+            keys.revoke(keys.stored()[0].id)
+            os.utime(keys.path, (1, 1))
+            now[0] += access.RELOAD_S
+            keys.refresh()
+            return found
+
+    keys.refresh()
+    keys.known = Slow(keys.known)
+    assert status(keys, key, "read") == 200, "it was good when it was asked for"
+    assert status(keys, key, "read") == 401
+
+
+def test_a_key_that_was_heard_may_still_do_no_more_than_its_scopes(tmp_path: Path) -> None:
+    keys = KeyFile(tmp_path / "keys.json")
+    key = keys.create(("decide", "read"), created="")
+    asked = [status(keys, key, scope) for scope in ("decide", "read", "admin", "report", "decide")]
+    assert asked == [200, 200, 403, 403, 200]
