@@ -7,8 +7,8 @@ it follow, given the cell's own usual rate. A sum that passes its threshold over
 the cell: after four attempts where amounts are small, after eight or so where they are not.
 
 A broken route has neither the small amounts nor the pace. Attacked cells weigh nothing in health and breakers, suspect
-ones less, and neither takes part in exploration; health forgets the declines just before a mark, too. A mark expires by
-itself.
+ones less, and neither takes part in exploration; of declines that wait, health does not hear those just before a mark.
+A mark expires by itself.
 """
 
 from collections import OrderedDict

@@ -207,18 +207,19 @@ class Online:
         """A breaker's order, or another approval model: then health starts anew, and what it is measured against."""
         self.breaker.control(entry)
         change = CHANGE_DECODER.decode(entry.payload)
-        if change.subject == "model" and change.id == APPROVAL_CHAMPION:
+        renewed = change.subject == "model" and change.id == APPROVAL_CHAMPION
+        if not renewed and change.subject not in SUBJECTS:
+            return
+        self._turn(entry.ingest_us)  # whoever begins with what is known, or keeps some of it, has heard what waited
+        if renewed:
             self._waiting.clear()
             self._lessons.clear()
             for health in self._all():
                 health.forget()
-            self._turn(entry.ingest_us)
-            self.turns += 1
-        elif change.subject in SUBJECTS:
-            if change.subject == EXPERIMENT:
-                self._staffed(change.id, EXPERIMENT_DECODER.decode(change.after))
-            self._turn(entry.ingest_us)
-            self.turns += 1
+        elif change.subject == EXPERIMENT:
+            self._staffed(change.id, EXPERIMENT_DECODER.decode(change.after))
+        self._turn(entry.ingest_us)
+        self.turns += 1
 
     def _staffed(self, name: str, experiment: Experiment | None) -> None:
         """Each arm of an experiment that runs has a learner of its own, which begins with what all know by then."""

@@ -3,15 +3,18 @@
 import gc
 from weakref import ref
 
+import msgspec
 import numpy as np
 import pytest
-from unit.policy.shops_and_issuers import ROUTES, SECOND_US, Stream, control, nothing_decided_here, trading
+from unit.policy.shops_and_issuers import ISSUERS, ROUTES, SECOND_US, Stream, control, nothing_decided_here, trading
 
 from greenlane.decisions.live import APPROVAL_CHAMPION, MODEL
+from greenlane.policy.arms import Arm, Experiment
 from greenlane.policy.health import CELLS_MAX, HOUR_US, Health, ridge
 from greenlane.policy.heard import Heard, Kind, kind_of
 from greenlane.policy.online import Expected, Online
 from greenlane.policy.parameters import EPOCH_US
+from greenlane.policy.running import EXPERIMENT
 
 
 def taught(health: Health, *, approval: float, answers: int, issuer: str, route: str, bin8: str = "b", seed: int = 0,
@@ -161,6 +164,19 @@ def test_a_decline_is_heard_when_the_epoch_ends() -> None:
         online.advance(declined.at_us + EPOCH_US)
         offsets += online.health.offsets("iss_3", "41000000", ["acq_a"])
     assert offsets[1] == offsets[2] < offsets[0]
+
+
+def test_an_arm_begins_with_the_declines_that_waited_too() -> None:
+    stream = trading(3_000)
+    waited, arms = len(stream.online._lessons), (Arm("control", 500_000), Arm("other", 500_000))
+    running = Experiment(id="x", unit="card", arms=arms, state="running")
+    stream.online.apply(control(EXPERIMENT, "x", msgspec.to_builtins(running), at_us=stream.at_us))
+    assert len(stream.online._lessons) < waited
+    common, *own = (
+        [health.offsets(issuer, "", ROUTES) for issuer in ISSUERS]
+        for health in (stream.online.health, *stream.online.arms.values())
+    )
+    assert own == [common, common]
 
 
 def test_a_known_outage_is_the_breakers_business_and_teaches_little() -> None:
