@@ -1,9 +1,11 @@
 """Worlds live as their files say: one seed is one world, issuers remember, thieves move, all meet the same people."""
 
 import math
+import multiprocessing
 import re
+from collections import deque
 from importlib import resources
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 
 import msgspec
@@ -363,6 +365,18 @@ def test_a_world_made_ahead_in_another_process_is_the_same_history(tmp_path):
 def test_what_fails_in_the_other_process_fails_here():
     with pytest.raises(RuntimeError, match="range ended before its work"):
         list(made_ahead(range, 3, 0, 0, of=int))
+
+
+def test_whoever_stops_asking_leaves_no_process_behind_and_a_killed_one_is_an_error():
+    made = made_ahead(count, 0, of=int)
+    assert [next(made), next(made)] == [0, 1]
+    made.close()
+    assert not multiprocessing.active_children()
+    killed = made_ahead(count, 0, of=int)
+    next(killed)
+    multiprocessing.active_children()[0].kill()
+    with pytest.raises(RuntimeError, match="count ended before its work"):
+        deque(killed, maxlen=0)
 
 
 def test_a_simulated_history_is_a_journal_in_order_with_labels_when_they_became_known(tmp_path):

@@ -1,5 +1,6 @@
 """What a generator makes, made ahead in a process of its own: items travel as msgpack, through a bounded pipe."""
 
+import gc
 import multiprocessing
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -24,7 +25,7 @@ def made_ahead(make: Callable[..., Iterator[T]], *given: object, of: type[T]) ->
     try:
         while item := received.recv_bytes():
             yield decoder.decode(item)
-    except EOFError as error:
+    except (EOFError, OSError) as error:
         raise RuntimeError(f"the process of {make.__name__} ended before its work") from error
     finally:
         received.close()
@@ -32,6 +33,7 @@ def made_ahead(make: Callable[..., Iterator[T]], *given: object, of: type[T]) ->
 
 
 def _send(sent: Connection, make: Callable[..., Iterator[object]], given: tuple[object, ...]) -> None:
+    gc.disable()  # many lasting objects, few cycles, and the process ends with its work
     encode = msgspec.msgpack.Encoder().encode
     try:
         for item in make(*given):

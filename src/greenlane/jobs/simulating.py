@@ -151,7 +151,6 @@ def simulate(
     return Simulated(payments, attempts, told, until_us)
 
 
-@uncollected()
 def batches(world: World, seed: int, payments: int) -> Iterator[Batch]:
     """Everything that becomes known before the last attempt is made."""
     due, known, made, at_us = Due[tuple[Outcome, TrueRow]](), list[tuple[int, Outcome, TrueRow]](), 0, START_US
