@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, Literal, NamedTuple
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 
@@ -23,8 +24,22 @@ from greenlane.ports.journal import SOURCE_BIT, Entry
 from greenlane.wiring import Progress, Reader, complete_from, open_reader
 
 Engine = Literal["duckdb", "spark"]
-FEATURE_SET: Final = "feature_set"
-"""Beside the vectors: the digest of the features that they are of."""
+ORIGIN: Final = "origin.json"
+
+
+class Origin(Struct, frozen=True):
+    """Beside the vectors: the digest of their features, and an entry that another journal has not in that place."""
+
+    features: str
+    seq: int
+    ingest_us: int
+    event_id: str
+
+
+def origin_of(reader: Reader, seq: int) -> Origin | None:
+    """None where the journal has no such entry."""
+    here = reader.entries(after_seq=seq - 1) if seq else ()
+    return next((Origin(reader.features.digest, e.seq, e.ingest_us, e.event_id) for e in here), None)
 
 
 class Room(Struct, frozen=True):
@@ -81,6 +96,7 @@ def backfill(
         raise InputError(f"{out} is not empty", param="--out", hint="name a directory that is not there yet")
     reader = open_reader(directory)
     features, since_us = reader.features, complete_from(reader.store)
+    origin = origin_of(reader, reader.store.span()[1])
     condition = f"(emits & {SOURCE_BIT['attempts']}) <> 0 AND sign > 0"
     condition += f" AND ingest_us >= {from_us}" if from_us is not None else ""
     condition += f" AND ingest_us < {to_us}" if to_us is not None else ""
@@ -88,21 +104,23 @@ def backfill(
         days = list(day_files(reader, Path(scratch)))
         work = Work(days, features, out, condition, since_us, room)
         done = write_by_spark(work, progress) if engine == "spark" else write_by_duckdb(work, progress)
-    (out / FEATURE_SET).write_text(features.digest)
+    (out / ORIGIN).write_bytes(msgspec.json.encode(origin))
     return done
 
 
-def vectors_in(folder: Path, features: FeatureSet) -> Vectors:
-    """The vectors of these features at any attempts that a backfill wrote, as the stream engine would read them.
+def vectors_in(folder: Path, reader: Reader) -> Vectors:
+    """The vectors of the live features at any attempts that a backfill wrote, as the stream engine would read them.
 
-    TrainingError where it is of other features, or knows no such attempt.
+    TrainingError where it is of another journal or of other features, or knows no such attempt.
     """
-    told = folder / FEATURE_SET
-    if not told.exists() or told.read_text() != features.digest:
+    told: Origin | None = None
+    with suppress(OSError, msgspec.MsgspecError):  # nothing told, or damaged
+        told = msgspec.json.decode((folder / ORIGIN).read_bytes(), type=Origin | None)
+    if told is None or told != origin_of(reader, told.seq):
         hint = f"greenlane backfill --data DIR --out {folder}, into a new directory"
-        raise TrainingError(f"{folder} is no backfill of the features that are live", hint=hint)
+        raise TrainingError(f"{folder} is no backfill of this journal by the features that are live", hint=hint)
     names, seqs, columns = read_vectors(folder)
-    assert names == tuple(column.name for column in features.columns), "the digest is of these columns"
+    assert names == tuple(column.name for column in reader.features.columns), "the digest is of these columns"
 
     def at(entries: Sequence[Entry]) -> Ints:
         wanted = np.array([entry.seq for entry in entries], np.int64)

@@ -122,7 +122,7 @@ def training_set(reader: Reader, plan: Plan, *, progress: Progress | None = None
         label=plan.label,
         first_complete_us=complete_from(reader.store),
         logged=partial(logged_vector, reader),
-        vectors=None if plan.vectors is None else vectors_in(plan.vectors, reader.features),
+        vectors=None if plan.vectors is None else vectors_in(plan.vectors, reader),
         total=last,
         progress=progress,
     )

@@ -15,7 +15,7 @@ from greenlane.features.catalogue import CATALOGUE
 from greenlane.features.definition import FeatureSet
 from greenlane.features.inputs import INPUTS
 from greenlane.features.stream import StreamEngine
-from greenlane.jobs.backfilling import FEATURE_SET, Engine, backfill, day_files
+from greenlane.jobs.backfilling import ORIGIN, Engine, backfill, day_files
 from greenlane.jobs.declaring import declare_features
 from greenlane.jobs.simulating import simulate
 from greenlane.jobs.training import Plan, training_set
@@ -99,9 +99,18 @@ def test_a_backfill_of_other_features_or_of_fewer_days_is_no_source_of_a_trainin
     with pytest.raises(TrainingError, match="the backfill has no entry"):
         training_set(reader, Plan(vectors=tmp_path / "out"))
     assert training_set(reader, Plan(from_us=first, vectors=tmp_path / "out")).manifest["rows"] > 200
-    (tmp_path / "out" / FEATURE_SET).write_text("of others")
-    with pytest.raises(TrainingError, match="no backfill of the features"):
+    (tmp_path / "out" / ORIGIN).write_text("of others")
+    with pytest.raises(TrainingError, match="no backfill of this journal by the features that are live"):
         training_set(reader, Plan(vectors=tmp_path / "out"))
+
+
+def test_a_backfill_of_another_journal_is_refused_though_its_features_and_numbers_are_the_same(
+    shop: Path, tmp_path: Path
+) -> None:
+    simulate(World.load("shop"), 2, 250, tmp_path / "other", lambda _done, _all: None)
+    backfill(tmp_path / "other", tmp_path / "out")
+    with pytest.raises(TrainingError, match="no backfill of this journal"):
+        training_set(open_reader(shop), Plan(vectors=tmp_path / "out"))
 
 
 def test_a_directory_with_something_in_it_is_refused(shop: Path, tmp_path: Path) -> None:
