@@ -17,7 +17,7 @@ from greenlane.jobs.asking import server_client
 from greenlane.journal.sequencer import folded
 from greenlane.learning.registry import Card, Cost, bring_up_to_date, card_of, registration_change, stages
 from greenlane.models.approval_model import load_approval
-from greenlane.models.approval_rows import MODES
+from greenlane.models.approval_rows import MODES, PAYMENT_COLUMNS
 from greenlane.models.artefact import Manifest, id_of, place, read_manifest, verified
 from greenlane.policy.running import Running
 from greenlane.ports.registry import Registry
@@ -60,11 +60,11 @@ def measured(reader: Reader, model_id: str) -> Card:
     """The card of a stored model: loaded as the hot path would, proven, and timed. ModelRefused or NotFound."""
     path = model_path(reader.places, model_id)
     manifest = read_manifest(path, kind=kind_of(path))
+    rows = np.ascontiguousarray(verified(path / "golden_rows.npy", manifest.files), np.float32)
     started_s = time.thread_time()
-    predict, memory_bytes = prediction(reader, path, manifest)
+    predict, memory_bytes = prediction(reader, path, manifest, rows)
     load_ms = (time.thread_time() - started_s) * 1e3
-    rows = verified(path / "golden_rows.npy", manifest.files)
-    took_us = timed(predict, np.ascontiguousarray(rows, np.float32))
+    took_us = timed(predict, rows)
     return card_of(
         model_id,
         manifest,
@@ -81,18 +81,21 @@ def measured(reader: Reader, model_id: str) -> Card:
     )
 
 
-def prediction(reader: Reader, path: Path, manifest: Manifest) -> tuple[Callable[[Any, int], object], int]:
+def prediction(reader: Reader, path: Path, manifest: Manifest, rows: Any) -> tuple[Callable[[Any, int], object], int]:
     """(one prediction as the hot path asks for it, of the row at a place; bytes in memory); the model was loaded."""
     if manifest.kind == "fraud":
         model = load_model(reader.places, path.name)
         return lambda rows, at: model.predict(rows[at]), model.predictor.memory_bytes
-    approval, height = load_approval(path, open_net=open_net), WAYS * len(MODES)
-    return lambda rows, at: approval.predictor.margins(rows[at : at + height]), approval.predictor.memory_bytes
+    approval, own = load_approval(path, open_net=open_net), len(PAYMENT_COLUMNS)
+    beside, ways = approval.predictor.beside(own, places=WAYS, each=len(MODES)), np.arange(WAYS)
+    for way, columns in enumerate(np.resize(rows[:, own:], (WAYS, len(MODES), rows.shape[1] - own))):
+        beside.hold(way, columns)
+    return lambda rows, at: beside.margins(rows[at, :own], ways), approval.memory_bytes
 
 
 def timed(predict: Callable[[Any, int], object], rows: Any) -> Any:
     """Microseconds of CPU, float64[n]: of this thread, so that other processes do not count."""
-    places = np.arange(TIMED) % max(1, len(rows) - WAYS * len(MODES))
+    places = np.arange(TIMED) % len(rows)
     took_ns = np.empty(TIMED)
     for number, at in enumerate(places.tolist()):
         started_ns = time.thread_time_ns()

@@ -70,6 +70,11 @@ class ApprovalModel:
         self._beside = predictor.beside(len(PAYMENT_COLUMNS), places=KEPT_MAX, each=len(MODES))
         self._places: dict[tuple[str, ...], int] = {}
 
+    @property
+    def memory_bytes(self) -> int:
+        """Of the predictor, and of what is held of ways."""
+        return self.predictor.memory_bytes + self._beside.memory_bytes
+
     def predict(self, situation: Situation, ways: Sequence[tuple[str, str]]) -> list[list[int]]:
         """[ways][modes]: P(approved) of a good payer, integers 1e-9, for each (route, credential)."""
         found: list[list[int]] = []

@@ -366,11 +366,14 @@ class TreesBeside:
     >>> beside.hold(5, np.array([[0.0], [1.0]], np.float32))
     >>> beside.margins(np.array([0.7], np.float32), np.array([5]))
     array([2., 3.])
+    >>> beside.memory_bytes
+    128
     """
 
     def __init__(self, trees: FlatTrees, own: int, *, places: int, each: int):
         self._trees, self._own, self._each = trees, own, each
         self._held = np.full((places, each, len(trees.roots)), ALL_ALIVE)  # touched now, not at the first payments
+        self.memory_bytes = self._held.nbytes
         self._slots = trees.slots(np.arange(trees.features))
         self.hold(0, np.zeros((each, trees.features - own), np.float32))  # compiles now, too
         self.margins(np.zeros(own, np.float32), np.zeros(1, np.int64))

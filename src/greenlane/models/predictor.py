@@ -19,6 +19,11 @@ Explainer = Callable[[Floats32, Slots], tuple[float, Reasons]]
 class Beside(Protocol):
     """Margins of one payment's columns beside others that are held ready: those of the ways it may go."""
 
+    @property
+    def memory_bytes(self) -> int:
+        """What is held."""
+        ...
+
     def hold(self, place: int, columns: Floats32) -> None:
         """float32[each, m - own]: the rows at a place, instead of those held there before."""
         ...
@@ -35,6 +40,7 @@ class RowsBeside:
         self._predictor, self._own = predictor, own
         self._rows = np.zeros((places, each, predictor.features), np.float32)
         self._slots = predictor.slots(np.arange(predictor.features))
+        self.memory_bytes = self._rows.nbytes
 
     def hold(self, place: int, columns: Floats32) -> None:
         self._rows[place, :, self._own :] = columns

@@ -12,6 +12,8 @@ from greenlane.errors import InputError, ModelRefused, NotFound
 from greenlane.jobs.promoting import introduce, promote, rollback, verdicts_of
 from greenlane.jobs.registering import listed, measured, open_registry, prune, register, registered_card
 from greenlane.learning.gates import failed
+from greenlane.models.approval_model import KEPT_MAX
+from greenlane.models.approval_rows import MODES
 from greenlane.models.artefact import read_manifest
 from greenlane.ports.journal import Position
 from greenlane.wiring import Places, Reader, open_reader
@@ -116,6 +118,9 @@ def test_the_first_model_is_introduced_as_champion_and_a_later_one_as_shadow(tmp
     assert [m.subject for m in open_registry(reader(tmp_path)).moves()] == ["gates", "model", "model"]
     for row in listed(reader(tmp_path)):
         assert row["card"]["cost"]["p50_us"] > 0.0, "both are registered, with what an answer of theirs takes"
+        if row["kind"] == "approval":
+            held = KEPT_MAX * len(MODES) * 8
+            assert row["card"]["cost"]["memory_bytes"] > held, "what is kept of ways counts, too"
 
 
 def test_a_damaged_model_fails_its_gate_and_is_not_registered(shop: Path) -> None:
