@@ -38,13 +38,14 @@ class Evidence(Struct, array_like=True):
 class Attacks:
     """A fold of answers.
 
+    >>> from greenlane.monitoring.cells import APPROVED
     >>> attacks = Attacks()
     >>> amounts = [99 if n else 5_000 for n in range(60)]
     >>> told = [Facts(payment_id="p", payment_us=0, amount_minor=amount, currency="EUR", card=n, code="14",
     ...               amount_reporting_minor=amount, merchant_id="shop", bin8="40000000")
     ...         for n, amount in enumerate(amounts)]
     >>> sum(attacks.answer(told, range(0, 60_000_000, 1_000_000), [APPROVED] + [DECLINED] * 59))
-    55
+    56
     >>> alarm, rule = attacks.turn(60_000_000)[:2]
     >>> str(alarm.causes[0]), rule.after["where"]
     ('merchant shop', "merchant_id = 'shop' AND bin8 = '40000000' AND amount_reporting_minor <= 500")

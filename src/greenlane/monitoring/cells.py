@@ -140,7 +140,7 @@ class Cells:
     >>> facts = [Facts(payment_id="p", payment_us=0, amount_minor=99, currency="EUR", merchant_id="shop", card=n,
     ...                bin8="40000000", amount_reporting_minor=99 if n else 5_000) for n in range(9)]
     >>> cells.answer(facts, [n * 1_000_000 for n in range(9)], [DECLINED if n else APPROVED for n in range(9)]).tolist()
-    [False, False, False, False, False, True, True, True, True]
+    [False, False, False, False, True, True, True, True, True]
     """
 
     def __init__(self) -> None:
