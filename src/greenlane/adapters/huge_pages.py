@@ -1,4 +1,4 @@
-"""Long-lived memory in pages of 2 MB: a decision touches so much of it that small pages cost it a sixth of its time.
+"""Long-lived memory in pages of 2 MB: a decision touches so much of it that looking up small ones shows.
 
 Linux alone has the two calls (`MADV_HUGEPAGE`, and since 6.1 `MADV_COLLAPSE`); elsewhere nothing happens.
 """

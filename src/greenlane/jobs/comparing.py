@@ -23,11 +23,12 @@ from greenlane.jobs.comparing_against import AGAINST_COLUMNS, Against, against_l
 from greenlane.jobs.pricing_rows import priced
 from greenlane.jobs.training import Plan, groups_of, matured_rows, provenance, split, training_set
 from greenlane.jobs.training_sets import quality_of, reference_of
+from greenlane.learning.estimator import Estimator
 from greenlane.learning.evaluate import Evaluation, Figure, evaluate
 from greenlane.learning.examples import Examples
 from greenlane.learning.fit import Budget, Fit, fit
 from greenlane.learning.frontier import BUDGET_US, Candidate, Choice, Value, choose
-from greenlane.learning.publish import calibrated, publish
+from greenlane.learning.publish import Provenance, calibrated, publish
 from greenlane.learning.served import CALLS, served, timed
 from greenlane.models.artefact import load
 from greenlane.models.fraud_model import FraudModel
@@ -104,10 +105,8 @@ def compare(
     earlier, later = split(found, examples, plan)
     money = priced(reader, found.seq[at[len(at) - len(later) :]], later.y, seed=plan.seed)
     value, told = Value(later, money=money, seed=plan.seed), provenance(found, reader.features, quality)
-    judged: dict[str, Judged] = {}
+    fitted: dict[str, Made] = {}
     beside: list[Against] = []
-    models: dict[str, FraudModel] = {}
-    weighed: dict[str, tuple[Path, float, float]] = {}
     skipped: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="greenlane-compare-") as folder:
         for number, family in enumerate(families):
@@ -118,44 +117,29 @@ def compare(
             except TrainingError as error:
                 skipped[family] = str(error.message)
                 continue
-            start = time.perf_counter()
-            one = judged[family] = judge(replace(plan, family=family), earlier, later)
-            seconds = time.perf_counter() - start
-            calibration = calibrated(one.fit, earlier)
-            published = publish(
-                Path(folder) / family,
-                one.fit,
-                calibration,
-                estimator=estimator,
-                examples=earlier,
-                evaluation=one.evaluation,
-                provenance=told,
-                seed=plan.seed,
-                open_net=open_net,
-            )
-            path, start = Path(folder) / family / published.id, time.perf_counter()
-            models[family] = load(path, open_net=open_net)
-            weighed[family] = path, seconds, 1e3 * (time.perf_counter() - start)
+            one = made(replace(plan, family=family), earlier, later, Path(folder) / family, told, estimator=estimator)
+            fitted[family] = one
             if theirs is not None:
                 tell(f"{family}: fitting on the other features")
                 other = judge(replace(plan, family=family), *theirs).evaluation.average_precision.value
-                beside.append(Against(family, one.evaluation.average_precision.value, other))
-        if not judged:
+                beside.append(Against(family, one.judged.evaluation.average_precision.value, other))
+        if not fitted:
             raise TrainingError(f"no family could be fitted: {'; '.join(skipped.values())}", hint="pip install extras")
         tell("timing what is served")
+        models = {family: one.model for family, one in fitted.items()}
         us = timed(models, dict.fromkeys(models, np.ascontiguousarray(later.X[:CALLS])))
-        saved = {family: value.saved(one.probabilities) for family, one in judged.items()}
+        saved = {family: value.saved(one.judged.probabilities) for family, one in fitted.items()}
         candidates = [
             Candidate(
                 family,
                 estimator_of(family).trainer,
-                one.evaluation,
+                one.judged.evaluation,
                 value.per_1000(saved[family]),
-                served(weighed[family][0], models[family], us[family], load_ms=weighed[family][2]),
-                weighed[family][1],
-                one.fit.parameters,
+                served(one.path, one.model, us[family], load_ms=one.load_ms),
+                one.seconds,
+                one.judged.fit.parameters,
             )
-            for family, one in judged.items()
+            for family, one in fitted.items()
         ]
     choice = choose(candidates, saved, value, budget_us=budget_us)
     comparison = Comparison(candidates, skipped, choice, budget_us, len(later), found.manifest, against=beside)
@@ -163,9 +147,50 @@ def compare(
         return comparison
     family = choice.family if choice else candidates[0].family
     left_out = ablate(
-        reader, replace(plan, family=family), judged[family], earlier, later, value=value, progress=progress, tell=tell
+        reader,
+        replace(plan, family=family),
+        fitted[family].judged,
+        earlier,
+        later,
+        value=value,
+        progress=progress,
+        tell=tell,
     )
     return msgspec.structs.replace(comparison, ablation=left_out)
+
+
+class Made(NamedTuple):
+    """A family's model as it is served, and what it took."""
+
+    judged: Judged
+    model: FraudModel
+    path: Path
+    seconds: float
+    """To fit it."""
+    load_ms: float
+
+
+def made(
+    plan: Plan, earlier: Examples, later: Examples, directory: Path, told: Provenance, *, estimator: Estimator
+) -> Made:
+    """Judged, published into this directory, and loaded from it."""
+    start = time.perf_counter()
+    judged = judge(plan, earlier, later)
+    seconds = time.perf_counter() - start
+    published = publish(
+        directory,
+        judged.fit,
+        calibrated(judged.fit, earlier),
+        estimator=estimator,
+        examples=earlier,
+        evaluation=judged.evaluation,
+        provenance=told,
+        seed=plan.seed,
+        open_net=open_net,
+    )
+    path, start = directory / published.id, time.perf_counter()
+    model = load(path, open_net=open_net)
+    return Made(judged, model, path, seconds, 1e3 * (time.perf_counter() - start))
 
 
 def judge(plan: Plan, earlier: Examples, later: Examples, *, parameters: dict[str, float] | None = None) -> Judged:
