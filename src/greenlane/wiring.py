@@ -96,8 +96,8 @@ APPROVAL = "approval/"
 MODEL_ID = re.compile(r"mdl_[0-9a-f]{16}")
 SERVER_PID = "GREENLANE_SERVER_PID"
 """How a follower is told which server started it: it ends with that server, however that ends."""
-WRITER_WAITS_S = 0.0002
-"""How fast a busy event loop hands the interpreter over: a commit asks for it several times within the loss bound."""
+WRITER_WAITS_S = 0.002
+"""So long a busy event loop keeps the interpreter from who writes: a decision ends before the writer has its turn."""
 REARRANGED = frozenset({*SUBJECTS, RECOVERY, AUTHENTICATION, "budget"})
 """Subjects of control entries after which the lanes of arms are laid anew."""
 SUBJECT_KINDS = (*get_args(MethodType), "par", "customer", "email", "phone", "device", "ip", "shipping")
