@@ -81,12 +81,21 @@ def situation_of(attempt: Attempt, facts: Facts, history: History, *, at_us: int
     )
 
 
-def of_good(plain: int, authenticated: int, exempt: int, ratio_ppm: int, soft_decline_e9: int) -> Approval:
+def of_good(
+    plain: int, exempt: int, authenticated: int, ratio_ppm: int, soft_decline_e9: int, *, millilogit: int = 0
+) -> Approval:
     """Fraudsters are approved in a configured proportion to good payers: approved traffic alone cannot say it.
 
-    >>> of_good(900_000_000, 950_000_000, 880_000_000, 700_000, 0).fraud_e9
+    Good payers' approvals are moved by an offset of log-odds, in thousandths.
+
+    >>> of_good(900_000_000, 880_000_000, 950_000_000, 700_000, 0).fraud_e9
     630000000
+    >>> of_good(500_000_000, 500_000_000, 500_000_000, 700_000, 0, millilogit=1_000).good_exempt_e9
+    731058579
     """
+    if millilogit:
+        plain, exempt = shifted_e9(plain, millilogit), shifted_e9(exempt, millilogit)
+        authenticated = shifted_e9(authenticated, millilogit)
     return Approval(
         plain,
         plain * ratio_ppm // PPM,
@@ -101,31 +110,17 @@ def of_good(plain: int, authenticated: int, exempt: int, ratio_ppm: int, soft_de
 def approvals_of_good(
     predicted: Sequence[Sequence[int]], offsets: Sequence[int], ratio_ppm: int, soft_decline_e9: int
 ) -> tuple[Approval, ...]:
-    """Of [ways][plain, exempt, 3ds] as a model says them, each way moved by its offset.
-
-    >>> approvals_of_good([[500_000_000] * 3], (1_000,), 700_000, 0)[0].good_exempt_e9
-    731058579
-    """
-    found = []
-    for (plain, exempt, auth), offset in zip(predicted, offsets, strict=True):
-        if offset:
-            plain, exempt, auth = shifted_e9(plain, offset), shifted_e9(exempt, offset), shifted_e9(auth, offset)
-        found.append(Approval(
-            plain, plain * ratio_ppm // PPM, auth, auth * ratio_ppm // PPM, exempt, exempt * ratio_ppm // PPM,
-            soft_decline_e9,
-        ))  # fmt: skip
-    return tuple(found)
+    """Of [ways][plain, exempt, 3ds] as a model says them, each way moved by its offset."""
+    return tuple([
+        of_good(plain, exempt, authenticated, ratio_ppm, soft_decline_e9, millilogit=offset)
+        for (plain, exempt, authenticated), offset in zip(predicted, offsets, strict=True)
+    ])  # fmt: skip
 
 
 def moved(approval: Approval, millilogit: int, ratio_ppm: int) -> Approval:
-    """By an offset of log-odds, in thousandths.
-
-    >>> moved(of_good(500_000_000, 500_000_000, 500_000_000, 700_000, 0), 1_000, 700_000).good_e9
-    731058579
-    """
-    goods = (approval.good_e9, approval.good_3ds_e9, approval.good_exempt_e9)
-    plain, authenticated, exempt = (shifted_e9(good, millilogit) for good in goods)
-    return of_good(plain, authenticated, exempt, ratio_ppm, approval.soft_decline_e9)
+    """By an offset of log-odds, in thousandths."""
+    good = approval.good_e9, approval.good_exempt_e9, approval.good_3ds_e9
+    return of_good(*good, ratio_ppm, approval.soft_decline_e9, millilogit=millilogit)
 
 
 def shifted_e9(p_e9: int, millilogit: int) -> int:
