@@ -1,0 +1,70 @@
+"""A directory as people and the follower see it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from greenlane.adapters.sqlite_journal import SqliteJournal
+from greenlane.adapters.sqlite_subjects import secret_of
+from greenlane.decisions.live import (
+    Live,
+)
+from greenlane.decisions.releases import Releases
+from greenlane.errors import JournalError, SettingsError
+from greenlane.features.definition import FeatureSet
+from greenlane.journal.sequencer import folded
+from greenlane.merchants.book import Book
+from greenlane.ports.journal import Entry, JournalStore
+from greenlane.settings import Settings, read_settings
+from greenlane.wiring.kept import all_entries
+from greenlane.wiring.places import Places
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Reader:
+    """A directory as people and the follower see it: durable entries only, nothing written."""
+
+    places: Places
+    settings: Settings
+    store: JournalStore
+
+    @cached_property
+    def live(self) -> Live:
+        return folded(Live(), self.store.controls())
+
+    @cached_property
+    def book(self) -> Book:
+        return folded(Book(), self.store.controls())
+
+    @cached_property
+    def releases(self) -> Releases:
+        return folded(Releases(), self.store.controls())
+
+    @cached_property
+    def salt(self) -> str:
+        """Of who is in which arm."""
+        return secret_of(self.places.subjects, "experiments").hex() if self.places.subjects.exists() else ""
+
+    @property
+    def features(self) -> FeatureSet:
+        if self.live.features is None:
+            raise JournalError("no features are declared here", hint="import history, or start the server once")
+        return self.live.features
+
+    def refresh(self) -> None:
+        """What control entries say is asked of the journal again, as it stands by then."""
+        for fold in ("live", "releases", "book"):
+            self.__dict__.pop(fold, None)
+
+    def entries(self, *, after_seq: int = 0) -> Iterator[Entry]:
+        return all_entries(self.places, self.store, after_seq=after_seq)
+
+
+def open_reader(directory: Path) -> Reader:
+    if not directory.is_dir():
+        raise SettingsError(f"there is no directory {directory}", hint="is --data right?")
+    places = Places(directory)
+    return Reader(places, read_settings(directory), SqliteJournal(places.journal, read_only=True))
