@@ -16,11 +16,11 @@ from pathlib import Path
 from statistics import median
 
 import msgspec
+from monitor_drills import START_US, Stream
 from table import Bar, bar, report
 
 from greenlane.decisions.record import record_of
 from greenlane.features.definition import FeatureSet
-from greenlane.jobs.drills import START_US, Stream
 from greenlane.monitoring.monitors import TOGETHER_MAX, Monitors
 from greenlane.monitoring.traffic import Answer, Traffic
 from greenlane.payments.times import MINUTE_US

@@ -1,14 +1,10 @@
 """Models change under a steady load: nothing fails, nothing is of two models, everything replays."""
 
 import itertools
-import sys
 from pathlib import Path
 
 import msgspec
 from small_shop import attempt_body, save_model, shop_in
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
 from swap import swap
 
 

@@ -2,9 +2,8 @@
 
 import math
 import random
-import sys
-from pathlib import Path
 
+import detectors
 import numpy as np
 import pytest
 from oracles.published import oracle
@@ -19,10 +18,6 @@ from greenlane.monitoring.distances import (
     psi,
     wasserstein,
 )
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
-import detectors
 
 
 def test_a_categorical_shift_has_the_published_chi_square():

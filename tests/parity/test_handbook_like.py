@@ -1,6 +1,5 @@
 """Features of an outside source, made with pandas alone, come out of the journal exactly, from both engines."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ PUBLISHED = HERE.parent / "shared" / "data" / "handbook"
 def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A data directory with 60 days of a small world, and the published features of all of it."""
     pytest.importorskip("pandas", reason="the look-alike data needs the bench extra")
-    sys.path.insert(0, str(HERE / "benchmarks"))
     import handbook_like as like
 
     folder = tmp_path_factory.mktemp("handbook")

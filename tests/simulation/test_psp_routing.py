@@ -2,13 +2,11 @@
 
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("lightgbm", reason="the success model needs the train extra")
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import psp_like
 import psp_routing

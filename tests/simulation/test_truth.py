@@ -1,10 +1,9 @@
 """Off-policy evaluation held against the simulator, small: signs, refusals, and a breach that is told."""
 
 import msgspec
+import off_policy_truth as proof
 import pytest
-
-from greenlane.jobs.valuing import truth as proof
-from greenlane.jobs.valuing.truth import Built, Trial, Truth, truth
+from off_policy_truth import Built, Trial, Truth, truth
 
 
 @pytest.fixture(scope="module")

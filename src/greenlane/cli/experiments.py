@@ -10,7 +10,6 @@ from greenlane.cli.shown import (
     Json,
     JsonFile,
     Report,
-    err,
     fail_unless,
     out,
     print_grid,
@@ -95,53 +94,6 @@ def experiments_validate(
     ]
     print_table(f"{replications:,} replications each", ["case", "coverage %", "target", "width", ""], rows)
     fail_unless(all(study.passes(case) for study, case in found))
-
-
-@experiments_app.command("truth")
-def experiments_truth(
-    world: Annotated[
-        list[str] | None, typer.Option(help="May be given again; default: those stated for the question.")
-    ] = None,
-    question: Annotated[
-        list[str] | None, typer.Option(help="May be given again; default: route, release, retry.")
-    ] = None,
-    payments: Annotated[
-        int, typer.Option(min=1_000, help="Decided live in each world; five times as many of retries.")
-    ] = 12_000,
-    stretch: Annotated[int, typer.Option(min=500, help="Payments valued at a time.")] = 4_000,
-    json_file: JsonFile = None,
-) -> None:
-    """Prove off-policy evaluation: worlds decided live, valued from their journals, and held against the truth.
-
-    Exit status 1 where accepted intervals miss the truth, signs are wrong, or what nobody can know is not refused.
-    """
-    from greenlane.jobs.valuing.truth import SETTINGS, truth
-
-    questions = question or list(SETTINGS)
-    if unknown := set(questions) - set(SETTINGS):
-        raise InputError(f"{min(unknown)!r} is no question", param="--question", hint=f"one of {', '.join(SETTINGS)}")
-    with progress("deciding and valuing") as tell:
-        found = truth(world or (), questions=questions, payments=payments, stretch=stretch, progress=tell)
-    pairs = dict.fromkeys((each.question, each.world) for each in found.built)
-    summaries = {" ".join(pair): found.summary(*pair) for pair in pairs} | {"all": found.summary()}
-    said = {"summary": summaries, "breaches": found.breaches, "powerless": found.powerless,
-            "trials": found.trials, "built": found.built}  # fmt: skip
-    write_json(said, json_file)
-    columns = ["question", "trials", "accepted", "covered", "clear", "claimed", "signs agree", "wrong claims",
-               "refused as built"]  # fmt: skip
-    counts = ("trials", "accepted", "clear", "claims")
-    shares = ("sign_agreement", "wrong_sign_claims", "refused_as_built")
-    figures = ("trials", "accepted", "coverage", "clear", "claims", *shares)
-    rows = [
-        (name, *(f"{one[figure]}" if figure in counts else f"{one[figure]:.1%}" for figure in figures))
-        for name, one in summaries.items()
-    ]
-    print_table(f"{payments:,} payments in each world, {stretch:,} valued at a time", columns, rows)
-    for check in found.powerless:
-        out.print(f"no power: {check}")
-    for breach in found.breaches:
-        err.print(f"breach: {breach}")
-    fail_unless(not found.breaches)
 
 
 @experiments_app.command("impact")
@@ -289,29 +241,3 @@ def experiments_readout(name: Name, data: Data, as_json: Json = False) -> None:
     columns = ["metric", "arm", "control", "any look", "one look", "CUPED", "relative %", "p, all together"]
     print_table(f"{name} against {found.experiment.arms[0].name}", columns, rows)
     out.print("\n".join(found.notes))
-
-
-@experiments_app.command("drill")
-def experiments_drill(
-    runs: Annotated[int, typer.Option(min=5, max=2_000, help="Per harm; without one, five times as many.")] = 20,
-    payments: Annotated[int, typer.Option(min=500, max=100_000, help="Of both arms together, planned.")] = 4_000,
-    seed: Annotated[int, typer.Option(help="Of the simulated payments.")] = 1,
-    as_json: Json = False,
-) -> None:
-    """How many payments a harmful arm gets before its guardrail pauses it, and how often a harmless one is paused.
-
-    Exit status 1 where harmless arms are paused more often than their budget allows.
-    """
-    from greenlane.jobs.guardrail_drill import drill
-
-    with progress("simulating experiments") as tell:
-        found = drill(runs, payments=payments, seed=seed, progress=tell)
-    rows = []
-    for each in found:
-        until = ["" if number is None else f"{number:,}" for number in (each.payments_median, each.payments_p90)]
-        by = ", ".join(f"{metric} {number}" for metric, number in each.by.items())
-        rows.append((each.harm, f"{each.paused} of {each.runs}", *until, by, each.verdict))
-    columns = ["harm", "paused", "payments until, median", "p90", "by", ""]
-    title = f"{payments:,} payments planned, guardrails as by default"
-    show({"drills": found}, title, columns, rows, as_json=as_json)
-    fail_unless(all(each.verdict != "over budget" for each in found))

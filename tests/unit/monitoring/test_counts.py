@@ -1,17 +1,13 @@
 """Files of minute counts, in the forms they come in: outages are found and dated, and what is no such file says so."""
 
-import sys
 from pathlib import Path
 
+import counts as made
 import pytest
 
 from greenlane.adapters.count_table import read_counts
 from greenlane.errors import SettingsError
 from greenlane.jobs.monitoring import replay
-
-sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
-
-import counts as made
 
 
 @pytest.fixture(scope="module")

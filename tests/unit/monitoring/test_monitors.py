@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
+from monitor_drills import FAST, START_US, Stream, watch
 from small_shop import attempt, shop_in
 from unit.monitoring.made import MINUTE, control, facts
 
 from greenlane.decide import decide
 from greenlane.features.definition import FeatureSet
-from greenlane.jobs.drills import FAST, START_US, Stream, watch
 from greenlane.jobs.monitoring import kept_monitors, monitors_path, replay
 from greenlane.monitoring.monitors import Monitors
 from greenlane.ports.journal import Entry, Position

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from monitor_delays import BLOCKS_A_DAY, false_alarms, logit, of_rate
 
-from greenlane.jobs.delays import BLOCKS_A_DAY, false_alarms, logit, of_rate
 from greenlane.monitoring.cusum import threshold
 from greenlane.monitoring.streams import ALARM, BLOCK_US, NEVER, NEWS, OPENED, SUM, TILTS, Budget, Streams, observe
 from greenlane.monitoring.traffic import APPROVAL_TILTS

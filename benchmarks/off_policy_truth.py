@@ -1,6 +1,10 @@
 """Is off-policy evaluation right? Worlds are decided live with exploration, valued from their journals, and compared
 with what is true of every action that was open.
 
+    python benchmarks/off_policy_truth.py [--world W ...] [--question Q ...] [--payments 12000] [--json FILE]
+
+Exit status 1 where accepted intervals miss the truth, signs are wrong, or what nobody can know is not refused.
+
 Each question has its worlds, and each of these gives one log. It is cut into stretches of time, each valued as if it
 were all there is; the truth of a candidate is the mean over the whole log of the true expected money of what it would
 have done less that of what was done, with the error that so many payments leave. Besides, cases are built in which
@@ -12,6 +16,8 @@ nothing can be known: they have to be refused.
               but by its true money: the noise of answers is gone, that of weights is not
 """
 
+import argparse
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from math import comb
@@ -23,6 +29,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from greenlane.cli.shown import err, out, print_table, progress, write_json
 from greenlane.decisions.record import DecisionRecord
 from greenlane.experiments.clusters import Groups
 from greenlane.experiments.impact import PER, STEPS
@@ -146,7 +153,7 @@ class Built(Struct, frozen=True, kw_only=True):
 
 
 class Truth(Struct, frozen=True, kw_only=True):
-    """The JSON of `greenlane experiments truth`."""
+    """What the proof found."""
 
     trials: tuple[Trial, ...]
     built: tuple[Built, ...]
@@ -419,3 +426,44 @@ def truth(
             trials += trials_of(world, log, stretches=stretches)
             built += built_of(world, log, Path(room) / "greedy")
     return Truth(trials=tuple(trials), built=tuple(built), payments=payments)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--world", action="append", help="may be given again; default: those stated for the question")
+    parser.add_argument("--question", action="append", choices=tuple(SETTINGS), help="may be given again; default: all")
+    parser.add_argument(
+        "--payments", type=int, default=12_000, help="decided live in each world; five times as many of retries"
+    )
+    parser.add_argument("--stretch", type=int, default=STRETCH, help="payments valued at a time")
+    parser.add_argument("--json", type=Path, help="write every trial to this file")
+    given = parser.parse_args()
+    with progress("deciding and valuing") as tell:
+        found = truth(
+            given.world or (), questions=given.question or list(SETTINGS), payments=given.payments,
+            stretch=given.stretch, progress=tell,
+        )  # fmt: skip
+    pairs = dict.fromkeys((each.question, each.world) for each in found.built)
+    summaries = {" ".join(pair): found.summary(*pair) for pair in pairs} | {"all": found.summary()}
+    said = {"summary": summaries, "breaches": found.breaches, "powerless": found.powerless,
+            "trials": found.trials, "built": found.built}  # fmt: skip
+    write_json(said, given.json)
+    columns = ["question", "trials", "accepted", "covered", "clear", "claimed", "signs agree", "wrong claims",
+               "refused as built"]  # fmt: skip
+    counts = ("trials", "accepted", "clear", "claims")
+    shares = ("sign_agreement", "wrong_sign_claims", "refused_as_built")
+    figures = ("trials", "accepted", "coverage", "clear", "claims", *shares)
+    rows = [
+        (name, *(f"{one[figure]}" if figure in counts else f"{one[figure]:.1%}" for figure in figures))
+        for name, one in summaries.items()
+    ]
+    print_table(f"{given.payments:,} payments in each world, {given.stretch:,} valued at a time", columns, rows)
+    for check in found.powerless:
+        out.print(f"no power: {check}")
+    for breach in found.breaches:
+        err.print(f"breach: {breach}")
+    return int(bool(found.breaches))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """The drill of guardrails, small."""
 
-from greenlane.jobs.guardrail_drill import HARMS, drilled, run
+from guardrail_drill import HARMS, drilled, run
 
 
 def test_what_is_forbidden_or_challenges_everybody_is_paused_at_once() -> None:

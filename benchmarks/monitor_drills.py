@@ -1,18 +1,23 @@
 """Drills: known faults in a made stream; are they found, how soon, attributed to whom, and what is told on calm days.
 
+    python benchmarks/monitor_drills.py [--seed 1] [--quick] [--json FILE]
+
 A made stream is decisions with their recorded probabilities, their answers and reports, as entries of a journal that is
 never written. Approval in it wanders from hour to hour beyond what the decisions expect, as it does in the world.
 """
 
+import argparse
 from collections.abc import Callable, Iterator
 from functools import partial
 from math import exp
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
+from greenlane.cli.shown import out, print_table, progress, write_json
 from greenlane.decisions.packing import pack
 from greenlane.decisions.record import DecisionRecord, payload_of
 from greenlane.features.definition import FeatureSet
@@ -259,19 +264,16 @@ SLOW: Final = (
 """Found as reports come, over weeks."""
 
 
-def run(
-    *, seed: int = 1, per_minute: float = 60.0, calm_days: float = CALM_DAYS, slow: bool = True,
-    progress: Progress = lambda _done, _of: None,
-) -> Drills:  # fmt: skip
+def run(*, seed: int, slow: bool, per_minute: float = 60.0, progress: Progress) -> Drills:
     """All drills. Each starts from the state that the monitors had after the calm days, as after a restart."""
     stream, monitors = Stream(seed=seed, per_minute=per_minute), Monitors(FeatureSet(()))
-    begins_us = START_US + int(calm_days * DAY_US)
+    begins_us = START_US + int(CALM_DAYS * DAY_US)
     for entry in stream.entries(START_US, begins_us):
         monitors.apply(entry)
     monitors.due(begins_us)
     told = [*monitors.incidents.closed, *monitors.incidents.open]
     pages, tickets = (sum(one.severity == kind for one in told) for kind in ("page", "ticket"))
-    calm, state = Calm(calm_days, pages / calm_days, tickets / calm_days), monitors.dump()
+    calm, state = Calm(CALM_DAYS, pages / CALM_DAYS, tickets / CALM_DAYS), monitors.dump()
     found, slow_ones = [], SLOW if slow else ()
     for number, drill in enumerate(FAST):
         progress(number + 1, len(FAST) + len(slow_ones))
@@ -320,3 +322,42 @@ def watch(drill: Drill, monitors: Monitors, entries: Iterator[Entry], begins_us:
         cause=None if first is None else str(first.cause),
         others=len(told) - (first is not None),
     )
+
+
+def lasting(seconds: float) -> str:
+    """
+    >>> lasting(28.3), lasting(1_279.0), lasting(1_728_040.0)
+    ('28 s', '21 min', '20 days')
+    """
+    units = ((86_400.0, "days"), (3_600.0, "h"), (60.0, "min"))
+    return next((f"{seconds / size:.0f} {unit}" for size, unit in units if seconds >= 2 * size), f"{seconds:.0f} s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seed", type=int, default=1, help="of the made streams")
+    parser.add_argument("--quick", action="store_true", help="leave out the drills that last for weeks")
+    parser.add_argument("--json", type=Path, help="write everything to this file")
+    given = parser.parse_args()
+    with progress("drilling") as tell:
+        found = run(seed=given.seed, slow=not given.quick, progress=tell)
+    write_json(found, given.json)
+    rows = [
+        (
+            one.fault,
+            "yes" if one.detected else "NO",
+            "yes" if one.attributed else "NO",
+            "" if one.delay_s is None else lasting(one.delay_s),
+            one.cause or "",
+            str(one.others),
+        )
+        for one in found.drills
+    ]
+    print_table("Drills", ["fault", "found", "its cause named", "after", "cause", "other incidents"], rows)
+    calm = found.calm
+    false = f"{calm.pages_per_day:g} pages and {calm.tickets_per_day:g} tickets a day"
+    out.print(f"false alarms on {calm.days:g} calm days: {false}")
+
+
+if __name__ == "__main__":
+    main()

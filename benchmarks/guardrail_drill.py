@@ -1,16 +1,24 @@
 """The guardrails of live experiments, tried on payments whose truth is known: how soon, and how often for nothing.
 
+    python benchmarks/guardrail_drill.py [--runs 20] [--payments 4000] [--seed 1] [--json FILE]
+
+Exit status 1 where harmless arms are paused more often than their budget allows.
+
 The tally and the looks are the follower's own; only the payments are simulated: cards pay once or several times, differ
 in how often they are approved, and some payments are fraud that is reported days later.
 """
 
+import argparse
+import sys
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 from msgspec import Struct
 
+from greenlane.cli.shown import print_table, progress, write_json
 from greenlane.experiments.readout import RAILS, look
 from greenlane.experiments.tally import Tallies, Tally
 from greenlane.merchants.economics import Economics
@@ -60,7 +68,7 @@ class Drilled(Struct, frozen=True, kw_only=True):
     verdict: str
 
 
-def drill(runs: int, *, payments: int, seed: int, progress: Progress = lambda _done, _of: None) -> list[Drilled]:
+def drill(runs: int, *, payments: int, seed: int, progress: Progress) -> list[Drilled]:
     found, done, whole = [], 0, runs * sum(MORE if is_harmless(harm) else 1 for harm in HARMS)
     for place, harm in enumerate(HARMS):
         ends = []
@@ -125,3 +133,27 @@ def run(harm: Harm, payments: int, *, seed: int) -> tuple[str, int] | None:
         for _, pause in look(tallies, at_us):
             return pause.metric, pause.point.units
     return None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=20, help="per harm; without one, five times as many")
+    parser.add_argument("--payments", type=int, default=4_000, help="of both arms together, planned")
+    parser.add_argument("--seed", type=int, default=1, help="of the simulated payments")
+    parser.add_argument("--json", type=Path, help="write everything to this file")
+    given = parser.parse_args()
+    with progress("simulating experiments") as tell:
+        found = drill(given.runs, payments=given.payments, seed=given.seed, progress=tell)
+    write_json({"drills": found}, given.json)
+    rows = []
+    for each in found:
+        until = ["" if number is None else f"{number:,}" for number in (each.payments_median, each.payments_p90)]
+        by = ", ".join(f"{metric} {number}" for metric, number in each.by.items())
+        rows.append((each.harm, f"{each.paused} of {each.runs}", *until, by, each.verdict))
+    columns = ["harm", "paused", "payments until, median", "p90", "by", ""]
+    print_table(f"{given.payments:,} payments planned, guardrails as by default", columns, rows)
+    return int(any(each.verdict == "over budget" for each in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

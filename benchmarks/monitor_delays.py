@@ -1,7 +1,12 @@
-"""How soon drops of approval are found, by rate and size, at a stated number of false alarms of the whole system."""
+"""How soon drops of approval are found, by rate and size, at a stated number of false alarms of the whole system.
 
+python benchmarks/monitor_delays.py [--streams 2000] [--json FILE]
+"""
+
+import argparse
 from collections.abc import Sequence
 from math import log
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -9,6 +14,7 @@ from msgspec import Struct
 from numba import njit
 from numpy.typing import NDArray
 
+from greenlane.cli.shown import print_table, progress, write_json
 from greenlane.monitoring.cusum import drop_information, threshold
 from greenlane.monitoring.streams import ALARM, BLOCK_US, NEWS, SUM, TILTS, Budget, Streams, observe
 from greenlane.monitoring.traffic import APPROVAL_TILTS, PAGES_PER_DAY, TICKETS_PER_DAY, WAY
@@ -151,3 +157,26 @@ def until_limit(before, after, limit, repeats, seed):  # type: ignore[no-untyped
 
 def logit(probability: float) -> float:
     return log(probability / (1.0 - probability))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--streams", type=int, default=2_000, help="watched streams of the whole system")
+    parser.add_argument("--json", type=Path, help="write everything to this file")
+    given = parser.parse_args()
+    with progress("simulating"):
+        found = delay_curve(streams=given.streams)
+    write_json(found, given.json)
+    rows = [
+        (f"{d.per_minute:g}", f"{100 * d.drop:.0f} points", f"{d.answers:,.0f}", f"{d.minutes:,.0f}", f"{d.ratio:.2f}")
+        for d in found.delays
+    ]
+    print_table(
+        f"{found.streams:,} streams: {found.pages_per_day:.2f} pages, {found.tickets_per_day:.2f} tickets a day, false",
+        ["answers a minute", "drop", "answers until found", "minutes", "of the ideal sum's"],
+        rows,
+    )
+
+
+if __name__ == "__main__":
+    main()
