@@ -27,7 +27,7 @@ prove: $(VENV)/.bench ## the long proofs; their results, with commit and machine
 		$(BIN)/greenlane evaluate policies --world $$world --full --cache out/cache --json proofs/policies_$$world.json \
 			--report out/policies_$$world.html || exit 1; \
 	done
-	$(BIN)/greenlane evaluate outage --cache out/cache --json proofs/outage_europe.json
+	$(BIN)/python benchmarks/outage_drill.py --cache out/cache --json proofs/outage_europe.json
 
 check: $(VENV)/.dev ## lint, types, layers, dependencies
 	$(BIN)/ruff check

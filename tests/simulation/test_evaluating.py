@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
+import outage_drill as drill
 import pytest
 from msgspec import structs
 from properties import limit_checker
 
-from greenlane.jobs.evaluating import drill, field
+from greenlane.jobs.evaluating import field
 from greenlane.jobs.evaluating.contest import Case, Contest, Move, luck
 from greenlane.jobs.evaluating.evaluate import by_interaction, evaluate, world_of
 from greenlane.jobs.evaluating.hands import Hands, Memo, PriorBelief

@@ -193,26 +193,3 @@ def evaluate_interactions(
     if report is not None:
         report.write_text(interaction_page(world, found), encoding="utf-8")
     print_grid(f"{world}: {seeds} seeds of {payments:,} payments each", interaction_table(found))
-
-
-@evaluate_app.command("outage")
-def evaluate_outage(
-    world: WorldName = "europe",
-    seed: Seed = 1,
-    cache: Cache = CACHE,
-    report: ReportFile = None,
-    json_file: JsonFile = None,
-) -> None:
-    """The outage drill: a policy's busiest route breaks in dense traffic; an enumeration attack must divert nothing.
-
-    Shows the time to divert nine tenths of its traffic, the share kept as probes, the approvals lost, and the time to
-    return, against the success-rate window.
-    """
-    from greenlane.jobs.evaluating.drill import drill
-    from greenlane.jobs.evaluating.report import drill_page, drill_table
-
-    found = drill(world, seed=seed, cache=cache, tell=tell)
-    write_json(found, json_file)
-    if report is not None:
-        report.write_text(drill_page(found), encoding="utf-8")
-    print_grid(f"{found.world}: {found.per_second} payments a second", drill_table(found))

@@ -8,5 +8,4 @@ models.py       the models that all share, fitted once for each world
 field.py        who takes part
 evaluate.py     all of them over all seeds
 results.py      figures with intervals, paired differences, the table
-drill.py        the outage drill
 """

@@ -82,8 +82,6 @@ class Sizes(NamedTuple):
 
 
 USUAL: Final = Sizes()
-WITHOUT_ORACLE: Final = Sizes(uncensored=10_000)
-"""Where nobody asks it."""
 
 
 class FraudTrees(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""HTML pages of an evaluation and of a drill that need nothing beside them: the tables and the curves."""
+"""HTML pages of an evaluation that need nothing beside them: the tables and the curves."""
 
 from collections.abc import Sequence
 from html import escape
@@ -6,7 +6,6 @@ from itertools import accumulate
 from typing import Any, Final
 
 from greenlane.adapters.plots import BLUE, GREY, RED, drawn
-from greenlane.jobs.evaluating.drill import Drill
 from greenlane.jobs.evaluating.evaluate import Strength
 from greenlane.jobs.evaluating.results import JOINT, Evaluated, Triple, money, table
 from greenlane.learning.pages import figure, grid
@@ -58,11 +57,6 @@ def spanned(found: Triple) -> str:
     return f"{money(mean)} [{money(low)}, {money(high)}]"
 
 
-def drill_page(drill: Drill) -> str:
-    title = f"{drill.world}: a route breaks, {drill.per_second} payments a second"
-    return page_of(title, whole(drill_table(drill)), picture(outage_timeline, drill))
-
-
 def interaction_page(world: str, found: Sequence[Strength]) -> str:
     title = f"{world}: what deciding at once is worth"
     return page_of(title, whole(interaction_table(found)), picture(ratio_curve, found))
@@ -85,17 +79,6 @@ def paired_table(found: Evaluated) -> list[list[str]]:
     return [["difference", "per 1,000", "95 %"], *rows]
 
 
-def drill_table(drill: Drill) -> list[list[str]]:
-    header = ["policy", "breaks", "diverted after", "probes kept", "back after", "approvals lost", "moved by attack",
-              "approvals lost to it"]  # fmt: skip
-    rows = [
-        [p.policy, f"{p.route} ({p.usual_share:.0%})", seconds(p.divert_s), f"{p.probe_share:.1%}", seconds(p.return_s),
-         f"{p.approvals_lost:.0f} ({p.approvals_lost_share:.1%})", f"{p.attack_diverted:.2%}", f"{p.attack_lost:.1f}"]
-        for p in drill.policies
-    ]  # fmt: skip
-    return [header, *rows]
-
-
 def interaction_table(found: Sequence[Strength]) -> list[list[str]]:
     header = ["interaction", "best baseline", "joint less it", "95 %", "regret of joint", "of the baseline", "ratio"]
     rows = []
@@ -114,14 +97,6 @@ def ratio_curve(axes: Any, found: Sequence[Strength]) -> None:
     axes.set(xlabel="strength of interactions", ylabel="regret ratio")
 
 
-def seconds(found: float | None) -> str:
-    """
-    >>> seconds(7.0), seconds(None)
-    ('7 s', 'not at all')
-    """
-    return "not at all" if found is None else f"{found:.0f} s"
-
-
 def learning_curve(axes: Any, found: Evaluated) -> None:
     """Regret to the informed oracle, mean so far: what a policy still learns bends its curve down."""
     for (name, values), colour in zip(ordered(found), (BLUE, *COLOURS * 5), strict=False):
@@ -136,12 +111,3 @@ def ordered(found: Evaluated) -> list[tuple[str, list[float]]]:
     rest = sorted(found.learning.items(), key=lambda item: sum(item[1]))
     chosen = [item for item in rest if item[0] != JOINT and any(item[1])]
     return [(JOINT, found.learning[JOINT]), *chosen]
-
-
-def outage_timeline(axes: Any, drill: Drill) -> None:
-    """Share of all payments over the route that breaks (shaded: broken), by policy."""
-    axes.axvspan(drill.breaks_s / 60, drill.mends_s / 60, color=GREY, alpha=0.2)
-    for one, colour in zip(drill.policies, (BLUE, *COLOURS), strict=False):
-        axes.plot([place / 6 for place in range(len(one.timeline))], one.timeline, color=colour, label=one.policy)
-    axes.set(xlabel="minutes", ylabel="share of payments", ylim=(0, 1))
-    axes.legend(fontsize=7)

@@ -1,23 +1,31 @@
 """The outage drill: one route breaks in dense traffic; how fast is it left, what is lost, and when is it taken back?
 
+    python benchmarks/outage_drill.py [--world europe] [--seed 1] [--cache DIR] [--report FILE] [--json FILE]
+
 The same payments are made three times by each policy: in good weather, through an outage of its busiest route, and in
 good weather under an enumeration attack. Differences are taken payment by payment. An attack looks like a broken route
 to whoever counts declines; it must divert nothing but what lies between two ways that are worth the same.
 """
 
+import argparse
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from greenlane.adapters.plots import BLUE, GREY
+from greenlane.cli.shown import print_grid, tell, write_json
+from greenlane.cli.worlds import CACHE
 from greenlane.errors import GreenlaneError
 from greenlane.jobs.evaluating import field
 from greenlane.jobs.evaluating.contest import Case, Contest
 from greenlane.jobs.evaluating.hands import Memo
-from greenlane.jobs.evaluating.models import USUAL, WITHOUT_ORACLE, Kept, Sizes, Tell, TreeScorer, models_of, place_of
+from greenlane.jobs.evaluating.models import USUAL, Kept, Sizes, Tell, TreeScorer, models_of, place_of
+from greenlane.jobs.evaluating.report import COLOURS, picture, whole
+from greenlane.learning.pages import page as page_of
 from greenlane.payments.times import MINUTE_US, SECOND_US
 from greenlane.policy.limits import Limits
 from greenlane.simulation.answers import Sent, Terms
@@ -38,6 +46,8 @@ WINDOW_S: Final = 20
 """Shares are taken over so long."""
 DIVERTED: Final = 0.1
 RETURNED: Final = 0.9
+WITHOUT_ORACLE: Final = Sizes(uncensored=10_000)
+"""Nobody asks it here."""
 FOUND_IN: Final = 100_000
 """Payments of the world that are looked through for attacks."""
 
@@ -222,3 +232,55 @@ def attack(world: World) -> list[Arrival]:
     largest = sorted(cells.values(), key=len, reverse=True)
     attempts = [arrival for cell in largest for arrival in cell][:ATTEMPTS_IN_ATTACK]
     return list(dense(attempts, ATTACK_PER_SECOND, START_US + BREAKS_US + 1))
+
+
+def drill_page(drill: Drill) -> str:
+    title = f"{drill.world}: a route breaks, {drill.per_second} payments a second"
+    return page_of(title, whole(drill_table(drill)), picture(outage_timeline, drill))
+
+
+def drill_table(drill: Drill) -> list[list[str]]:
+    header = ["policy", "breaks", "diverted after", "probes kept", "back after", "approvals lost", "moved by attack",
+              "approvals lost to it"]  # fmt: skip
+    rows = [
+        [p.policy, f"{p.route} ({p.usual_share:.0%})", seconds(p.divert_s), f"{p.probe_share:.1%}", seconds(p.return_s),
+         f"{p.approvals_lost:.0f} ({p.approvals_lost_share:.1%})", f"{p.attack_diverted:.2%}", f"{p.attack_lost:.1f}"]
+        for p in drill.policies
+    ]  # fmt: skip
+    return [header, *rows]
+
+
+def seconds(found: float | None) -> str:
+    """
+    >>> seconds(7.0), seconds(None)
+    ('7 s', 'not at all')
+    """
+    return "not at all" if found is None else f"{found:.0f} s"
+
+
+def outage_timeline(axes: Any, drill: Drill) -> None:
+    """Share of all payments over the route that breaks (shaded: broken), by policy."""
+    axes.axvspan(drill.breaks_s / 60, drill.mends_s / 60, color=GREY, alpha=0.2)
+    for one, colour in zip(drill.policies, (BLUE, *COLOURS), strict=False):
+        axes.plot([place / 6 for place in range(len(one.timeline))], one.timeline, color=colour, label=one.policy)
+    axes.set(xlabel="minutes", ylabel="share of payments", ylim=(0, 1))
+    axes.legend(fontsize=7)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--world", default="europe", help="a world's name, or the path of a world file")
+    parser.add_argument("--seed", type=int, default=1, help="one seed is one crowd")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="where fitted models are kept, by the world's hash")
+    parser.add_argument("--report", type=Path, help="an HTML page: the table and the timeline")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    given = parser.parse_args()
+    found = drill(given.world, seed=given.seed, cache=given.cache, tell=tell)
+    write_json(found, given.json)
+    if given.report:
+        given.report.write_text(drill_page(found), encoding="utf-8")
+    print_grid(f"{found.world}: {found.per_second} payments a second", drill_table(found))
+
+
+if __name__ == "__main__":
+    main()
