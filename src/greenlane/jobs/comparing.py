@@ -24,11 +24,12 @@ from greenlane.jobs.pricing_rows import priced
 from greenlane.jobs.training import Plan, groups_of, matured_rows, provenance, split, training_set
 from greenlane.jobs.training_sets import quality_of, reference_of
 from greenlane.learning.estimator import Estimator
-from greenlane.learning.evaluate import Evaluation, Figure, evaluate
+from greenlane.learning.evaluate import Evaluation, evaluate
 from greenlane.learning.examples import Examples
 from greenlane.learning.fit import Budget, Fit, fit
 from greenlane.learning.frontier import BUDGET_US, Candidate, Choice, Value, choose
 from greenlane.learning.publish import Provenance, calibrated, publish
+from greenlane.learning.resampling import Figure
 from greenlane.learning.served import CALLS, served, timed
 from greenlane.models.artefact import load
 from greenlane.models.fraud_model import FraudModel

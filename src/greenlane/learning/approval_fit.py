@@ -12,7 +12,6 @@ from greenlane.errors import TrainingError
 from greenlane.learning.approval_set import Encoded, Samples, encoded
 from greenlane.learning.calibrate import Calibration, calibrate, log_loss
 from greenlane.learning.estimator import Estimator, Record
-from greenlane.learning.evaluate import CLUSTERS_MAX, VERDICTS
 from greenlane.learning.examples import Examples
 from greenlane.learning.fit import PLAIN, Fit, HeldOut, Recipe, fit
 from greenlane.learning.maturity import poisson_interval
@@ -20,15 +19,14 @@ from greenlane.learning.ranking import Ranking
 from greenlane.learning.reliability import (
     Bin,
     Check,
-    bins_check,
+    event_checks,
     money_check,
     reliability_bins,
     rms_log_ratio,
     skill_check,
-    slope_check,
-    total_check,
-    worst,
+    verdict_of,
 )
+from greenlane.learning.resampling import Resampled
 from greenlane.learning.stability import Week, weeks
 from greenlane.learning.weighing import Weighing
 from greenlane.models.approval_model import Calibrators
@@ -206,7 +204,8 @@ def judge(
     p = learned.calibrators.probabilities(test.X, margins)
     y, weight = test.y.astype(np.float64), test.weight
     base = float(weight @ y / weight.sum())
-    checks = decline_checks(1.0 - p, 1.0 - y, test, seed=seed)
+    bins = reliability_bins(1.0 - p, 1.0 - y, weight, test.day)
+    checks = decline_checks(bins, 1.0 - p, 1.0 - y, test=test, seed=seed)
 
     def by(names: Sequence[str] | NDArray[np.str_]) -> list[Group]:
         return groups(np.asarray(names), p, y, weight, test.amount_minor)
@@ -217,13 +216,13 @@ def judge(
         auc=Ranking.of(p, test.y, weight).auc(),
         log_loss=log_loss(p, y, weight),
         base_log_loss=log_loss(np.full(len(y), base), y, weight),
-        bins=reliability_bins(1.0 - p, 1.0 - y, weight, test.day),
+        bins=bins,
         by_segment=by(segments_of(test.X)),
         by_amount=by(amount_bands(test.amount_minor)),
         by_route=by(route_names(test.X, learned.encoded.encoding)),
         by_issuer=by(issuers),
         checks=checks,
-        verdict=VERDICTS[worst([each.state for each in checks])],
+        verdict=verdict_of(checks),
         weeks=weeks(test.at_us, 1.0 - p, 1.0 - y, weight),
         truth=None if truth is None else against_truth(p, truth[counts][later], y, weight),
     )
@@ -242,16 +241,12 @@ def against_truth(p: Floats, truth: Floats, y: Floats, weight: Floats) -> Agains
     )
 
 
-def decline_checks(p: Floats, y: Floats, test: Examples, *, seed: int) -> list[Check]:
+def decline_checks(bins: list[Bin], p: Floats, y: Floats, *, test: Examples, seed: int) -> list[Check]:
     """Bins, slope, total, declined money, and skill above the base rate; its interval resamples cards."""
-    weight, cluster = test.weight, np.unique(test.card, return_inverse=True)[1] % CLUSTERS_MAX
-    draws = np.random.default_rng(seed).poisson(1.0, (200, int(cluster.max()) + 1)).astype(np.float64)
     return [
-        bins_check(reliability_bins(p, y, weight, test.day)),
-        slope_check(p, y, weight, test.day),
-        total_check(p, y, weight, test.day),
-        money_check("declined money, observed/expected", p, y, weight * test.amount_minor, test.day),
-        skill_check(p, y, weight, cluster=cluster, draws=draws),
+        *event_checks(bins, p, y, test.weight, test.day),
+        money_check("declined money, observed/expected", p, y, test.weight * test.amount_minor, test.day),
+        skill_check(p, y, test.weight, Resampled.of(test.card, seed=seed)),
     ]
 
 

@@ -16,16 +16,8 @@ import numpy as np
 from msgspec import Struct
 
 from greenlane.errors import TrainingError
-from greenlane.learning.evaluate import CLUSTERS_MAX, VERDICTS
-from greenlane.learning.reliability import (
-    Check,
-    bins_check,
-    reliability_bins,
-    skill_check,
-    slope_check,
-    total_check,
-    worst,
-)
+from greenlane.learning.reliability import Check, event_checks, reliability_bins, skill_check, verdict_of
+from greenlane.learning.resampling import Resampled
 from greenlane.payments.outcome import RECORD_DECODER
 from greenlane.policy.authenticating import UNAVAILABLE_PPM, AuthenticationTable
 from greenlane.policy.priors import ELSEWHERE, GOOD_PAYERS, GoodPayer
@@ -158,7 +150,7 @@ class Judged(Struct, frozen=True):
     verdict: str
 
 
-def judge(table: AuthenticationTable, later: Sequence[Answered], *, seed: int = 0, replicates: int = 200) -> Judged:
+def judge(table: AuthenticationTable, later: Sequence[Answered], *, seed: int = 0) -> Judged:
     """Each stage's shares as probabilities: bins, slope, total, skill above the mean; intervals resample cards."""
     came = [one for one in later if one.frictionless + one.challenged > 0.0]
     asked = [one for one in came if one.challenged > 0.0]
@@ -170,29 +162,22 @@ def judge(table: AuthenticationTable, later: Sequence[Answered], *, seed: int = 
         "frictionless": stage(
             [each.frictionless_ppm / PPM for each in believed],
             [one.frictionless for one in came],
-            weight=[1.0] * len(came), cards=[one.card for one in came], seed=seed, replicates=replicates,
+            weight=[1.0] * len(came),
+            cards=Resampled.of([one.card for one in came], seed=seed),
         ),
         "challenge success": stage(
             [each.success_ppm / PPM for each in challenged],
             [one.passed / one.challenged for one in asked],
-            weight=[one.challenged for one in asked], cards=[one.card for one in asked], seed=seed,
-            replicates=replicates,
+            weight=[one.challenged for one in asked],
+            cards=Resampled.of([one.card for one in asked], seed=seed),
         ),
-    }  # fmt: skip
-    verdict = VERDICTS[worst([check.state for checks in stages.values() for check in checks])]
+    }
+    verdict = verdict_of([check for checks in stages.values() for check in checks])
     return Judged(len(came), sum(one.challenged for one in asked), stages, verdict)
 
 
-def stage(
-    p: list[float], happened: list[float], *, weight: list[float], cards: list[int], seed: int, replicates: int
-) -> list[Check]:
+def stage(p: list[float], happened: list[float], *, weight: list[float], cards: Resampled) -> list[Check]:
     """The checks of probabilities that are shares, of an event that may have happened in part."""
     expected, y, mass = (np.array(each, np.float64) for each in (p, happened, weight))
-    cluster = np.unique(cards, return_inverse=True)[1] % CLUSTERS_MAX
-    draws = np.random.default_rng(seed).poisson(1.0, (replicates, int(cluster.max()) + 1)).astype(np.float64)
-    return [
-        bins_check(reliability_bins(expected, y, mass)),
-        slope_check(expected, y, mass),
-        total_check(expected, y, mass),
-        skill_check(expected, y, mass, cluster=cluster, draws=draws),
-    ]
+    bins = reliability_bins(expected, y, mass)
+    return [*event_checks(bins, expected, y, mass), skill_check(expected, y, mass, cards)]

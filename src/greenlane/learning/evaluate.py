@@ -1,6 +1,6 @@
 """What a fraud model is worth on time it has not seen: ranking, money, and whether its probabilities hold."""
 
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -18,32 +18,23 @@ from greenlane.learning.ranking import Ranking, card_precision
 from greenlane.learning.reliability import (
     Bin,
     Check,
+    Verdict,
     amount_check,
-    bins_check,
+    event_checks,
     regret_check,
     reliability_bins,
     rms_log_ratio,
     rms_log_ratio_of_bins,
     skill_check,
-    slope_check,
     total_check,
-    worst,
+    verdict_of,
 )
+from greenlane.learning.resampling import Figure, Resampled, ends
 from greenlane.learning.stability import SegmentRate, Week, segment_rates, weeks
 from greenlane.models.calibration import log_odds, sigmoid
 
 Floats = NDArray[np.float64]
 POINTS_MAX: Final = 200
-CLUSTERS_MAX: Final = 20_000
-"""Cards are resampled in at most so many groups."""
-
-
-class Figure(Struct, frozen=True):
-    """A figure with its 95 % interval from resampled cards."""
-
-    value: float
-    low: float
-    high: float
 
 
 class Priced(NamedTuple):
@@ -120,7 +111,7 @@ class Evaluation(Struct, frozen=True):
     log_loss: float
     bins: list[Bin]
     checks: list[Check]
-    verdict: Literal["calibrated", "not calibrated", "undecided"]
+    verdict: Verdict
     operating_point: OperatingPoint
     precision_recall: list[CurvePoint]
     costs: list[CostPoint]
@@ -162,29 +153,24 @@ def evaluate(
     stakes = stakes or Stakes.of(test.amount_minor)
     y, weight = test.y.astype(np.float64), test.weight
     ranking = Ranking.of(margins, test.y, weight)
-    cluster = np.unique(test.card, return_inverse=True)[1] % CLUSTERS_MAX
-    draws = np.random.default_rng(seed).poisson(1.0, (replicates, int(cluster.max()) + 1)).astype(np.float64)
-    day = test.day
+    cards, day = Resampled.of(test.card, seed=seed, replicates=replicates), test.day
     bins = reliability_bins(probabilities, y, weight, day)
     checks = [
-        bins_check(bins),
-        slope_check(probabilities, y, weight, day),
-        total_check(probabilities, y, weight, day),
+        *event_checks(bins, probabilities, y, weight, day),
         amount_check(probabilities, y, weight, day, stakes=stakes),
-        skill_check(probabilities, y, weight, cluster=cluster, draws=draws),
-        regret_check(probabilities, y, weight, stakes=stakes, cluster=cluster, draws=draws),
+        skill_check(probabilities, y, weight, cards),
+        regret_check(probabilities, y, weight, stakes=stakes, cards=cards),
     ]
     costs = cost_curve(probabilities, test.y, stakes=stakes, weight=weight)
     edges, good, fraud = histogram(probabilities, test.y)
-    aucs, precisions = resampled(ranking, cluster, draws)
+    aucs, precisions = resampled(ranking, cards)
     stopped, rows = probabilities > stakes.break_even, np.arange(len(test))
     policy, truth, (money, rate, known) = None, None, beside
     if money is not None:
         p, rows = probabilities[money.rows], money.rows
         stopped = friction(money.values.interventions(p))
-        policy = policy_money(
-            money.values, p, test.y[rows], weight=weight[rows] * money.weight, cluster=cluster[rows], draws=draws
-        )
+        valued = weight[rows] * money.weight
+        policy = policy_money(money.values, p, test.y[rows], weight=valued, cards=cards.take(rows))
     if known is not None:
         truth = against_truth(probabilities, known, test, money=money)
     return Evaluation(
@@ -197,7 +183,7 @@ def evaluate(
         log_loss=log_loss(probabilities, y, weight),
         bins=bins,
         checks=checks,
-        verdict=VERDICTS[worst([one.state for one in checks])],
+        verdict=verdict_of(checks),
         operating_point=operating_point(probabilities, y, weight=weight, stakes=stakes, costs=costs),
         precision_recall=precision_recall(Ranking.of(probabilities, test.y, weight)),
         costs=costs,
@@ -205,7 +191,7 @@ def evaluate(
         histogram_good=good,
         histogram_fraud=fraud,
         seed=seed,
-        segments=segment_rates(test.take(rows), stopped, cluster=cluster[rows], draws=draws),
+        segments=segment_rates(test.take(rows), stopped, cards.take(rows)),
         weeks=weeks(test.at_us, probabilities, y, weight),
         policy=policy,
         rate=rate,
@@ -228,18 +214,11 @@ def against_truth(probabilities: Floats, known: Known, test: Examples, *, money:
     )
 
 
-VERDICTS: Final[dict[str, Literal["calibrated", "not calibrated", "undecided"]]] = {
-    "pass": "calibrated",
-    "fail": "not calibrated",
-    "undecided": "undecided",
-}
-
-
-def resampled(ranking: Ranking, cluster: NDArray[np.int64], draws: Floats) -> tuple[list[float], list[float]]:
+def resampled(ranking: Ranking, cards: Resampled) -> tuple[list[float], list[float]]:
     """Area under ROC and average precision of each draw of cards that holds both kinds of rows."""
     aucs, precisions = [], []
-    for drawn in draws:
-        again = drawn[cluster]
+    for drawn in cards.draws:
+        again = drawn[cards.cluster]
         hits, misses = ranking.cumulated(again)
         if hits[-1] > 0 and misses[-1] > 0:
             aucs.append(ranking.auc(again))
@@ -248,8 +227,7 @@ def resampled(ranking: Ranking, cluster: NDArray[np.int64], draws: Floats) -> tu
 
 
 def figure(value: float, replicates: list[float]) -> Figure:
-    low, high = np.quantile(replicates, [0.025, 0.975]) if replicates else (value, value)
-    return Figure(value, float(low), float(high))
+    return Figure(value, *(ends(replicates) if replicates else (value, value)))
 
 
 def operating_point(

@@ -9,9 +9,10 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from greenlane.learning.estimator import Record
-from greenlane.learning.evaluate import CLUSTERS_MAX, Evaluation, Figure, Priced, figure
+from greenlane.learning.evaluate import Evaluation, Priced
 from greenlane.learning.examples import Examples
 from greenlane.learning.money import Stakes
+from greenlane.learning.resampling import Figure, Resampled, ends
 from greenlane.learning.served import Served
 
 Floats = NDArray[np.float64]
@@ -49,10 +50,8 @@ class Value:
 
     def __init__(self, test: Examples, *, money: Priced | None = None, seed: int = 0):
         self.test, self.stakes, self.money = test, Stakes.of(test.amount_minor), money
-        self._cluster = np.unique(test.card, return_inverse=True)[1] % CLUSTERS_MAX
-        shape = REPLICATES, int(self._cluster.max()) + 1
-        self._draws = np.random.default_rng(seed).poisson(1.0, shape).astype(np.float64)
-        self._payments = self._draws @ np.bincount(self._cluster, test.weight)
+        self._cards = Resampled.of(test.card, seed=seed, replicates=REPLICATES)
+        self._payments = self._cards.totals(test.weight)
 
     def saved(self, probabilities: Floats) -> Floats:
         """Per row, minor units: what the policy earns more than if it believed in no fraud, on the rows it has valued.
@@ -70,8 +69,8 @@ class Value:
 
     def per_1000(self, minor: Floats) -> Figure:
         """Of a column of rows, with its 95 % interval."""
-        drawn = 1000.0 * (self._draws @ np.bincount(self._cluster, minor)) / self._payments
-        return figure(1000.0 * float(minor.sum() / self.test.weight.sum()), drawn.tolist())
+        drawn = 1000.0 * self._cards.totals(minor) / self._payments
+        return Figure(1000.0 * float(minor.sum() / self.test.weight.sum()), *ends(drawn))
 
 
 def choose(

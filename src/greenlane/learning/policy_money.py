@@ -8,7 +8,7 @@ certainly fraudulent payer, say all:
 where "earned" takes what was reported for the truth and leaves the rest (approval, challenges, retries) in expectation.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -17,6 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from greenlane.learning.resampling import Resampled, ends
 from greenlane.merchants.economics import Economics
 from greenlane.models.calibration import E9, log_odds
 from greenlane.payments.attempt import Attempt
@@ -125,16 +126,13 @@ class PolicyMoney(Struct, frozen=True):
 
 
 def policy_money(
-    values: PolicyValues, p: Floats, y: NDArray[np.int8], *, weight: Floats, cluster: NDArray[np.int64], draws: Floats
+    values: PolicyValues, p: Floats, y: NDArray[np.int8], *, weight: Floats, cards: Resampled
 ) -> PolicyMoney:
-    """`draws` float64[replicates, clusters], as in `reliability`."""
     base = np.full(len(y), float(weight @ y / weight.sum()))
     earned = [weight * values.earned(each, y) for each in (p, base, y.astype(np.float64))]
-    totals = [np.bincount(cluster, each, draws.shape[1]) for each in earned]
-    model, naive, best = (float(each.sum()) for each in totals)
-    again = [draws @ each for each in totals]
-    gap = np.maximum(again[2] - again[1], 1e-9)
-    low, high = (float(q) for q in np.quantile((again[0] - again[1]) / gap, [0.025, 0.975]))
+    model, naive, best = (float(cards.sums(each).sum()) for each in earned)
+    again = [cards.totals(each) for each in earned]
+    low, high = ends((again[0] - again[1]) / np.maximum(again[2] - again[1], 1e-9))
     per_1000 = 1000.0 / float(weight.sum())
     return PolicyMoney(
         rows=len(y),
@@ -161,6 +159,6 @@ def shifted(values: PolicyValues, p: Floats, y: NDArray[np.int8], *, weight: Flo
     return Shifted(shift, value, found["block"])
 
 
-def friction(interventions: NDArray[np.int8], stopping: Sequence[str] = ("block", "review")) -> NDArray[np.bool_]:
+def friction(interventions: NDArray[np.int8]) -> NDArray[np.bool_]:
     """Rows that are not let through at once."""
-    return np.isin(interventions, [INTERVENTIONS.index(name) for name in stopping])
+    return np.isin(interventions, [INTERVENTIONS.index(name) for name in ("block", "review")])

@@ -46,7 +46,7 @@ class Provenance:
         return tuple(ModelColumn(name, self.groups[name]) for name in names)
 
 
-def calibrated(fit: Fit, examples: Examples, *, negatives_kept: float = 1.0) -> Calibration:
+def calibrated(fit: Fit, examples: Examples) -> Calibration:
     """The calibrator that the fit's held-out rows ask for."""
     rows, weighing = fit.held_out.rows, fit.recipe.weighing
     return calibrate(
@@ -54,7 +54,7 @@ def calibrated(fit: Fit, examples: Examples, *, negatives_kept: float = 1.0) -> 
         examples.y[rows],
         weighing.by_class(examples.y[rows], examples.weight[rows]),
         at_us=examples.at_us[rows],
-        negatives_kept=negatives_kept * weighing.negatives_kept,
+        negatives_kept=weighing.negatives_kept,
     )
 
 

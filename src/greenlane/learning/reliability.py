@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from greenlane.learning.calibrate import cross_calibrated, logistic_fit
 from greenlane.learning.maturity import poisson_interval
 from greenlane.learning.money import Stakes
+from greenlane.learning.resampling import Resampled, ends
 from greenlane.models.calibration import log_odds
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 State = Literal["pass", "fail", "undecided"]
+Verdict = Literal["calibrated", "not calibrated", "undecided"]
 
 RATIO_BAND: Final = (0.9, 1.1)
 SLOPE_BAND: Final = (0.9, 1.1)
@@ -134,6 +136,22 @@ def worst(states: list[State]) -> State:
     return "fail" if "fail" in states else ("undecided" if "undecided" in states else "pass")
 
 
+def verdict_of(checks: list[Check]) -> Verdict:
+    verdicts: dict[State, Verdict] = {"pass": "calibrated", "fail": "not calibrated", "undecided": "undecided"}
+    return verdicts[worst([one.state for one in checks])]
+
+
+def event_checks(
+    bins: list[Bin], probabilities: Floats, y: Floats, weight: Floats, day: Ints | None = None
+) -> list[Check]:
+    """What is asked of the probabilities of any event: each bin, the slope, and the total."""
+    return [
+        bins_check(bins),
+        slope_check(probabilities, y, weight, day),
+        total_check(probabilities, y, weight, day),
+    ]
+
+
 def bins_check(bins: list[Bin]) -> Check:
     """The bin that is furthest off stands for all of them."""
     off = max(bins, key=lambda b: (bin_state(b) != "pass", abs(np.log(max(b.ratio, 1e-9)))))
@@ -177,31 +195,21 @@ def money_check(name: str, probabilities: Floats, y: Floats, money: Floats, day:
     return check(name, ratio, interval=(max(ratio - error, 0.0), ratio + error), band=AMOUNT_BAND)
 
 
-def regret_check(
-    probabilities: Floats, y: Floats, weight: Floats, *, stakes: Stakes, cluster: NDArray[np.int64], draws: Floats
-) -> Check:
-    """Money lost against a copy recalibrated on the other half of the clusters, as a share of the copy's cost.
-
-    `draws` is float64[replicates, clusters]: how often each cluster is drawn; `cluster` is each row's number in it.
-    """
-    copy = cross_calibrated(log_odds(probabilities), y, weight, half=cluster % 2 == 0)
-    ours = np.bincount(cluster, weight * stakes.decided_cost(probabilities, y), draws.shape[1])
-    theirs = np.bincount(cluster, weight * stakes.decided_cost(copy, y), draws.shape[1])
+def regret_check(probabilities: Floats, y: Floats, weight: Floats, *, stakes: Stakes, cards: Resampled) -> Check:
+    """Money lost against a copy recalibrated on the other half of the cards, as a share of the copy's cost."""
+    copy = cross_calibrated(log_odds(probabilities), y, weight, half=cards.cluster % 2 == 0)
+    ours, theirs = (cards.sums(weight * stakes.decided_cost(p, y)) for p in (probabilities, copy))
     regret = float((ours.sum() - theirs.sum()) / max(theirs.sum(), 1e-9))
-    again = (draws @ ours - draws @ theirs) / np.maximum(draws @ theirs, 1e-9)
-    low, high = (float(q) for q in np.quantile(again, [0.025, 0.975]))
-    return check("money lost against a recalibrated copy", regret, interval=(low, high), band=(None, REGRET_MAX))
+    again = (cards.draws @ ours - cards.draws @ theirs) / np.maximum(cards.draws @ theirs, 1e-9)
+    return check("money lost against a recalibrated copy", regret, interval=ends(again), band=(None, REGRET_MAX))
 
 
-def skill_check(
-    probabilities: Floats, y: Floats, weight: Floats, *, cluster: NDArray[np.int64], draws: Floats
-) -> Check:
+def skill_check(probabilities: Floats, y: Floats, weight: Floats, cards: Resampled) -> Check:
     """1 - log loss / log loss of the base rate; the interval must be clear of 0."""
     base = float(weight @ y / weight.sum())
     z, z0 = log_odds(probabilities), float(log_odds(np.array([base]))[0])
-    model = np.bincount(cluster, weight * (np.logaddexp(0.0, z) - y * z), draws.shape[1])
-    naive = np.bincount(cluster, weight * (np.logaddexp(0.0, z0) - y * z0), draws.shape[1])
-    low, high = (float(q) for q in np.quantile(1.0 - (draws @ model) / (draws @ naive), [0.025, 0.975]))
+    model, naive = (cards.sums(weight * (np.logaddexp(0.0, each) - y * each)) for each in (z, z0))
+    low, high = ends(1.0 - (cards.draws @ model) / (cards.draws @ naive))
     state: State = "pass" if low > 0.0 else ("undecided" if high > 0.0 else "fail")
     skill = 1.0 - float(model.sum() / naive.sum())
     return Check("log-loss skill above the base rate", skill, low, high, 0.0, None, state)

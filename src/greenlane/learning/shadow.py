@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from greenlane.decisions.record import DecisionRecord
 from greenlane.learning.labels import GOOD, REPORTED
 from greenlane.learning.maturity import SHARE_MIN, Maturity
+from greenlane.learning.resampling import Figure
 from greenlane.merchants.economics import Economics
 from greenlane.policy.choose import Chosen, choose
 from greenlane.policy.given import Given
@@ -162,14 +163,6 @@ def certain(
     return choose(record.attempt, known, economics=economics, policy=policy, may=record.chosen.may).values_micro
 
 
-class Figure(Struct, frozen=True):
-    """Money per 1,000 decisions, in minor units, with its 95 % interval by cards."""
-
-    value: float
-    low: float
-    high: float
-
-
 class CellReport(Struct, frozen=True, kw_only=True):
     """One cell of the matrix, money in minor units: the shadow's action less the champion's."""
 
@@ -209,7 +202,7 @@ class ShadowReport(Struct, frozen=True, kw_only=True):
     moved: int
     """Decisions with another action: intervention, route, credential or exemption."""
     difference: Figure
-    """Flips with a label at what was and will be reported, all others at the mean of both beliefs."""
+    """Minor units per 1,000: flips with a label at what was and will be reported, all others at both beliefs' mean."""
     champion_per_1000_minor: float
     """What the champion's actions were worth, as it believes."""
     resting_on_belief: float

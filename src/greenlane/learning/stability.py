@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from greenlane.features.inputs import COUNTRY, FUNDING, NETWORK
 from greenlane.learning.examples import Examples
 from greenlane.learning.maturity import poisson_interval
+from greenlane.learning.resampling import Resampled, ends
 from greenlane.payments.times import DAY_US, day_of, format_day
 
 Floats = NDArray[np.float64]
@@ -54,10 +55,8 @@ class Week(Struct, frozen=True):
     high: float
 
 
-def segment_rates(
-    test: Examples, stopped: NDArray[np.bool_], *, cluster: NDArray[np.int64], draws: Floats
-) -> list[SegmentRate]:
-    """`draws` float64[replicates, clusters]; `cluster` is each row's number in it."""
+def segment_rates(test: Examples, stopped: NDArray[np.bool_], cards: Resampled) -> list[SegmentRate]:
+    """Of the largest segments of each column, the largest first."""
     found = []
     for column, names in CODES.items():
         if column not in test.names:
@@ -68,22 +67,14 @@ def segment_rates(
             rows = (codes == code) & (test.y == 0)
             if rows.any():
                 name = "not told" if code < 0 else names.get(code, f"{code:04}")
-                found.append(_rate(column, name, test.weight * rows, stopped, cluster=cluster, draws=draws))
+                found.append(_rate(column, name, test.weight * rows, stopped, cards=cards))
     return found
 
 
-def _rate(
-    column: str,
-    name: str,
-    weight: Floats,
-    stopped: NDArray[np.bool_],
-    *,
-    cluster: NDArray[np.int64],
-    draws: Floats,
-) -> SegmentRate:
-    good, lost = (np.bincount(cluster, each, draws.shape[1]) for each in (weight, weight * stopped))
-    low, high = np.quantile((draws @ lost) / np.maximum(draws @ good, 1e-9), [0.025, 0.975]).tolist()
-    return SegmentRate(column, name, float(good.sum()), float(lost.sum() / max(good.sum(), 1e-9)), low, high)
+def _rate(column: str, name: str, weight: Floats, stopped: NDArray[np.bool_], *, cards: Resampled) -> SegmentRate:
+    good, lost = (cards.sums(each) for each in (weight, weight * stopped))
+    again = (cards.draws @ lost) / np.maximum(cards.draws @ good, 1e-9)
+    return SegmentRate(column, name, float(good.sum()), float(lost.sum() / max(good.sum(), 1e-9)), *ends(again))
 
 
 def weeks(at_us: NDArray[np.int64], p: Floats, y: Floats, weight: Floats) -> list[Week]:

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from greenlane.learning.canary import CanaryReadout, StageReadout
 from greenlane.learning.gates import GATES, Evidence, failed, judge
 from greenlane.learning.registry import Card, Cost, Lineage
-from greenlane.learning.shadow import Figure, ShadowReport
+from greenlane.learning.resampling import Figure
+from greenlane.learning.shadow import ShadowReport
 
 
 def card(id_: str = "mdl_2", **changes: Any) -> Card:

@@ -5,6 +5,7 @@ import pytest
 
 from greenlane.learning.examples import Examples
 from greenlane.learning.policy_money import NOT_THERE, PolicyValues, policy_money
+from greenlane.learning.resampling import Resampled
 from greenlane.learning.stability import segment_rates, weeks
 from greenlane.payments.times import DAY_US
 from greenlane.policy.actions import INTERVENTIONS
@@ -22,8 +23,7 @@ def values() -> PolicyValues:
 
 
 def money(values: PolicyValues, p, y):
-    cluster, draws = np.arange(N), np.random.default_rng(1).poisson(1.0, (50, N)).astype(float)
-    return policy_money(values, p, y, weight=np.ones(N), cluster=cluster, draws=draws)
+    return policy_money(values, p, y, weight=np.ones(N), cards=Resampled.of(np.arange(N), seed=1, replicates=50))
 
 
 def test_each_row_takes_what_is_worth_most_of_what_it_has(values: PolicyValues):
@@ -58,8 +58,7 @@ def test_good_payers_stopped_are_shown_by_segment():
         amount_minor=np.full(N, 100),
         card=np.arange(N),
     )
-    draws = np.random.default_rng(1).poisson(1.0, (50, N)).astype(float)
-    found = segment_rates(test, np.arange(N) < N // 4, cluster=np.arange(N), draws=draws)
+    found = segment_rates(test, np.arange(N) < N // 4, Resampled.of(test.card, seed=1, replicates=50))
     shown = {(s.column, s.name): (s.good, s.stopped_share) for s in found}
     assert shown == {("mcc", "5411"): (150, 0.5), ("mcc", "5732"): (150, 0.0), ("network", "not told"): (300, 0.25)}
     assert all(s.low <= s.stopped_share <= s.high for s in found)
