@@ -18,6 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from greenlane.cli.shown import out, print_table, progress, write_json
+from greenlane.decisions.kept import certain
 from greenlane.decisions.packing import pack
 from greenlane.decisions.record import DecisionRecord, payload_of
 from greenlane.features.definition import FeatureSet
@@ -27,9 +28,12 @@ from greenlane.monitoring.monitors import ANSWERS, REPORTS, Monitors
 from greenlane.payments.attempt import Attempt, Card, Payment, PaymentMethod, Route
 from greenlane.payments.facts import Facts
 from greenlane.payments.times import DAY_US, MINUTE_US, SECOND_US
+from greenlane.policy.actions import Action, Way
+from greenlane.policy.believe import probabilities_over
 from greenlane.policy.choose import choose
 from greenlane.policy.given import Given
 from greenlane.policy.parameters import Policy
+from greenlane.policy.priors import Approval
 from greenlane.ports.journal import SOURCE_BIT, Entry
 from greenlane.wiring import Progress
 
@@ -159,23 +163,26 @@ class Stream:
         return Entry(self.seq, 1, at_us, kind, "drill", f"{kind}{self.seq}", at_us, emits, 1, b"", facts, payload)
 
     def _record(self, trial: Trial, facts: Facts) -> bytes:
-        record = self.template
-        seen = record.chosen.probabilities
+        record, way = self.template, Way(trial.route, "pan")
+        may, seen = record.chosen.may, record.chosen.probabilities
         assert seen is not None, "the template believes"
         fraud_e9, approval_e9 = round(trial.fraud * 1e9), round(trial.approval * 1e9)
+        approvals = (Approval(*(approval_e9,) * 6, seen.soft_decline_e9),) * len(may.ways)
+        action = Action("allow", "", *way)
         chosen = replace(
             record.chosen,
-            action=replace(
-                record.chosen.action, intervention="allow", exemption="", route=trial.route, credential="pan"
-            ),
-            probabilities=replace(
-                seen,
+            action=action,
+            explored=certain(may.size, may.place(action)),
+            probabilities=probabilities_over(
+                approvals,
+                may.ways.index(way),
                 fraud_e9=fraud_e9,
-                fraud_given_approval_e9=fraud_e9,
-                approval_e9=(approval_e9,) * len(record.chosen.may.ways),
+                fraud_given_history_e9=fraud_e9,
+                dispute_e9=seen.dispute_e9,
+                challenge_success_e9=seen.challenge_success_e9,
             ),
         )
-        given = replace(record.given, fraud_probability_e9=fraud_e9)
+        given = replace(record.given, fraud_probability_e9=fraud_e9, approvals=approvals)
         known = pack(np.array(inputs(facts, trial.at_us), np.int64))
         return payload_of(replace(record, known=known, given=given, chosen=chosen), facts)
 

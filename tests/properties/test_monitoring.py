@@ -3,11 +3,19 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
+from properties.test_kept import records
 
+from greenlane.decisions.record import DecisionRecord, payload_of
 from greenlane.monitoring.cusum import arl, siegmund_arl, threshold
 from greenlane.monitoring.distances import hellinger, js_distance, psi
+from greenlane.monitoring.expected import Expected, expected_of, glance
 from greenlane.monitoring.streams import Budget, Streams
 from greenlane.monitoring.traffic import APPROVAL_TILTS
+from greenlane.payments.facts import Facts
+from greenlane.policy.believe import mixed_e9
+from greenlane.policy.distribution import TOTAL
+from greenlane.ports.journal import Entry
 
 counts = st.lists(st.integers(0, 500), min_size=5, max_size=5).filter(lambda each: sum(each) > 0)
 SECOND = 1_000_000
@@ -55,3 +63,46 @@ def test_a_stream_cut_anywhere_and_restored_goes_on_as_if_it_was_not(seed, cut):
             watched.turn(at_us)
     assert found[0] == found[1]
     assert whole.dump() == parts.dump()
+
+
+def as_the_whole_record_says(record: DecisionRecord) -> Expected:
+    chosen, given = record.chosen, record.given
+    action, seen, drawn = chosen.action, chosen.probabilities, chosen.explored
+    approval = 0
+    if seen is not None and action.way in chosen.may.ways:
+        at = chosen.may.ways.index(action.way)
+        approval, p = seen.approval_e9[at], seen.fraud_given_history_e9
+        if given.approvals is not None and action.intervention == "challenge":
+            approval = mixed_e9(p, good_e9=given.approvals[at].good_3ds_e9, fraud_e9=given.approvals[at].fraud_3ds_e9)
+        if given.approvals is not None and action.intervention == "exempt":
+            over = given.approvals[at]
+            approval = mixed_e9(p, good_e9=over.good_exempt_e9, fraud_e9=over.fraud_exempt_e9)
+            approval = approval * (10**9 - over.soft_decline_e9) // 10**9
+    fraud = seen.fraud_given_approval_e9 if seen is not None else 0
+    released = drawn.explored and drawn.kind == "release" and drawn.distribution[drawn.place]
+    weight = TOTAL / drawn.distribution[drawn.place] if released else 0.0
+    passes = action.intervention in ("allow", "exempt")
+    return Expected(action.route, approval / 1e9, fraud / 1e9, record.model, weight, passes)
+
+
+@settings(max_examples=250, deadline=None)
+@given(records(), st.booleans(), st.booleans())
+def test_a_glance_at_a_decision_expects_what_the_whole_record_says(
+    found: tuple[DecisionRecord, Facts], released: bool, elsewhere: bool
+):
+    record, facts = found
+    chosen = record.chosen
+    if released:
+        chosen = replace(chosen, explored=replace(chosen.explored, kind="release", explored=True, draw=5))
+    if elsewhere:
+        chosen = replace(chosen, action=replace(chosen.action, route="nowhere", credential="pan"))
+    record, action = replace(record, chosen=chosen), chosen.action
+    facts = replace(facts, intervention=action.intervention, route_id=action.route)
+    payload = bytes(bytearray(payload_of(record, facts)))
+    entry = Entry(1, 1, 1, "decision", "decision", "a", 1, 0, 1, b"", facts, payload)
+    assert expected_of(entry, glance(payload)) == as_the_whole_record_says(record)
+    seen = glance(payload)
+    assert (seen.known, seen.vector_of, seen.release, seen.arms) == (
+        record.known, record.vector_of, record.release, record.arms
+    )  # fmt: skip
+    assert seen.given.fraud_probability_e9 == record.given.fraud_probability_e9

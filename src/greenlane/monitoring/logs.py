@@ -61,7 +61,7 @@ class Logs:
 
     >>> logs = Logs()
     >>> for n in range(1_000):
-    ...     logs.decided(Explored(distribution=(TOTAL // 4, 3 * (TOTAL // 4)), place=1), route="")
+    ...     logs.decided(Explored(distribution=(TOTAL // 4, 3 * (TOTAL // 4)), place=1))
     >>> alarm, blocked = logs.turn(HOUR_US)[:2]
     >>> alarm.series, blocked.subject
     ('propensities', 'readouts')
@@ -80,7 +80,8 @@ class Logs:
         self.hour_us = 0
         self.open: dict[str, Alarm] = {}
 
-    def decided(self, explored: Explored, *, route: str) -> None:
+    def decided(self, explored: Explored) -> None:
+        """Of a decision that left something to chance."""
         masses = explored.distribution
         drawn = TOTAL not in masses or masses.count(0) < len(masses) - 1
         if explored.degraded or (drawn and not sums(masses)):
@@ -89,8 +90,13 @@ class Logs:
             self.drawn.append((masses, explored.place))
             if len(self.drawn) >= TOGETHER_MAX:
                 self._count()
-        if route and (route in self.routes or len(self.routes) < ROUTES_MAX):
-            self.routes.setdefault(route, [0, 0])[0] += 1
+
+    def sent(self, route: str) -> None:
+        """Over this route, to be answered."""
+        if route in self.routes:
+            self.routes[route][0] += 1
+        elif route and len(self.routes) < ROUTES_MAX:
+            self.routes[route] = [1, 0]
 
     def _count(self) -> None:
         """The draws so far into their bins: all actions of a draw but the most probable one."""

@@ -20,7 +20,6 @@ from greenlane.decisions import releases
 from greenlane.decisions.control import control_of
 from greenlane.decisions.live import FEATURES, MODEL, POLICY
 from greenlane.decisions.packing import unpack
-from greenlane.decisions.record import DecisionRecord, record_of
 from greenlane.features.definition import MARK_MAX, FeatureSet
 from greenlane.features.inputs import INPUTS
 from greenlane.features.parity import is_sampled
@@ -29,11 +28,12 @@ from greenlane.monitoring.attacks import Attacks
 from greenlane.monitoring.calibration import Believed, Calibration
 from greenlane.monitoring.cells import APPROVED, ASKED, DECLINED
 from greenlane.monitoring.drift import Drift
-from greenlane.monitoring.expected import Expected, expected_of
+from greenlane.monitoring.expected import Expected, expected_of, glance
 from greenlane.monitoring.incidents import Incidents
 from greenlane.monitoring.logs import Logs
 from greenlane.monitoring.traffic import Answer, Traffic, told
 from greenlane.payments.facts import Facts
+from greenlane.policy.explore import Explored
 from greenlane.policy.heard import issuer_of, kind_of
 from greenlane.policy.running import EXPERIMENT
 from greenlane.ports.journal import SOURCE_BIT, Entry, Position
@@ -166,24 +166,26 @@ class Monitors:
         return self.traffic, self.attacks, self.logs, self.calibration, self.drift, self.incidents
 
     def _decided(self, entry: Entry, facts: Facts) -> None:
-        record, at_us, attempt_id = record_of(entry), entry.ingest_us, facts.attempt_id
-        expected, chosen, waiting = expected_of(record), record.chosen, self._waiting
-        counted = expected.passes and attempt_id not in waiting
-        self.logs.decided(chosen.explored, route=expected.route if counted else "")
-        for exposure in record.arms:
+        seen, at_us, attempt_id = glance(entry.payload), entry.ingest_us, facts.attempt_id
+        expected, waiting = expected_of(entry, seen), self._waiting
+        if isinstance(seen.chosen.explored, Explored):
+            self.logs.decided(seen.chosen.explored)
+        if expected.passes and attempt_id not in waiting:
+            self.logs.sent(expected.route)
+        for exposure in seen.arms:
             self.logs.exposed(exposure)
-        if chosen.action.intervention == "block":
-            believed = Believed(at_us, expected.model, fraud_of(record), blocked=True)
+        if facts.intervention == "block":
+            believed = Believed(at_us, expected.model, fraud_of(seen), blocked=True)
             self._asked.append((facts, at_us, DECLINED, believed))
         else:
             waiting.pop(attempt_id, None)
             if len(waiting) >= WAITING_MAX:
                 del waiting[next(iter(waiting))]
             waiting[attempt_id] = expected
-        if is_sampled(entry.seq, DRIFT_SAMPLE) and record.model:
-            of_ours = record.known and not record.vector_of and self._has_features(record.release)
+        if is_sampled(entry.seq, DRIFT_SAMPLE) and seen.model:
+            of_ours = seen.known and not seen.vector_of and self._has_features(seen.release)
             if of_ours or not self.names:
-                look = Look(f"{record.model} {record.release}", record.known, fraud_of(record), expected.approval)
+                look = Look(f"{seen.model} {seen.release}", seen.known, fraud_of(seen), expected.approval)
                 self._asked.append((facts, at_us, ASKED, look))
 
     def _answered(self, entry: Entry, facts: Facts) -> None:
@@ -228,7 +230,7 @@ class Monitors:
         decision = self._decision_of(entry) if self._decision_of is not None else None
         if decision is None or not decision.payload:
             return
-        waiting = expected_of(record_of(decision))
+        waiting = expected_of(decision, glance(decision.payload))
         if waiting.passes and waiting.model:
             cohorts = self.calibration.of(waiting.model)
             cohorts.report(decision.ingest_us, waiting.fraud, at_us=entry.ingest_us, weight=waiting.weight)
@@ -271,9 +273,9 @@ def answer_of(facts: Facts, said: int, approval: float) -> Answer:
     )
 
 
-def fraud_of(record: DecisionRecord) -> float:
+def fraud_of(seen: Any) -> float:
     """p, whatever was done about it."""
-    return (record.given.fraud_probability_e9 or 0) / 1e9
+    return (seen.given.fraud_probability_e9 or 0) / 1e9
 
 
 def cause_of(subject: str, name: str, after: Any) -> Cause:

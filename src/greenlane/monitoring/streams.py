@@ -214,6 +214,8 @@ class Streams:
         self.tilts, self.budgets, self.base, self.rows_max = np.array(tilts, np.float64), tuple(budgets), base, rows_max
         self.state: Floats = np.zeros((64, COLUMNS))
         self._rows: dict[tuple[str, tuple[str, ...]], int] = {}
+        self._at: dict[str, NDArray[np.int64]] = {}
+        """The rows of each level, as far as they were counted."""
         self.names: list[tuple[str, tuple[str, ...]]] = []
         self._known: dict[Hashable, int] = {}
         self._placed = np.zeros((64, SERIES_MAX), np.int64)
@@ -338,6 +340,7 @@ class Streams:
         self.state = np.concatenate([rows, np.zeros((max(64, len(rows)), COLUMNS))])
         self._rows = {name: row for row, name in enumerate(self.names)}
         self._known.clear()
+        self._at.clear()
 
     def _place(self, series: Series, at_us: int) -> NDArray[np.int64]:
         if len(self.names) + len(series) > self.rows_max:
@@ -392,7 +395,8 @@ class Streams:
         state[calm, EXCESS] += np.minimum(z[calm] ** 2, 25.0 * v[calm] + v[calm] ** 2 / 4.0) - v[calm]
         state[calm, SQUARES] += v[calm] ** 2
         for level, kept in self._blocks.items():
-            mine = np.flatnonzero((self._levels == level) & calm)
+            mine = self._rows_at(level)
+            mine = mine[calm[mine]]
             mine = mine[:: max(1, len(mine) // 8)]
             spread = self._dispersion(state[mine], level) if len(mine) else np.ones(0)
             for each in (z[mine] / np.sqrt(v[mine] * spread)).tolist():
@@ -400,13 +404,18 @@ class Streams:
                 self._seen[level] += 1
         state[:, [BLOCK_HARM, BLOCK_INFORMATION]] = 0.0
 
-    @property
-    def _levels(self) -> NDArray[np.str_]:
-        return np.array([level for level, _ in self.names], np.str_)
+    def _rows_at(self, level: str) -> NDArray[np.int64]:
+        """The rows of a level, in order."""
+        if not self._at or sum(map(len, self._at.values())) != len(self.names):
+            found: dict[str, list[int]] = {each: [] for each in self._blocks}
+            for row, (each, _) in enumerate(self.names):
+                found[each].append(row)
+            self._at = {each: np.array(rows, np.int64) for each, rows in found.items()}
+        return self._at[level]
 
     def _dispersion(self, rows: Floats, level: str) -> Floats:
         """Variance of a block's residual over that of independent answers: 1 + tau^2 v, tau drawn to its level's."""
-        together = self.state[: len(self.names)][self._levels == level]
+        together = self.state[self._rows_at(level)]
         pooled = max(together[:, EXCESS].sum(), 0.0) / max(together[:, SQUARES].sum(), 1e-9)
         v = self._block_information(rows)
         prior = PRIOR_BLOCKS * np.maximum(v, 1.0) ** 2
@@ -422,10 +431,9 @@ class Streams:
         return np.asarray(rows[:, INFORMATION] / np.maximum(self._observed_us(rows) / BLOCK_US, 1.0))
 
     def _set_limits(self, budget: Budget) -> None:
-        levels = self._levels
-        count = int(np.isin(levels, budget.levels).sum())
+        count = sum(len(self._rows_at(level)) for level in budget.levels)
         for level in budget.levels:
-            mine = np.flatnonzero(levels == level)
+            mine = self._rows_at(level)
             if len(mine):
                 self._set_level(mine, level, false_alarms_per_day=budget.per_day / count / TILTS)
 

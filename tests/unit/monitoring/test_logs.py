@@ -18,7 +18,7 @@ def told(logs: Logs, hour: int) -> list[str]:
 def drawn(logs: Logs, share: float, *, truly: float, n: int = 4_000) -> None:
     rng, mass = np.random.default_rng(1), round(TOTAL * share)
     for _ in range(n):
-        logs.decided(Explored(distribution=(TOTAL - mass, mass), place=int(rng.random() < truly)), route="")
+        logs.decided(Explored(distribution=(TOTAL - mass, mass), place=int(rng.random() < truly)))
 
 
 def test_propensities_that_hold_are_fine_and_others_are_not():
@@ -31,7 +31,7 @@ def test_propensities_that_hold_are_fine_and_others_are_not():
 
 def test_masses_that_do_not_sum_are_told_and_forgiven_when_they_do():
     logs = Logs()
-    logs.decided(Explored(distribution=(1, 2), place=0), route="a")
+    logs.decided(Explored(distribution=(1, 2), place=0))
     assert told(logs, 1) == ["distributions"]
     found = logs.turn(2 * HOUR_US)
     assert [one.ended_us for one in found if isinstance(one, Alarm)] == [2 * HOUR_US]
@@ -41,7 +41,7 @@ def test_a_route_that_does_not_answer_is_named():
     logs = Logs()
     for n in range(600):
         route = "ab"[n % 2]
-        logs.decided(Explored(distribution=(TOTAL,), place=0), route=route)
+        logs.sent(route)
         if route == "a" or n % 4 == 1:
             logs.answered(route)
     alarm = logs.turn(HOUR_US)[0]
