@@ -26,8 +26,6 @@ from greenlane.simulation.due import Due
 from greenlane.simulation.living import Living
 from greenlane.simulation.world import Arrival
 
-Progress = Callable[[int, int], None]
-
 AT_ONCE_US: Final = SECOND_US
 TOLD_LATER: Final = frozenset({"review", "abandoned", "fraud_report", "dispute"})
 """What nobody waits for: it goes to `/v1/outcomes` when it is known."""

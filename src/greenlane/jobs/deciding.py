@@ -41,9 +41,8 @@ from greenlane.simulation.answers import Answer, Sent
 from greenlane.simulation.due import Due
 from greenlane.simulation.living import START_US, Living
 from greenlane.simulation.world import Arrival, World
-from greenlane.wiring import System, open_system
+from greenlane.wiring import Progress, System, open_system
 
-Progress = Callable[[int, int], None]
 Watch = Callable[[Arrival, Entry, DecisionRecord, Living], None]
 """Told of each first decision, and of each way to try again at once, before it is carried out."""
 

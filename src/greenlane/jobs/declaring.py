@@ -1,7 +1,6 @@
 """Another feature set on a directory that lives already: folded aside first, then live at a recorded position."""
 
 import importlib.util
-from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from greenlane.features.definition import FeatureSet
 from greenlane.features.finalise import Finaliser
 from greenlane.features.stream import StreamEngine
 from greenlane.ports.clock import SystemClock
-from greenlane.ports.journal import Entry
 from greenlane.wiring import (
     Importer,
     Places,
@@ -99,16 +97,8 @@ def folded(places: Places, features: FeatureSet, directory: Path, *, progress: P
     """The features' state after the last durable entry."""
     reader = open_reader(directory)
     engine, position = kept_engine(places, features, reader.store, settings=reader.settings)
-    _, last = reader.store.span()
-    engine.apply_many(told(reader.entries(after_seq=position.seq), last, progress))
+    engine.apply_many(reader.entries(after_seq=position.seq, progress=progress))
     return engine
-
-
-def told(entries: Iterable[Entry], last: int, progress: Progress) -> Iterator[Entry]:
-    for entry in entries:
-        yield entry
-        if entry.seq % 10_000 == 0 or entry.seq == last:
-            progress(entry.seq, last)
 
 
 def declared(before: FeatureSet | None, after: FeatureSet, *, seq: int) -> Declared:

@@ -126,13 +126,10 @@ def readout_of(directory: Path, name: str, *, progress: Progress = lambda _done,
     reader = open_reader(directory)
     try:
         tallies, after_seq = kept_tallies(reader)
-        _, last = reader.store.span()
         at_us = 0
-        for entry in reader.entries(after_seq=after_seq):
+        for entry in reader.entries(after_seq=after_seq, progress=progress):
             fold(tallies, entry)
             at_us = entry.ingest_us
-            if entry.seq % 1000 == 0:
-                progress(entry.seq, last)
         if name not in tallies.of:
             hint = f"known: {', '.join(tallies.of) or 'none yet'}"
             raise NotFound(f"no experiment {name} was ever started", param="id", hint=hint)

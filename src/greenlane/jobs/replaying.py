@@ -38,10 +38,8 @@ def replay_sample(directory: Path, *, sample: int, refold: bool, progress: Progr
         first_complete_us=complete_from(reader.store),
         store=reader.store,
     )
-    _, last = reader.store.span()
-    for entry in replayer.walk(reader.entries(), wanted):
-        if entry.seq % 1000 == 0:
-            progress(entry.seq, last)
+    for _ in replayer.walk(reader.entries(progress=progress), wanted):
+        pass
     return replayer.found
 
 

@@ -39,8 +39,6 @@ from greenlane.wiring import Places, Progress, Reader, holds, load_model, model_
 SHARE: Final = 0.5
 """Of one core: so much of its time the follower gives to shadows. What does not fit is dropped, and counted."""
 SAVED_S_MAX: Final = 5.0
-EVERY: Final = 10_000
-"""Entries between two reports of progress."""
 WATCHED_MAX: Final = 20
 """Pairs of champion and shadow that are remembered; the oldest goes."""
 
@@ -243,18 +241,15 @@ def kept_at(path: Path, reader: Reader) -> list[Watched]:
 
 def shadow_over(reader: Reader, model_id: str, *, kind: str = "fraud", progress: Progress) -> list[ShadowReport]:
     """What this model would have done in all that the journal's champions decided; nothing has to run for it."""
-    _, last = reader.store.span()
     policy = Policy(perspective=reader.settings.perspective)
     standing = Standing(policy.exploring)
     failed, lateness = list[str](), Lateness()
     shadows = Shadows(reader, standing, tell=failed.append, budget=None, aliases={f"{kind}/shadow": model_id})
-    for entry in reader.entries():
+    for entry in reader.entries(progress=progress):
         lateness.apply(entry)
         shadows.apply(entry)
         if kind == "approval":
             standing.apply(entry)
-        if entry.seq % EVERY == 0:
-            progress(entry.seq, last)
     if failed:
         raise TrainingError(failed[0])
     return [reported(reader, watched, lateness) for watched in shadows.watched]

@@ -4,7 +4,7 @@ The logging policy knows nothing: every lawful action over every way has a fixed
 identifies approval over each route, credential, authentication and retry.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
@@ -29,9 +29,7 @@ from greenlane.simulation.due import Due
 from greenlane.simulation.living import START_US, Living
 from greenlane.simulation.randomness import uniforms, word
 from greenlane.simulation.world import Arrival, World
-from greenlane.wiring import Importer, Places
-
-Progress = Callable[[int, int], None]
+from greenlane.wiring import Importer, Places, Progress
 
 TRIES_MAX: Final = 4
 """House limit of a day; the rules of the networks allow more."""

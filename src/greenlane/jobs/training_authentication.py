@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from greenlane.decisions.live import AUTHENTICATION
 from greenlane.errors import TrainingError
-from greenlane.jobs.training_recovery import put_in_force, told
+from greenlane.jobs.training_recovery import put_in_force
 from greenlane.learning.authentication_set import Judged, answers, judge, learned
 from greenlane.policy.authenticating import AuthenticationTable
 from greenlane.wiring import Progress, open_reader
@@ -24,7 +24,7 @@ def train_authentication(directory: Path, *, promote: bool = True, progress: Pro
     """Learn who passes 3-D Secure, and put it in force. TrainingError where there is too little to learn."""
     reader = open_reader(directory)
     _, last = reader.store.span()
-    found = list(answers(told(reader.entries(), last, progress)))
+    found = list(answers(reader.entries(progress=progress)))
     if len(found) < ANSWERS_MIN:
         raise TrainingError(
             f"{len(found)} authentications are too few to learn from",

@@ -1,6 +1,5 @@
 """From the journal to what a declined payment is still worth: counted, shrunk to the stated shares, put in force."""
 
-from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from greenlane.decisions.live import RECOVERY
 from greenlane.errors import TrainingError
 from greenlane.jobs.asking import server_client
 from greenlane.policy.recovery import RecoveryTable, learned
-from greenlane.ports.journal import Entry
 from greenlane.wiring import Progress, Reader, is_running, open_reader, open_system
 
 
@@ -24,7 +22,7 @@ def train_recovery(directory: Path, *, promote: bool = True, progress: Progress)
     """
     reader = open_reader(directory)
     _, last = reader.store.span()
-    table = learned(told(reader.entries(), last, progress))
+    table = learned(reader.entries(progress=progress))
     if not (table.shares or table.mixes):
         raise TrainingError(
             f"{last} entries tell of no decline",
@@ -33,13 +31,6 @@ def train_recovery(directory: Path, *, promote: bool = True, progress: Progress)
     if promote:
         put_in_force(reader, RECOVERY, table, why=f"learned from the journal up to entry {last}")
     return table
-
-
-def told(entries: Iterable[Entry], last: int, progress: Progress) -> Iterator[Entry]:
-    for entry in entries:
-        if entry.seq % 1000 == 0:
-            progress(entry.seq, last)
-        yield entry
 
 
 def put_in_force(reader: Reader, subject: str, table: Struct, *, why: str) -> None:

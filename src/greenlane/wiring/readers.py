@@ -1,15 +1,14 @@
 """A directory as people and the follower see it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 from greenlane.adapters.sqlite_journal import SqliteJournal
 from greenlane.adapters.sqlite_subjects import secret_of
-from greenlane.decisions.live import (
-    Live,
-)
+from greenlane.decisions.live import Live
 from greenlane.decisions.releases import Releases
 from greenlane.errors import JournalError, SettingsError
 from greenlane.features.definition import FeatureSet
@@ -21,6 +20,8 @@ from greenlane.wiring.kept import all_entries
 from greenlane.wiring.places import Places
 
 Progress = Callable[[int, int], None]
+TOLD_EVERY: Final = 1_000
+"""Entries between two reports of progress."""
 
 
 @dataclass
@@ -59,8 +60,17 @@ class Reader:
         for fold in ("live", "releases", "book"):
             self.__dict__.pop(fold, None)
 
-    def entries(self, *, after_seq: int = 0) -> Iterator[Entry]:
-        return all_entries(self.places, self.store, after_seq=after_seq)
+    def entries(self, *, after_seq: int = 0, progress: Progress | None = None) -> Iterator[Entry]:
+        """All after that position, in order; `progress` hears now and then how far it is (seq, last seq)."""
+        entries = all_entries(self.places, self.store, after_seq=after_seq)
+        return entries if progress is None else told(entries, self.store.span()[1], progress)
+
+
+def told(entries: Iterable[Entry], last: int, progress: Progress) -> Iterator[Entry]:
+    for entry in entries:
+        yield entry
+        if entry.seq % TOLD_EVERY == 0 or entry.seq == last:
+            progress(entry.seq, last)
 
 
 def open_reader(directory: Path) -> Reader:

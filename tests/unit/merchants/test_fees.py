@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from dabstep import read_dabstep, read_range
 
 from greenlane.errors import InputError
-from greenlane.merchants.dabstep import read_dabstep, read_range
 from greenlane.merchants.fees import (
     MICRO,
     Account,

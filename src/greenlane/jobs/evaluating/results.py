@@ -33,8 +33,6 @@ class Tally(NamedTuple):
     attempts_approved: float = 0.0
     """Expected."""
     payments_approved: int = 0
-    approved_minor: float = 0.0
-    """Expected volume."""
     reported: float = 0.0
     """Expected third-party fraud reports."""
     fees_minor: float = 0.0

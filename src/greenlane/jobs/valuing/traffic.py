@@ -329,7 +329,6 @@ def traffic_of(
     priors: Priors,
     from_us: int = 0,
     to_us: int = 2**62,
-    progress: Callable[[int], None] = lambda _seq: None,
 ) -> Traffic:
     """Of the first decisions made from `from_us` until before `to_us`.
 
@@ -338,8 +337,6 @@ def traffic_of(
     fold = Fold(factor, perspective, priors, from_us, to_us)
     for entry in entries:
         fold.apply(entry)
-        if entry.seq % 1_000 == 0:
-            progress(entry.seq)
     kept = [row for row in fold.rows if not row.paid.overridden]
     if len(kept) < len(fold.rows):
         fold.left_out["overridden by the caller"] = len(fold.rows) - len(kept)

@@ -38,11 +38,10 @@ from greenlane.learning.maturity import poisson_interval
 from greenlane.models.approval_model import load_approval
 from greenlane.payments.times import DAY_US, format_rfc3339
 from greenlane.policy.parameters import Policy
-from greenlane.wiring import Reader, model_path, open_reader
+from greenlane.wiring import Progress, Reader, model_path, open_reader
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-Progress = Callable[[int, int], None]
 
 FOLDS: Final = 5
 RIDGE: Final = 20.0
@@ -386,11 +385,10 @@ def run(
 
 
 def read(reader: Reader, question: str, *, from_us: int, to_us: int, progress: Progress) -> Traffic:
-    _, last = reader.store.span()
     perspective = reader.settings.perspective
     return traffic_of(
-        reader.entries(), FACTORS[question], perspective=perspective, priors=Policy(perspective=perspective).priors,
-        from_us=from_us, to_us=to_us, progress=lambda seq: progress(seq, last),
+        reader.entries(progress=progress), FACTORS[question], perspective=perspective,
+        priors=Policy(perspective=perspective).priors, from_us=from_us, to_us=to_us,
     )  # fmt: skip
 
 
