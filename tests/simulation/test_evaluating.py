@@ -5,16 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 import outage_drill as drill
 import pytest
+from interactions import by_interaction, interaction_page, interaction_table
 from msgspec import structs
 from properties import limit_checker
 
 from greenlane.jobs.evaluating import field
 from greenlane.jobs.evaluating.contest import Case, Contest, Move, luck
-from greenlane.jobs.evaluating.evaluate import by_interaction, evaluate, world_of
+from greenlane.jobs.evaluating.evaluate import evaluate, world_of
 from greenlane.jobs.evaluating.hands import Hands, Memo, PriorBelief
 from greenlane.jobs.evaluating.models import Kept, Logger, Sizes, TreeScorer, models_of
 from greenlane.jobs.evaluating.observables import NAMES, Observer, Vocabulary
-from greenlane.jobs.evaluating.report import interaction_page, interaction_table, markdown, page
+from greenlane.jobs.evaluating.report import markdown, page
 from greenlane.jobs.evaluating.results import Course, Tally, evaluated, table
 from greenlane.payments.facts import Facts
 from greenlane.policy.actions import BLOCK, Action

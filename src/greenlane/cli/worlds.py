@@ -1,6 +1,5 @@
 """Verbs for simulated worlds: write one's history, check its figures, and compare policies in it."""
 
-import re
 import time
 from pathlib import Path
 from typing import Annotated
@@ -36,7 +35,6 @@ ReportFile = Annotated[
 ]
 AHEAD_MIN = 3_000
 """Fewer payments are written before another process has begun to make them."""
-NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 @simulate_app.callback()
@@ -163,33 +161,3 @@ def evaluate_policies(
     print_grid(title, table(found))
     print_grid("Paired differences", paired_table(found))
     out.print(f"best baseline: {found.best_baseline}; joint's regret is {found.regret_ratio:.2f} of its")
-
-
-@evaluate_app.command("interactions")
-def evaluate_interactions(
-    world: WorldName = "europe",
-    strengths: Annotated[str, typer.Option(help="Of interactions, with commas between; 0: none.")] = "0,0.5,1,2",
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of the world at each strength.")] = 6,
-    payments: Annotated[int, typer.Option(min=1, help="Payments in each run.")] = 8_000,
-    cache: Cache = CACHE,
-    processes: Annotated[int | None, typer.Option(min=1, help="Default: one for each core.")] = None,
-    report: ReportFile = None,
-    json_file: JsonFile = None,
-) -> None:
-    """What deciding everything at once is worth, by how strongly routes, interventions and retries interact.
-
-    At 0 nothing ties a route to an intervention, a credential or a retry; 1 is as the prior of worlds draws it. The
-    regret ratio is joint's regret to the informed oracle over the best baseline's. Models are fitted for each strength.
-    """
-    from greenlane.jobs.evaluating.evaluate import by_interaction
-    from greenlane.jobs.evaluating.report import interaction_page, interaction_table
-
-    wanted = [each.strip() for each in strengths.split(",") if each.strip()]
-    if not all(NUMBER.fullmatch(each) for each in wanted):
-        raise InputError(f"{strengths!r} are no strengths", param="--strengths", hint="such as 0,0.5,1,2")
-    numbers = [float(each) for each in wanted]
-    found = by_interaction(world, numbers, seeds=seeds, payments=payments, cache=cache, processes=processes, tell=tell)
-    write_json({"world": world, "seeds": seeds, "payments": payments, "by_interaction": found}, json_file)
-    if report is not None:
-        report.write_text(interaction_page(world, found), encoding="utf-8")
-    print_grid(f"{world}: {seeds} seeds of {payments:,} payments each", interaction_table(found))

@@ -1,14 +1,14 @@
 """All policies over all seeds of one world, on as many processes as there are cores."""
 
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from greenlane.adapters.huge_pages import hold_in_huge_pages
 from greenlane.errors import InputError
@@ -16,7 +16,7 @@ from greenlane.jobs.evaluating import field
 from greenlane.jobs.evaluating.contest import Contest
 from greenlane.jobs.evaluating.hands import Memo, Tables
 from greenlane.jobs.evaluating.models import USUAL, Kept, Sizes, Tell, TreeScorer, models_of
-from greenlane.jobs.evaluating.results import JOINT, Course, Evaluated, Triple, evaluated
+from greenlane.jobs.evaluating.results import Course, Evaluated, evaluated
 from greenlane.jobs.uncollected import uncollected
 from greenlane.policy.limits import Limits
 from greenlane.simulation.living import Living
@@ -25,7 +25,6 @@ from greenlane.simulation.world import World
 ORACLES: Final = frozenset({"informed_oracle"})
 Named = tuple[str, float | None]
 """A world's name or path, and its interaction where that is not its own."""
-STRENGTHS_MAX: Final = 12
 SEED_MAX: Final = 100_000
 """Seeds beyond are the warm-up logs'."""
 
@@ -67,41 +66,6 @@ def evaluate(
         currency=loaded.parameters.currency,
         payments=payments,
     )
-
-
-class Strength(Struct, frozen=True):
-    """What deciding at once is worth in a world whose interactions are this strong. Money per 1,000 payments."""
-
-    interaction: float
-    best_baseline: str
-    joint_minus_best_baseline: Triple
-    joint_regret: Triple
-    best_baseline_regret: Triple
-    regret_ratio: float
-
-
-def by_interaction(
-    world: str, strengths: Sequence[float], *, seeds: int, payments: int, cache: Path, tell: Tell = lambda _: None,
-    sizes: Sizes = USUAL, processes: int | None = None,
-) -> list[Strength]:  # fmt: skip
-    """The regret ratio against the strength of interactions, from none (0) upwards; each has models of its own."""
-    if not strengths or len(strengths) > STRENGTHS_MAX:
-        raise InputError("name 1 to 12 strengths", param="strengths", hint="such as --strengths 0,0.5,1,2")
-    found = []
-    for strength in strengths:
-        tell(f"interaction {strength:g}")
-        one = evaluate(
-            world, seeds=seeds, payments=payments, cache=cache, interaction=strength, tell=tell, sizes=sizes,
-            processes=processes,
-        )  # fmt: skip
-        joint, best = one.policies[JOINT], one.policies[one.best_baseline]
-        found.append(
-            Strength(
-                strength, one.best_baseline, one.paired["joint_minus_best_baseline"], joint.regret_per_1000,
-                best.regret_per_1000, one.regret_ratio,
-            )
-        )  # fmt: skip
-    return found
 
 
 def world_of(world: str, interaction: float | None) -> World:

@@ -6,7 +6,6 @@ from itertools import accumulate
 from typing import Any, Final
 
 from greenlane.adapters.plots import BLUE, GREY, RED, drawn
-from greenlane.jobs.evaluating.evaluate import Strength
 from greenlane.jobs.evaluating.results import JOINT, Evaluated, Triple, money, table
 from greenlane.learning.pages import figure, grid
 from greenlane.learning.pages import page as page_of
@@ -57,11 +56,6 @@ def spanned(found: Triple) -> str:
     return f"{money(mean)} [{money(low)}, {money(high)}]"
 
 
-def interaction_page(world: str, found: Sequence[Strength]) -> str:
-    title = f"{world}: what deciding at once is worth"
-    return page_of(title, whole(interaction_table(found)), picture(ratio_curve, found))
-
-
 def whole(rows: Sequence[Sequence[str]]) -> str:
     """A table whose first row is the header."""
     return grid(rows[0], rows[1:])
@@ -77,24 +71,6 @@ def paired_table(found: Evaluated) -> list[list[str]]:
         for name, (mean, low, high) in found.paired.items()
     ]
     return [["difference", "per 1,000", "95 %"], *rows]
-
-
-def interaction_table(found: Sequence[Strength]) -> list[list[str]]:
-    header = ["interaction", "best baseline", "joint less it", "95 %", "regret of joint", "of the baseline", "ratio"]
-    rows = []
-    for one in found:
-        mean, low, high = one.joint_minus_best_baseline
-        regrets = money(one.joint_regret[0]), money(one.best_baseline_regret[0]), f"{one.regret_ratio:.2f}"
-        span = f"{money(low)} to {money(high)}"
-        rows.append([f"{one.interaction:g}", one.best_baseline, money(mean), span, *regrets])
-    return [header, *rows]
-
-
-def ratio_curve(axes: Any, found: Sequence[Strength]) -> None:
-    """Joint's regret over the best baseline's, by the strength of interactions: below 1 deciding at once pays."""
-    axes.plot([one.interaction for one in found], [one.regret_ratio for one in found], color=BLUE, marker="o")
-    axes.axhline(1.0, color=GREY, linewidth=1)
-    axes.set(xlabel="strength of interactions", ylabel="regret ratio")
 
 
 def learning_curve(axes: Any, found: Evaluated) -> None:
