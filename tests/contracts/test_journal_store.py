@@ -101,7 +101,9 @@ def test_names_are_all_given_back(store: JournalStore) -> None:
 def test_whoever_finds_a_name_while_others_are_committed_reads_its_entry(store: JournalStore) -> None:
     seqs = range(1, 200)
     commits = threading.Thread(target=lambda: [store.commit([row(seq)]) for seq in seqs])
+    indexes = threading.Thread(target=lambda: [store.index_names() for _ in iter(commits.is_alive, False)])
     commits.start()
+    indexes.start()
     for seq in seqs:
         while not (found := store.named(name_of("event", "acquirer", f"ev_{seq}"))):
             assert commits.is_alive() or store.named(name_of("event", "acquirer", f"ev_{seq}"))

@@ -14,7 +14,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,7 +42,7 @@ PLAIN: Final = 10
 """Fields of an entry before its facts: columns as they are."""
 INDEXED_AT_ONCE: Final = 50_000
 UNINDEXED_MAX: Final = 64
-"""Names that wait in memory: a transaction for several entries, and no commit that waits long for the index."""
+"""Names that wait in memory at least: a transaction for several entries."""
 RETIRE_ROWS: Final = 1000
 """Retired in one transaction, so that commits between two of them wait for a few milliseconds at most."""
 
@@ -92,7 +92,7 @@ class SqliteJournal(JournalStore):
         self._seq = 0
         self._unindexed: dict[bytes, list[int]] = {}
         """Seqs of names that the index does not hold yet."""
-        self._writing, self._wal = threading.Lock(), Wal(path)
+        self._writing, self._indexing, self._wal = threading.Lock(), threading.Lock(), Wal(path)
         self._writer: sqlite3.Connection | None = None
         self._indexer: sqlite3.Connection | None = None
         self._checkpoints: Checkpoints | None = None
@@ -143,11 +143,13 @@ class SqliteJournal(JournalStore):
                 for name in row.names:
                     self._unindexed.setdefault(name, []).append(row.entry.seq)
             self._seq = batch[-1].entry.seq
-        if len(self._unindexed) >= UNINDEXED_MAX:
-            self._index_names()
 
     def sync(self) -> None:
         self._wal.sync()
+
+    def index_names(self) -> None:
+        if len(self._unindexed) >= UNINDEXED_MAX:
+            self._index_names()
 
     def span(self) -> tuple[int, int]:
         last, _ = self._last()
@@ -189,7 +191,8 @@ class SqliteJournal(JournalStore):
         """A retired entry's names are in the index only, so the index is made durable first."""
         if self._indexer is not None:
             self._index_names()
-            fold(self._indexer)
+            with self._indexing:
+                fold(self._indexer)
         for seq in range(self._first(), before_seq, RETIRE_ROWS):
             upto = min(seq + RETIRE_ROWS, before_seq)
             with self._transaction() as db:
@@ -215,14 +218,19 @@ class SqliteJournal(JournalStore):
         self._unlock()
 
     def _index_names(self) -> None:
-        """In the order of the index, so that names which share a page find it at hand."""
+        """In the order of the index, so that names which share a page find it at hand. Commits go on meanwhile."""
         assert self._indexer is not None, "only who writes has names to index"
-        with self._writing:
-            names = [value for name, seqs in sorted(self._unindexed.items()) for seq in seqs for value in (name, seq)]
+        with self._indexing:
+            with self._writing:
+                names, upto = sorted((name, seq) for name, seqs in self._unindexed.items() for seq in seqs), self._seq
             with transaction(self._indexer):
-                insert(self._indexer, "names", names, columns=2)
-                self._indexer.execute("UPDATE indexed SET seq = ?", (self._seq,))
-            self._unindexed = {}
+                insert(self._indexer, "names", list(chain.from_iterable(names)), columns=2)
+                self._indexer.execute("UPDATE indexed SET seq = ?", (upto,))
+            with self._writing:
+                for name, _ in names:
+                    self._unindexed[name] = self._unindexed[name][1:]
+                    if not self._unindexed[name]:
+                        del self._unindexed[name]
 
     def _index_missing(self) -> None:
         missing = self._not_indexed()
@@ -295,7 +303,7 @@ class SqliteJournal(JournalStore):
     def _index_transaction(self) -> Iterator[sqlite3.Connection]:
         if self._indexer is None:
             raise JournalError("the journal is not open for writing", code="journal_closed")
-        with self._writing, transaction(self._indexer):
+        with self._indexing, transaction(self._indexer):
             yield self._indexer
 
     def _check_format(self) -> None:

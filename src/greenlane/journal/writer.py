@@ -1,5 +1,5 @@
 """Two threads make entries durable, in order: one hands a batch per tick to the operating system, the other waits for
-the disk. So a slow disk never holds up what a crash of this process would lose.
+the disk, then sees to the index. So nothing slow holds up what a crash of this process would lose.
 """
 
 import asyncio
@@ -190,9 +190,15 @@ class Writer:
                 self._sleep_until_work()
                 idle_ticks = 0
             elif not self._closing:
-                time.sleep(max(0.0, started_s + HURRIED_TICK_S - time.monotonic()))
-                self._waited_for.wait(max(0.0, started_s + TICK_S - time.monotonic()))
-                self._waited_for.clear()
+                self._rest(started_s)
+
+    def _rest(self, started_s: float) -> None:
+        """Until the next tick; one wait where nobody hurries us, as after each the interpreter has to be won back."""
+        if self._waited_for.wait(started_s + TICK_S - time.monotonic()):
+            left_s = started_s + HURRIED_TICK_S - time.monotonic()
+            if left_s > 0:
+                time.sleep(left_s)
+            self._waited_for.clear()
 
     def _sleep_until_work(self) -> None:
         """First the flag, then the look: whoever submits in between sees the flag and wakes us."""
@@ -232,10 +238,11 @@ class Writer:
             try:
                 self._before_sync()
                 self._store.sync()
+                self._announce(written.seq, rows)
+                self._store.index_names()
             except Exception as error:  # noqa: BLE001 - fail-stop, as above
                 self._fail(error)
                 return
-            self._announce(written.seq, rows)
             if closing:
                 return
 

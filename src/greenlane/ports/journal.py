@@ -102,6 +102,10 @@ class JournalStore(Protocol):
         """
         return
 
+    def index_names(self) -> None:
+        """Work for names that could wait until here; by the same third thread, after whoever waited for it was told."""
+        return
+
     def span(self) -> tuple[int, int]:
         """The first and the last seq that `read` can give; (last + 1, last) when there is none."""
         ...
