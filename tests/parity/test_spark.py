@@ -1,12 +1,15 @@
 """naive = stream = DuckDB = Spark, on every value, with zero tolerance; one session of real Spark for all."""
 
 import os
+import random
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,12 +17,18 @@ from msgspec.structs import replace
 from parity.journals import EVERYTHING, HOUR, MINUTE, ONE_BY_ONE, STARTS, journals, seeded_journal
 from parity.three_ways import agree, agreed_rows, defined_rows
 
-from greenlane.adapters.duckdb_engine import DuckdbEngine
+from greenlane.adapters.duckdb_engine import DuckdbEngine, read_table
+from greenlane.decisions.releases import Releases
 from greenlane.features.definition import FeatureSet
 from greenlane.features.parity import compare
 from greenlane.features.sql import features_sql
+from greenlane.learning.backfilled_set import HANDED_ON, set_of_vectors, told_by
 from greenlane.learning.examples import Examples
-from greenlane.ports.journal import Entry
+from greenlane.learning.labels import labels_sql
+from greenlane.learning.training_set import Made, TrainingSet, build, logged_vector
+from greenlane.payments.facts import Facts
+from greenlane.payments.outcome import OutcomeRecord
+from greenlane.ports.journal import SOURCE_BIT, Entry
 
 HURT = {"gap": (0, 0, 1, 1_000_000, MINUTE, HOUR), "card": (7, 7, 8, 0), "merchant_id": ("1", "12", "")}
 HARDEST = FeatureSet(tuple(a for a in EVERYTHING.aggregations if a.name in ("shop_some", "labels")))
@@ -97,6 +106,93 @@ def test_spark_agrees_with_all_three_to_the_bit(
     engine.write_at(features, first, condition="TRUE", out=tmp_path / "out")
     agree(compare(features, agreed, written(tmp_path / "out")), "spark")
     assert not list((tmp_path / "steps").iterdir()), "steps are cleared away"
+
+
+def labelled_journal(seed: int) -> list[Entry]:
+    """Attempts that come twice, early and late answers of every kind, reports that wait, are linked, and taken back."""
+    rng, entries = random.Random(seed), list[Entry]()
+
+    def add(kind: str, facts: Facts | None, *, emits: str = "", sign: int = 1, **told: Any) -> None:
+        seq = len(entries) + 1
+        bits = sum(SOURCE_BIT[name] for name in emits.split())
+        given = {"source": "acquirer", "event_id": f"e{seq}", "payload": b""} | told
+        entries.append(Entry(seq, 1, seq * MINUTE, kind, occurred_us=seq * MINUTE, emits=bits, sign=sign,
+                             body_hash=bytes(16), facts=facts, **given))  # fmt: skip
+
+    for _ in range(400):
+        kind = rng.choice([*ANSWERS, "attempt", "attempt"])
+        name = rng.choice(["", *(f"a{number}" for number in range(40))])
+        facts = Facts(payment_id=f"p{name}", payment_us=0, amount_minor=7, currency="EUR", amount_reporting_minor=8,
+                      attempt_id=name, card=rng.randrange(5), code=rng.choice(["Y", "A", "N", "R", "U"]),
+                      mcc="5411", channel=rng.choice(["ecommerce", "?"]))  # fmt: skip
+        if kind == "attempt":
+            add("authorization", facts, emits="attempts " + rng.choice(["approvals", "declines", ""]))
+        elif kind == "link":
+            waits = rng.choice(["fraud_report", "dispute", "abandoned"])
+            add(waits, None, event_id=f"w{len(entries)}")
+            payload = msgspec.msgpack.encode(OutcomeRecord(waits))
+            add("link", facts, emits=ANSWERS[waits], event_id=f"link w{len(entries) - 1}", payload=payload)
+        else:
+            sign = rng.choice([1, 1, 1, -1]) if kind in ("fraud_report", "dispute") else 1
+            result = rng.choice(["failed", "declined", "succeeded"])
+            payload = msgspec.msgpack.encode(OutcomeRecord(kind, result=result))
+            add(kind, facts, emits=ANSWERS[kind], sign=sign, payload=payload)
+    return entries
+
+
+ANSWERS = {
+    "fraud_report": "fraud_reports", "dispute": "disputes", "authentication": "authentications", "link": "",
+    "review": "", "abandoned": "", "not_sent": "", "refund": "refunds",
+}  # fmt: skip
+MADE = Made("", 350 * MINUTE, 20 * MINUTE, 340 * MINUTE, (1, 1), (400, 1))
+"""A cut before the end, and rows of a part of the time."""
+
+
+def labels_by_fold(entries: list[Entry], label: str) -> TrainingSet:
+    return build(entries, FeatureSet(()), label=label, label_cut_us=MADE.label_cut_us, from_us=MADE.from_us,
+                 to_us=MADE.to_us)  # fmt: skip
+
+
+def rows_sql(label: str) -> str:
+    condition = f"(emits & 1) <> 0 AND sign > 0 AND ingest_us >= {MADE.from_us} AND ingest_us < {MADE.to_us}"
+    return labels_sql(label, cut_us=MADE.label_cut_us, condition=condition, beside=HANDED_ON)
+
+
+def set_of(folder: Path, label: str) -> TrainingSet:
+    rows = dict(zip(*read_table(folder), strict=True))
+    nothing = np.empty((len(rows["seq"]), 0), np.int64)
+    return set_of_vectors(rows, nothing, FeatureSet(()), replace(MADE, label=label))
+
+
+TELL = partial(told_by, logged=partial(logged_vector, Releases(), FeatureSet(())))
+
+
+@pytest.mark.parametrize("label", ["fraud_report", "dispute"])
+@pytest.mark.parametrize("seed", range(8))
+def test_labels_by_sql_are_those_of_the_fold(tmp_path: Path, label: str, seed: int) -> None:
+    entries = labelled_journal(seed)
+    engine = DuckdbEngine()
+    engine.load_days([engine.write_day(tmp_path / "day.parquet", entries).path])
+    (tmp_path / "rows").mkdir()
+    engine.write_rows(rows_sql(label), TELL, tmp_path / "rows" / "rows.parquet")
+    folded = labels_by_fold(entries, label)
+    assert len(set(folded.state.tolist())) >= 5, "of many kinds"
+    found = set_of(tmp_path / "rows", label)
+    assert found.manifest["states"] == folded.manifest["states"]
+    assert found.manifest["rows_hash"] == folded.manifest["rows_hash"]
+
+
+@pytest.mark.parametrize("label", ["fraud_report", "dispute"])
+def test_labels_by_spark_are_those_of_the_fold(spark: Any, tmp_path: Path, label: str) -> None:
+    from greenlane.adapters.spark_engine import SparkEngine
+
+    entries = labelled_journal(1)
+    DuckdbEngine().write_day(tmp_path / "day.parquet", entries)
+    engine = SparkEngine(spark, tmp_path / "steps")
+    engine.load_days([tmp_path / "day.parquet"])
+    engine.write_rows(rows_sql(label), TELL, tmp_path / "rows")
+    folded = labels_by_fold(entries, label).manifest
+    assert set_of(tmp_path / "rows", label).manifest["rows_hash"] == folded["rows_hash"]
 
 
 def written(out: Path) -> tuple[np.ndarray, np.ndarray]:

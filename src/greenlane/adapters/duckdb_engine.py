@@ -7,7 +7,7 @@ pandas nor pyarrow is needed.
 import hashlib
 import os
 import resource
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from greenlane.errors import JournalError
 from greenlane.features.kernels import Ints
+from greenlane.learning.backfilled_set import TOLD
 from greenlane.payments.facts import TEXT_FIELDS, Facts
 from greenlane.ports.journal import Entry
 
@@ -40,6 +41,9 @@ ENTRY_TYPES: Final = {
 FACT_TYPES: Final = {fact: "VARCHAR" if fact in TEXT_FIELDS else "BIGINT" for fact in Facts.__struct_fields__}
 DAY_TYPES: Final = ENTRY_TYPES | FACT_TYPES | {"payload": "BLOB"}
 """A day file, and with its rows that have facts the relation `entries`."""
+TOLD_TYPES: Final = {name: "DOUBLE" if name == "weight" else "BIGINT" for name in TOLD}
+Tell = Callable[[Sequence[Entry]], Mapping[str, Any]]
+"""Entries to a column for each of TOLD."""
 HELD: Final = ("seq", "ingest_us", "occurred_us", "kind", "emits", "sign", *FACT_TYPES)
 
 
@@ -104,6 +108,17 @@ class DuckdbEngine:
         self._con.register("queries", self._con.execute(f"SELECT seq FROM entries WHERE {condition}").fetchnumpy())
         self._con.execute(f"COPY ({query}) TO {quoted(path)} (FORMAT parquet, COMPRESSION zstd)")
 
+    def write_rows(self, query: str, tell: Tell, path: Path) -> None:
+        """Answers a query over `journal`, the day files, and `told`, what `tell` says of each entry with facts."""
+        self._con.execute(f"CREATE OR REPLACE TEMP VIEW journal AS FROM {parquet(self._days)}")
+        self._con.execute(f"CREATE OR REPLACE TEMP TABLE told ({', '.join(f'{n} {t}' for n, t in TOLD_TYPES.items())})")
+        for day in self._days:
+            entries = (entry for entry in self.read_day(day) if entry.facts is not None)
+            while chunk := list(islice(entries, CHUNK_ROWS)):
+                self._insert("told", tell(chunk))
+        self._con.execute(f"COPY ({query}) TO {quoted(path)} (FORMAT parquet, COMPRESSION zstd)")
+        self._con.execute("DROP TABLE told")
+
     def rows_of(self, paths: Sequence[Path]) -> int:
         """How many rows Parquet files have."""
         ((rows,),) = self._con.execute(f"SELECT COUNT(*) FROM {parquet(paths)}").fetchall()
@@ -139,7 +154,7 @@ class DuckdbEngine:
     def close(self) -> None:
         self._con.close()
 
-    def _insert(self, table: str, columns: dict[str, Any]) -> None:
+    def _insert(self, table: str, columns: Mapping[str, Any]) -> None:
         self._con.register("arriving", columns)
         self._con.execute(f"INSERT INTO {table} BY NAME SELECT * FROM arriving")
         self._con.unregister("arriving")
@@ -198,10 +213,16 @@ def matrix_of(result: Any) -> tuple[Ints, Ints]:
 
 def read_vectors(folder: Path) -> tuple[tuple[str, ...], Ints, Ints]:
     """(columns, seqs rising, vectors) of a backfill's Parquet files."""
+    names, (seqs, *columns) = read_table(folder)
+    return names[1:], seqs, np.stack(columns, axis=1) if columns else np.empty((len(seqs), 0), np.int64)
+
+
+def read_table(folder: Path) -> tuple[tuple[str, ...], list[Any]]:
+    """The names and the columns, without NULLs, of Parquet files in the order of their `seq`."""
     with closing(duckdb.connect(config={"threads": 1})) as con:
         result = con.execute(f"FROM {parquet(sorted(folder.glob('*.parquet')))} ORDER BY seq")
         names = tuple(column[0] for column in result.description)
-        return names[1:], *matrix_of(result)
+        return names, list(result.fetchnumpy().values())
 
 
 def replaced(partial: Path, path: Path) -> str:

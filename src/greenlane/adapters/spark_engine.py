@@ -8,14 +8,15 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from sqlglot import exp
 
-from greenlane.adapters.duckdb_engine import HELD
+from greenlane.adapters.duckdb_engine import DAY_TYPES, HELD, TOLD_TYPES, Tell, entry_of
 from greenlane.errors import SettingsError
 from greenlane.features.definition import FeatureSet
 from greenlane.features.sql import relations
@@ -75,7 +76,9 @@ class SparkEngine:
 
     def load_days(self, paths: Sequence[Path]) -> None:
         """`entries` are those of the day files that have facts."""
-        held = self._session.read.parquet(*map(str, paths)).select(*HELD)
+        journal = self._session.read.parquet(*map(str, paths))
+        journal.createOrReplaceTempView("journal")
+        held = journal.select(*HELD)
         held.createOrReplaceTempView("recorded")
         held.where("payment_id IS NOT NULL").createOrReplaceTempView("entries")
 
@@ -111,6 +114,17 @@ class SparkEngine:
             progress(done + 1, len(steps))
         self._forget("")
 
+    def write_rows(self, query: str, tell: Tell, out: Path) -> None:
+        """Answers a query over `journal`, the day files, and `told`, what `tell` says of each entry with facts.
+
+        `tell` goes to the workers, which need Greenlane installed.
+        """
+        entries = self._session.sql(f"SELECT {', '.join(DAY_TYPES)} FROM journal WHERE payment_id IS NOT NULL")
+        kinds = ", ".join(f"{name} {kind}" for name, kind in TOLD_TYPES.items())
+        self._keep("told", entries.mapInArrow(partial(told_batches, tell), kinds))
+        self._session.sql(query).write.mode("overwrite").parquet(str(out))
+        self._forget("")
+
     def _keep(self, name: str, found: Any) -> None:
         path = str(self._scratch / name)
         found.write.mode("overwrite").parquet(path)
@@ -121,6 +135,15 @@ class SparkEngine:
         for path in self._scratch.glob(f"*{suffix}"):
             if not suffix or (path.name.endswith(suffix) and not path.name.startswith("vectors_")):
                 shutil.rmtree(path)
+
+
+def told_batches(tell: Tell, batches: Iterable[Any]) -> Iterator[Any]:
+    """On a worker."""
+    import pyarrow
+
+    for batch in batches:
+        entries = [entry_of(row) for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)]
+        yield pyarrow.RecordBatch.from_pydict(tell(entries))
 
 
 def read_by(step: exp.Expr) -> Iterator[str]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from greenlane.cli.shown import Data, From, Json, To, day, err, fail_unless, print_table, progress, show
+from greenlane.cli.shown import Cut, Data, From, Json, To, day, err, fail_unless, print_table, progress, show
 from greenlane.errors import InputError
 from greenlane.payments.times import DAY_US
 
@@ -103,11 +103,15 @@ def backfill_(
     ] = "duckdb",
     first: From = None,
     to: To = None,
+    cut: Cut = None,
+    label: Annotated[
+        Literal["fraud_report", "dispute"], typer.Option(help="What labels a row; disputes leave authenticated out.")
+    ] = "fraud_report",
     cores: Annotated[int, typer.Option(min=1, help="Threads of the engine.")] = 2,
     memory_mb: Annotated[int, typer.Option(min=512, help="Memory of the engine; more spills to disk.")] = 4096,
     as_json: Json = False,
 ) -> None:
-    """Write the feature vector of every attempt: its position, then one integer per column, as Parquet.
+    """Write the training set of the journal as Parquet: the vector of every attempt, what came of it, its weight.
 
     Both engines run the same definitions and give the same bits. Spark needs the [spark] extra and Java 17.
     """
@@ -115,7 +119,10 @@ def backfill_(
 
     room = Room(cores, memory_mb)
     with progress("backfilling") as tell:
-        done = backfill(data, out, engine=engine, from_us=day(first), to_us=day(to), room=room, progress=tell)
+        done = backfill(
+            data, out, engine=engine, from_us=day(first), to_us=day(to), cut_us=day(cut), label=label, room=room,
+            progress=tell,
+        )  # fmt: skip
     rows = [
         ("vectors", f"{done.rows:,} of {done.columns} columns"),
         ("journal", f"{done.entries:,} entries"),

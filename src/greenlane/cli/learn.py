@@ -155,7 +155,7 @@ def train_fraud_(
         Literal["fraud_report", "dispute"], typer.Option(help="What is learned; disputes leave authenticated out.")
     ] = "fraud_report",
     vectors: Annotated[
-        Path | None, typer.Option(help="Take the features from this `greenlane backfill`, by DuckDB or Spark.")
+        Path | None, typer.Option(help="Learn from the set that this `greenlane backfill` wrote, by DuckDB or Spark.")
     ] = None,
     promote: Introduce = True,
     report: Report = None,

@@ -1,8 +1,15 @@
-"""Feature vectors of a whole journal as Parquet files, by the SQL engine: in this process, or on Spark."""
+"""The training set of a whole journal as Parquet files, by the SQL engine: in this process, or on Spark.
+
+OUT/
+    *.parquet        the feature vector of every attempt
+    rows/*.parquet   what came of it, as known at the label cut, its weight, and what it says about itself
+    origin.json      which journal, features, window and cut
+"""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,34 +19,36 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from greenlane.adapters.duckdb_engine import DuckdbEngine, peak_mb, read_vectors
+from greenlane.adapters.duckdb_engine import DuckdbEngine, Tell, peak_mb, read_table, read_vectors
 from greenlane.errors import InputError, TrainingError
 from greenlane.features.definition import FeatureSet
-from greenlane.features.inputs import INPUTS, inputs
-from greenlane.features.kernels import Ints
 from greenlane.features.sql import features_sql
-from greenlane.learning.training_set import Vectors
+from greenlane.learning.backfilled_set import HANDED_ON, set_of_vectors, told_by
+from greenlane.learning.labels import labels_sql
+from greenlane.learning.training_set import ATTEMPTS, Made, TrainingSet, end_of, logged_vector
 from greenlane.payments.times import day_of, format_day
-from greenlane.ports.journal import SOURCE_BIT, Entry
+from greenlane.ports.journal import Entry
 from greenlane.wiring import Progress, Reader, complete_from, open_reader
 
 Engine = Literal["duckdb", "spark"]
 ORIGIN: Final = "origin.json"
+ROWS: Final = "rows"
 
 
 class Origin(Struct, frozen=True):
-    """Beside the vectors: the digest of their features, and an entry that another journal has not in that place."""
+    """Beside the rows: the digest of their features, an entry that another journal has not in that place, and of what
+    the set is."""
 
     features: str
-    seq: int
     ingest_us: int
     event_id: str
+    made: Made
 
-
-def origin_of(reader: Reader, seq: int) -> Origin | None:
-    """None where the journal has no such entry."""
-    here = reader.entries(after_seq=seq - 1) if seq else ()
-    return next((Origin(reader.features.digest, e.seq, e.ingest_us, e.event_id) for e in here), None)
+    def of(self, reader: Reader) -> bool:
+        """Whether that is the journal and its live features."""
+        here = next(iter(reader.entries(after_seq=self.made.last[0] - 1)), None)
+        entry = None if here is None else ((here.seq, here.generation), here.ingest_us, here.event_id)
+        return self.features == reader.features.digest and entry == (self.made.last, self.ingest_us, self.event_id)
 
 
 class Room(Struct, frozen=True):
@@ -52,8 +61,16 @@ class Room(Struct, frozen=True):
 TWO_CORES: Final = Room()
 
 
+class Labels(NamedTuple):
+    """How the rows are labelled: a query, and what single entries tell it."""
+
+    query: str
+    tell: Tell
+
+
 class Work(NamedTuple):
-    """The vectors at the entries of day files that meet an SQL condition; `since_us` None: complete from the first."""
+    """The vectors at the entries of day files that meet an SQL condition, and their labels where these are asked for;
+    `since_us` None: complete from the first."""
 
     days: Sequence[Path]
     features: FeatureSet
@@ -61,6 +78,7 @@ class Work(NamedTuple):
     condition: str
     since_us: int | None
     room: Room = TWO_CORES
+    labels: Labels | None = None
 
 
 class Backfilled(Struct, frozen=True):
@@ -84,10 +102,12 @@ def backfill(
     engine: Engine = "duckdb",
     from_us: int | None = None,
     to_us: int | None = None,
+    cut_us: int | None = None,
+    label: str = "fraud_report",
     room: Room = TWO_CORES,
     progress: Progress = lambda _done, _all: None,
 ) -> Backfilled:
-    """The vectors of all attempts ingested from `from_us` until before `to_us`, in the Parquet files of `out`.
+    """The training set of all attempts ingested from `from_us` until before `to_us`, in the Parquet files of `out`.
 
     InputError where `out` is not empty. The days of the journal that are no Parquet files yet become some for the time
     of the backfill.
@@ -95,44 +115,50 @@ def backfill(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is not empty", param="--out", hint="name a directory that is not there yet")
     reader = open_reader(directory)
-    features, since_us = reader.features, complete_from(reader.store)
-    origin = origin_of(reader, reader.store.span()[1])
-    condition = f"(emits & {SOURCE_BIT['attempts']}) <> 0 AND sign > 0"
-    condition += f" AND ingest_us >= {from_us}" if from_us is not None else ""
-    condition += f" AND ingest_us < {to_us}" if to_us is not None else ""
+    features, origin = reader.features, origin_of(reader, label=label, from_us=from_us, to_us=to_us, cut_us=cut_us)
+    made = origin.made
+    condition = f"(emits & {ATTEMPTS}) <> 0 AND sign > 0 AND ingest_us >= {made.from_us} AND ingest_us < {made.to_us}"
+    query = labels_sql(label, cut_us=made.label_cut_us, condition=condition, beside=HANDED_ON)
+    labels = Labels(query, partial(told_by, logged=partial(logged_vector, reader.releases, features)))
     with TemporaryDirectory(prefix="greenlane-backfill-") as scratch:
         days = list(day_files(reader, Path(scratch)))
-        work = Work(days, features, out, condition, since_us, room)
+        work = Work(days, features, out, condition, complete_from(reader.store), room, labels)
         done = write_by_spark(work, progress) if engine == "spark" else write_by_duckdb(work, progress)
     (out / ORIGIN).write_bytes(msgspec.json.encode(origin))
     return done
 
 
-def vectors_in(folder: Path, reader: Reader) -> Vectors:
-    """The vectors of the live features at any attempts that a backfill wrote, as the stream engine would read them.
+def origin_of(reader: Reader, *, label: str, from_us: int | None, to_us: int | None, cut_us: int | None) -> Origin:
+    first, last = (next(iter(reader.entries(after_seq=seq)), None) for seq in (0, reader.store.span()[1] - 1))
+    if first is None or last is None:
+        raise TrainingError("the journal is empty", hint="import history, or start the server")
+    cut_us = last.ingest_us if cut_us is None else cut_us
+    places = (first.seq, first.generation), (last.seq, last.generation)
+    made = Made(label, cut_us, from_us or 0, end_of(to_us, cut_us), *places)
+    return Origin(reader.features.digest, last.ingest_us, last.event_id, made)
 
-    TrainingError where it is of another journal or of other features, or knows no such attempt.
+
+def backfilled_set(folder: Path, reader: Reader, asked: Mapping[str, object]) -> TrainingSet:
+    """The training set that a backfill wrote: to the byte the one that folding the journal gives.
+
+    TrainingError where it is of another journal or of other features, or of another window, cut or label than `asked`
+    for by the names of `Made`.
     """
     told: Origin | None = None
     with suppress(OSError, msgspec.MsgspecError):  # nothing told, or damaged
-        told = msgspec.json.decode((folder / ORIGIN).read_bytes(), type=Origin | None)
-    if told is None or told != origin_of(reader, told.seq):
+        told = msgspec.json.decode((folder / ORIGIN).read_bytes(), type=Origin)
+    if told is None or not told.of(reader):
         hint = f"greenlane backfill --data DIR --out {folder}, into a new directory"
         raise TrainingError(f"{folder} is no backfill of this journal by the features that are live", hint=hint)
-    names, seqs, columns = read_vectors(folder)
+    for name, wanted in asked.items():
+        if wanted is not None and wanted != (held := getattr(told.made, name)):
+            hint = "backfill with the same --from, --to, --cut and --label"
+            raise TrainingError(f"{folder} was backfilled with {name} {held}, not {wanted}", hint=hint)
+    names, seqs, vectors = read_vectors(folder)
     assert names == tuple(column.name for column in reader.features.columns), "the digest is of these columns"
-
-    def at(entries: Sequence[Entry]) -> Ints:
-        wanted = np.array([entry.seq for entry in entries], np.int64)
-        absent = wanted[~np.isin(wanted, seqs)]
-        if len(absent):
-            hint = "backfill again, without --from and --to, or take its window"
-            raise TrainingError(f"the backfill has no entry {absent[0]}, nor {len(absent) - 1} more", hint=hint)
-        told = [inputs(e.facts, e.ingest_us) for e in entries if e.facts is not None]
-        own = np.array(told, np.int64).reshape(len(entries), len(INPUTS))
-        return np.ascontiguousarray(np.concatenate([own, columns[np.searchsorted(seqs, wanted)]], axis=1))
-
-    return at
+    rows = dict(zip(*read_table(folder / ROWS), strict=True))
+    assert np.array_equal(rows["seq"], seqs), "one condition chose both"
+    return set_of_vectors(rows, vectors, reader.features, told.made)
 
 
 def day_files(reader: Reader, folder: Path) -> Iterator[Path]:
@@ -156,7 +182,11 @@ def write_by_duckdb(work: Work, progress: Progress = lambda _done, _all: None) -
         since_us = table.first_ingest_us() if work.since_us is None else work.since_us
         begun = time.perf_counter()
         table.write_at(features_sql(work.features, since_us), work.condition, work.out / "vectors.parquet")
-        progress(1, 1)
+        progress(1, 2)
+        if work.labels is not None:
+            (work.out / ROWS).mkdir()
+            table.write_rows(work.labels.query, work.labels.tell, work.out / ROWS / "rows.parquet")
+        progress(2, 2)
         return backfilled("duckdb", work, seconds=time.perf_counter() - begun, peak=peak_mb())
 
 
@@ -174,6 +204,8 @@ def write_by_spark(work: Work, progress: Progress = lambda _done, _all: None) ->
         since_us = engine.first_ingest_us() if work.since_us is None else work.since_us
         begun = time.perf_counter()
         engine.write_at(work.features, since_us, condition=work.condition, out=work.out, progress=progress)
+        if work.labels is not None:
+            engine.write_rows(work.labels.query, work.labels.tell, work.out / ROWS)
         seconds = time.perf_counter() - begun
         return backfilled("spark", work, seconds=seconds, peak=session_peak_mb(session))
 

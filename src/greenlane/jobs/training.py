@@ -13,14 +13,12 @@ from numpy.typing import NDArray
 
 from greenlane.adapters.onnx_net import open_net
 from greenlane.decisions.live import CHAMPION
-from greenlane.decisions.packing import unpack
-from greenlane.decisions.record import record_of
 from greenlane.errors import TrainingError
 from greenlane.features.catalogue import GROUPS
 from greenlane.features.definition import FeatureSet
 from greenlane.features.finalise import Finaliser
 from greenlane.features.kernels import Ints
-from greenlane.jobs.backfilling import vectors_in
+from greenlane.jobs.backfilling import backfilled_set
 from greenlane.jobs.pricing_rows import priced
 from greenlane.jobs.promoting import introduce
 from greenlane.jobs.simulated_truth import known_of
@@ -37,13 +35,11 @@ from greenlane.learning.quality import Quality
 from greenlane.learning.reliability import Check
 from greenlane.learning.report import fraud_html
 from greenlane.learning.signs import signs_of
-from greenlane.learning.training_set import TrainingSet, build
+from greenlane.learning.training_set import TrainingSet, build, logged_vector
 from greenlane.learning.weighing import EQUAL, Weighing
 from greenlane.models.artefact import read_manifest
 from greenlane.models.fraud_model import FraudModel
 from greenlane.payments.times import DAY_US, day_of, format_day
-from greenlane.ports.journal import Entry
-from greenlane.replay import width_of
 from greenlane.wiring import Places, Progress, Reader, complete_from, load_model, open_reader
 
 HELD_OUT_SHARE = 0.2
@@ -82,7 +78,7 @@ class Plan:
     upto_seq: int | None = None
     """The journal as it was when this was its last entry."""
     vectors: Path | None = None
-    """A backfill that has the features, by DuckDB or Spark; None: the journal is folded here."""
+    """A backfill that is the training set, by DuckDB or Spark; None: the journal is folded here."""
 
     def recipe(self, names: Iterable[str]) -> Recipe:
         return Recipe(self.weighing, signs_of(names) if self.monotone else {})
@@ -110,22 +106,7 @@ class Trained:
 
 def training_set(reader: Reader, plan: Plan, *, progress: Progress | None = None) -> TrainingSet:
     """The set that a plan names, out of a directory's journal; refused where served and recomputed vectors differ."""
-    first, last = reader.store.span()
-    last = last if plan.upto_seq is None else min(last, plan.upto_seq)
-    last_us = next(iter(reader.store.read(after_seq=last - 1))).ingest_us if last >= first else 0
-    found = build(
-        takewhile(lambda entry: entry.seq <= last, reader.entries()),
-        reader.features,
-        label_cut_us=plan.cut_us if plan.cut_us is not None else last_us,
-        from_us=plan.from_us or 0,
-        to_us=plan.to_us,
-        label=plan.label,
-        first_complete_us=complete_from(reader.store),
-        logged=partial(logged_vector, reader),
-        vectors=None if plan.vectors is None else vectors_in(plan.vectors, reader),
-        total=last,
-        progress=progress,
-    )
+    found = folded_set(reader, plan, progress=progress) if plan.vectors is None else set_in(plan.vectors, reader, plan)
     if found.manifest["logged_vectors_that_differ"]:
         raise TrainingError(
             f"{found.manifest['logged_vectors_that_differ']} logged vectors are not what the journal gives",
@@ -134,14 +115,27 @@ def training_set(reader: Reader, plan: Plan, *, progress: Progress | None = None
     return found
 
 
-def logged_vector(reader: Reader, entry: Entry) -> Ints | None:
-    """What a decision knew, where it was read at its own position and under the features now live."""
-    if entry.kind != "decision":
-        return None
-    record = record_of(entry)
-    if not record.known or record.vector_of or reader.releases.versions(record.release).features != reader.live.digest:
-        return None
-    return unpack(record.known, width_of(reader.features))
+def folded_set(reader: Reader, plan: Plan, *, progress: Progress | None) -> TrainingSet:
+    first, last = reader.store.span()
+    last = last if plan.upto_seq is None else min(last, plan.upto_seq)
+    last_us = next(iter(reader.store.read(after_seq=last - 1))).ingest_us if last >= first else 0
+    return build(
+        takewhile(lambda entry: entry.seq <= last, reader.entries()),
+        reader.features,
+        label_cut_us=plan.cut_us if plan.cut_us is not None else last_us,
+        from_us=plan.from_us or 0,
+        to_us=plan.to_us,
+        label=plan.label,
+        first_complete_us=complete_from(reader.store),
+        logged=partial(logged_vector, reader.releases, reader.features),
+        total=last,
+        progress=progress,
+    )
+
+
+def set_in(folder: Path, reader: Reader, plan: Plan) -> TrainingSet:
+    asked = {"label": plan.label, "label_cut_us": plan.cut_us, "from_us": plan.from_us, "to_us": plan.to_us}
+    return backfilled_set(folder, reader, asked)
 
 
 def matured(found: TrainingSet, plan: Plan) -> Examples:

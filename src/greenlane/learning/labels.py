@@ -7,6 +7,9 @@ After a passed authentication the issuer bears fraud and no chargeback comes: th
 a set of disputes such a row has none, so that a merchant whose fraud was authenticated is not taken for a safe one.
 """
 
+# ruff: noqa: S608 - what is put into the query is our own: integers, and names of this file
+
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -151,3 +154,58 @@ def bit_of(entry: Entry) -> int:
     if kind == "review":
         return CANCELLED_BIT if OUTCOME_DECODER.decode(entry.payload).result in CANCELLED_REVIEW else 0
     return 0
+
+
+PLACED: Final = """
+    SELECT *, COALESCE(MAX(own) OVER so_far,
+        CASE WHEN attempt_id <> '' AND (kind = 'authentication' OR labels) THEN MIN(own) OVER whole END) AS row_seq
+    FROM heard
+    WINDOW so_far AS (PARTITION BY attempt_id ORDER BY seq ROWS UNBOUNDED PRECEDING),
+        whole AS (PARTITION BY attempt_id)"""
+"""An entry speaks of the latest row of its attempt so far; what may come early, of the first one."""
+
+
+def labels_sql(kind: str, *, cut_us: int, condition: str, beside: Sequence[str] = ()) -> str:
+    """What `Labels` says of the attempts that meet a condition, in words that DuckDB and Spark both know.
+
+    Read from `journal`, the day files, and `told`: seq, `said` as `bit_of` has it, and the columns `beside`, which are
+    handed on. One row per attempt, in order: seq, at_us, state, reported_us, amount_minor, card, authenticated. There
+    is no EARLY_MAX here: nothing is forgotten.
+    """
+    bit = SOURCE_BIT["fraud_reports" if kind == "fraud_report" else "disputes"]
+    stopped = " ".join(f"WHEN bits & {name} <> 0 THEN {state}" for name, state in STOPPED.items())
+    state = (
+        f"CASE WHEN reported_us > 0 THEN {REPORTED} WHEN bits & {APPROVED_BIT} <> 0 THEN {GOOD} {stopped} ELSE 0 END"
+    )
+    if kind == "dispute":
+        shifted = f"bits & {PASSED_BIT} <> 0 AND {state} IN ({GOOD}, {REPORTED})"
+        state = f"CASE WHEN {shifted} THEN {LIABILITY_SHIFTED} ELSE {state} END"
+    linked = f"SUBSTR(p.event_id, 1, {len(LINK_PREFIX)}) = '{LINK_PREFIX}'"
+    named = f"CASE WHEN {linked} THEN SUBSTR(p.event_id, {len(LINK_PREFIX) + 1}) ELSE p.event_id END"
+    return f"""
+    WITH heard AS (
+        SELECT seq, ingest_us, kind, source, event_id, sign, attempt_id, (emits & {bit}) <> 0 AS labels,
+            CASE WHEN {condition} THEN seq END AS own
+        FROM journal WHERE payment_id IS NOT NULL AND ingest_us <= {cut_us}
+    ), placed AS ({PLACED}
+    ), waiting AS (
+        SELECT seq, source, event_id, ingest_us FROM journal
+        WHERE payment_id IS NULL AND kind = '{kind}' AND ingest_us <= {cut_us}
+    ), reports AS (
+        SELECT row_seq, MIN_BY(label_us, seq) AS first_us FROM (
+            SELECT p.row_seq, p.seq, COALESCE(w.ingest_us, p.ingest_us) AS label_us
+            FROM placed AS p LEFT JOIN waiting AS w ON w.source = p.source AND w.event_id = {named} AND w.seq < p.seq
+            WHERE p.labels AND p.sign > 0 AND NOT p.row_seq IS NULL
+        ) AS found WHERE label_us <> 0 GROUP BY row_seq
+    ), stood AS (
+        SELECT p.row_seq, SUM(CASE WHEN p.labels THEN p.sign ELSE 0 END) AS standing,
+            BIT_OR(CASE WHEN p.sign > 0 AND NOT p.labels THEN t.said ELSE 0 END) AS bits
+        FROM placed AS p LEFT JOIN told AS t ON t.seq = p.seq WHERE NOT p.row_seq IS NULL GROUP BY p.row_seq
+    ), known AS (
+        SELECT s.row_seq AS seq, s.bits, CASE WHEN s.standing > 0 THEN COALESCE(r.first_us, 0) ELSE 0 END AS reported_us
+        FROM stood AS s LEFT JOIN reports AS r ON r.row_seq = s.row_seq
+    )
+    SELECT {", ".join(["k.seq", *(f"t.{name}" for name in beside)])}, j.ingest_us AS at_us, reported_us,
+        CAST({state} AS BIGINT) AS state, j.amount_reporting_minor AS amount_minor, j.card,
+        CAST(CASE WHEN bits & {PASSED_BIT} <> 0 THEN 1 ELSE 0 END AS BIGINT) AS authenticated
+    FROM known AS k JOIN journal AS j ON j.seq = k.seq JOIN told AS t ON t.seq = k.seq ORDER BY k.seq"""

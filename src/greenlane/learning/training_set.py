@@ -11,9 +11,12 @@ from itertools import islice
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
+from greenlane.decisions.packing import unpack
 from greenlane.decisions.record import record_of
+from greenlane.decisions.releases import Releases
 from greenlane.errors import TrainingError
 from greenlane.features.definition import FeatureSet
 from greenlane.features.finalise import Finaliser
@@ -24,6 +27,7 @@ from greenlane.learning.labels import GOOD, REPORTED, STATES, Labels
 from greenlane.learning.quality import UNKNOWN, Inspected
 from greenlane.policy.distribution import TOTAL
 from greenlane.ports.journal import SOURCE_BIT, Entry
+from greenlane.replay import width_of
 
 ATTEMPTS: Final = SOURCE_BIT["attempts"]
 CHUNK_ENTRIES: Final = 100_000
@@ -31,8 +35,6 @@ CHUNK_ENTRIES: Final = 100_000
 Progress = Callable[[int, int], None]
 Logged = Callable[[Entry], NDArray[np.int64] | None]
 """The vector that a decision logged, where it is one of this feature set."""
-Vectors = Callable[[Sequence[Entry]], NDArray[np.int64]]
-"""What was known at attempts, int64[n, k] as the stream engine reads it, from elsewhere: each at its own position."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,28 +115,15 @@ def build(
     label: str = "fraud_report",
     first_complete_us: int | None = None,
     logged: Logged = lambda _entry: None,
-    vectors: Vectors | None = None,
     total: int = 0,
     progress: Progress | None = None,
 ) -> TrainingSet:
     """All attempts decided from `from_us` until before `to_us` (by default the cut), labelled as known at the cut.
 
-    `entries` is the journal from its beginning, folded for the features unless `vectors` has them. `total` is how many
-    there are, for `progress`.
+    `entries` is the journal from its beginning, and `total` how many there are, for `progress`.
     """
-    to_us = label_cut_us + 1 if to_us is None else to_us
-    if to_us > label_cut_us + 1:
-        raise TrainingError(
-            "rows are asked for that were decided after the label cut", hint="end the rows at the cut, or cut later"
-        )
-    rows = Rows(
-        features,
-        label=label,
-        label_cut_us=label_cut_us,
-        first_complete_us=first_complete_us,
-        logged=logged,
-        vectors=vectors,
-    )
+    to_us = end_of(to_us, label_cut_us)
+    rows = Rows(features, label=label, label_cut_us=label_cut_us, first_complete_us=first_complete_us, logged=logged)
     done = 0
     for chunk in chunks(entries):
         rows.take(chunk, from_us=from_us, to_us=to_us)
@@ -142,6 +131,16 @@ def build(
         if progress:
             progress(done, max(total, done))
     return rows.finished(from_us=from_us, to_us=to_us)
+
+
+def end_of(to_us: int | None, label_cut_us: int) -> int:
+    """Before which the rows were decided; TrainingError where that is after the cut."""
+    to_us = label_cut_us + 1 if to_us is None else to_us
+    if to_us > label_cut_us + 1:
+        raise TrainingError(
+            "rows are asked for that were decided after the label cut", hint="end the rows at the cut, or cut later"
+        )
+    return to_us
 
 
 class Rows:
@@ -155,13 +154,13 @@ class Rows:
         label_cut_us: int,
         first_complete_us: int | None,
         logged: Logged,
-        vectors: Vectors | None = None,
     ):
         self._features, self._finaliser = features, Finaliser(features)
         self._engine = StreamEngine(features, first_complete_us=first_complete_us)
         self._labels, self._label, self._cut_us = Labels(label, cut_us=label_cut_us), label, label_cut_us
-        self._logged_vector, self._vectors = logged, vectors
-        self._first = self._last = (0, 0)
+        self._logged_vector = logged
+        self._first: Place = (0, 0)
+        self._last: Place = (0, 0)
         self._logged = self._logged_differ = 0
         self._X: list[NDArray[np.float32]] = []
         self._about: list[NDArray[np.int64]] = []
@@ -173,11 +172,8 @@ class Rows:
         self._last = (chunk[-1].seq, chunk[-1].generation)
         wanted = [e for e in chunk if e.emits & ATTEMPTS and e.sign > 0 and from_us <= e.ingest_us < to_us]
         seqs = {entry.seq for entry in wanted}
-        if self._vectors is None:
-            read_at, vectors = self._engine.fold_and_read(chunk, lambda entry: entry.seq in seqs)
-            check_positions([entry.seq for entry in wanted], (read_at - 1).tolist())
-        else:
-            vectors = self._vectors(wanted)
+        read_at, vectors = self._engine.fold_and_read(chunk, lambda entry: entry.seq in seqs)
+        check_positions([entry.seq for entry in wanted], (read_at - 1).tolist())
         for entry in chunk:
             if entry.seq in seqs:
                 self._labels.expect(entry)
@@ -213,26 +209,51 @@ class Rows:
             authenticated=self._labels.authenticated.astype(np.int8),
             manifest={},
         )
-        found.manifest.update(self._manifest(found, from_us=from_us, to_us=to_us))
+        found.manifest.update(
+            manifest_of(
+                found,
+                self._features,
+                Made(self._label, self._cut_us, from_us, to_us, self._first, self._last),
+                logged=self._logged,
+                differ=self._logged_differ,
+            )
+        )
         return found
 
-    def _manifest(self, found: TrainingSet, *, from_us: int, to_us: int) -> Record:
-        """Plain JSON: enough to build the same set again and to notice when it is another."""
-        names = ("first_seq", "first_generation", "last_seq", "last_generation")
-        return {
-            "journal": dict(zip(names, (*self._first, *self._last), strict=True)),
-            "feature_set": self._features.digest,
-            "feature_versions": self._features.versions,
-            "label": self._label,
-            "label_cut_us": self._cut_us,
-            "from_us": from_us,
-            "to_us": to_us,
-            "rows": len(found),
-            "states": {name: int((found.state == place).sum()) for place, name in enumerate(STATES)},
-            "logged_vectors": self._logged,
-            "logged_vectors_that_differ": self._logged_differ,
-            "rows_hash": rows_hash(found),
-        }
+
+Place = tuple[int, int]
+"""(seq, generation)."""
+
+
+class Made(Struct, frozen=True):
+    """What a set is of: the rows decided from `from_us` until before `to_us`, labelled as known at the cut, of the
+    journal from its first entry to its last."""
+
+    label: str
+    label_cut_us: int
+    from_us: int
+    to_us: int
+    first: Place
+    last: Place
+
+
+def manifest_of(found: TrainingSet, features: FeatureSet, made: Made, *, logged: int, differ: int) -> Record:
+    """Plain JSON: enough to build the same set again and to notice when it is another."""
+    names = ("first_seq", "first_generation", "last_seq", "last_generation")
+    return {
+        "journal": dict(zip(names, (*made.first, *made.last), strict=True)),
+        "feature_set": features.digest,
+        "feature_versions": features.versions,
+        "label": made.label,
+        "label_cut_us": made.label_cut_us,
+        "from_us": made.from_us,
+        "to_us": made.to_us,
+        "rows": len(found),
+        "states": {name: int((found.state == place).sum()) for place, name in enumerate(STATES)},
+        "logged_vectors": logged,
+        "logged_vectors_that_differ": differ,
+        "rows_hash": rows_hash(found),
+    }
 
 
 def check_positions(decided: Sequence[int], cuts: Sequence[int]) -> None:
@@ -249,6 +270,16 @@ def check_positions(decided: Sequence[int], cuts: Sequence[int]) -> None:
             f"the features of entry {late[0]} were cut at {late[1]}, not before it",
             hint="read features at the decision's own position",
         )
+
+
+def logged_vector(releases: Releases, features: FeatureSet, entry: Entry) -> NDArray[np.int64] | None:
+    """What a decision knew, where it was read at its own position and under these features."""
+    if entry.kind != "decision":
+        return None
+    record = record_of(entry)
+    if not record.known or record.vector_of or releases.versions(record.release).features != features.digest:
+        return None
+    return unpack(record.known, width_of(features))
 
 
 def chunks(entries: Iterable[Entry]) -> Iterator[list[Entry]]:

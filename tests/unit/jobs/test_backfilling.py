@@ -79,6 +79,7 @@ def test_a_training_set_of_a_backfill_is_the_one_of_the_stream_to_the_byte(
     plans = Plan(), Plan(vectors=tmp_path / "out")
     streamed, filled = (training_set(reader, plan).manifest for plan in plans)
     assert filled == streamed and filled["rows"] > 300
+    assert filled["states"]["good"] > 100 and filled["states"]["declined"] > 10
 
 
 def few_features(shop: Path, folder: Path) -> FeatureSet:
@@ -96,8 +97,10 @@ def test_a_backfill_of_other_features_or_of_fewer_days_is_no_source_of_a_trainin
     reader = open_reader(shop)
     first = [e for e in reader.entries() if is_attempt(e)][50].ingest_us
     backfill(shop, tmp_path / "out", from_us=first)
-    with pytest.raises(TrainingError, match="the backfill has no entry"):
-        training_set(reader, Plan(vectors=tmp_path / "out"))
+    with pytest.raises(TrainingError, match="was backfilled with label fraud_report, not dispute"):
+        training_set(reader, Plan(label="dispute", vectors=tmp_path / "out"))
+    with pytest.raises(TrainingError, match=f"was backfilled with from_us {first}, not 1"):
+        training_set(reader, Plan(from_us=1, vectors=tmp_path / "out"))
     assert training_set(reader, Plan(from_us=first, vectors=tmp_path / "out")).manifest["rows"] > 200
     (tmp_path / "out" / ORIGIN).write_text("of others")
     with pytest.raises(TrainingError, match="no backfill of this journal by the features that are live"):

@@ -1,4 +1,8 @@
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -6,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from greenlane.adapters.duckdb_engine import DuckdbEngine, read_table
 from greenlane.errors import TrainingError
 from greenlane.features.definition import Aggregation, Count, Entity, FeatureSet, Sum
 from greenlane.features.inputs import INPUTS
@@ -13,9 +18,10 @@ from greenlane.journal.draft import Draft, Reference
 from greenlane.journal.memory import MemoryJournal
 from greenlane.journal.sequencer import Sequencer
 from greenlane.learning import training_set
-from greenlane.learning.labels import STATES
+from greenlane.learning.backfilled_set import HANDED_ON, told_by
+from greenlane.learning.labels import STATES, labels_sql
 from greenlane.learning.quality import inspect
-from greenlane.learning.training_set import TrainingSet, build, check_positions, inspected
+from greenlane.learning.training_set import BESIDE, TrainingSet, build, check_positions, inspected
 from greenlane.outcomes.accept import ENCODER
 from greenlane.payments.facts import Facts
 from greenlane.payments.outcome import OutcomeRecord
@@ -53,8 +59,14 @@ class Shop:
         payload = ENCODER.encode(OutcomeRecord(type=kind, result=result))
         self._append(kind, f"{kind} {name}", payload=payload, refers_to=Reference(payment_id=name), **told)
 
-    def rows(self, *, cut_hour: int = 1000, **options: Any) -> TrainingSet:
-        return build(self.entries, FEATURES, label_cut_us=cut_hour * HOUR_US, first_complete_us=-(10**12), **options)
+    def rows(self, *, cut_hour: int = 1000, label: str = "fraud_report", **options: Any) -> TrainingSet:
+        """Labelled by the fold and by SQL alike."""
+        cut_us = cut_hour * HOUR_US
+        found = build(self.entries, FEATURES, label=label, label_cut_us=cut_us, first_complete_us=-(10**12), **options)
+        told = labelled_by_sql(self.entries, found.manifest)
+        for name, dtype in BESIDE.items():
+            assert told[name].astype(dtype).tolist() == getattr(found, name).tolist(), name
+        return found
 
     @property
     def entries(self) -> list[Entry]:
@@ -66,6 +78,17 @@ class Shop:
 
     def _append(self, kind: str, event_id: str, **told: Any) -> None:
         self._journal.append(Draft(kind=kind, source="test", event_id=event_id, body_hash=b"", **told))
+
+
+def labelled_by_sql(entries: list[Entry], made: dict[str, Any]) -> dict[str, Any]:
+    within = f"ingest_us >= {made['from_us']} AND ingest_us < {made['to_us']}"
+    condition = f"(emits & {training_set.ATTEMPTS}) <> 0 AND sign > 0 AND {within}"
+    query = labels_sql(made["label"], cut_us=made["label_cut_us"], condition=condition, beside=HANDED_ON)
+    with TemporaryDirectory() as folder, closing(DuckdbEngine()) as engine:
+        engine.load_days([engine.write_day(Path(folder) / "day.parquet", entries).path])
+        (Path(folder) / "rows").mkdir()
+        engine.write_rows(query, partial(told_by, logged=lambda _entry: None), Path(folder) / "rows" / "rows.parquet")
+        return dict(zip(*read_table(Path(folder) / "rows"), strict=True))
 
 
 def states(found: TrainingSet) -> list[str]:
