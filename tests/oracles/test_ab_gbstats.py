@@ -13,7 +13,8 @@ PLANNED = {"tuning1000": 1_000, "tuning5000": 5_000, "sequential5000": 5_000}
 
 def arm(sums):
     if "sum_squares" in sums:
-        return Moments.from_sums(sums["n"], sums["sum"], sums["sum_squares"])
+        n, total, squares = (np.float64(sums[name]) for name in ("n", "sum", "sum_squares"))
+        return Moments.of_mean(n, total / n, squares - total * total / n)
     return Moments.of_proportion(sums["sum"], sums["n"])
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from greenlane.errors import InputError
 from greenlane.experiments.distributions import normal_quantile
-from greenlane.experiments.off_policy import Difference, Overlap, Term, between, difference, differences
+from greenlane.experiments.off_policy import Difference, Overlap, Term, between, differences, mean_difference
 from greenlane.experiments.weights import effective_size
 
 Floats = NDArray[np.float64]
@@ -244,13 +244,8 @@ def support_bounds(seen: Overlap, money: Term, *, events: float, alpha: float) -
     """What is supported as estimated; what is not at its least and at its most (Manski 1990)."""
     beyond = seen.weight_before * seen.unsupported()
     rows = (seen.weight - 1.0) * money.reward
-    ends = (end_of(seen, rows + beyond * worth, alpha=alpha) for worth in (money.low, money.high))
-    low, high = (one.low if place == 0 else one.high for place, one in enumerate(ends))
-    return Finding(None, low, high, events)
-
-
-def end_of(seen: Overlap, rows: Floats, *, alpha: float) -> Difference:
-    return difference(seen, float(rows.sum()) / seen.units, rows - rows.mean(), alpha=alpha)
+    least, most = (mean_difference(seen, rows + beyond * worth, alpha=alpha) for worth in (money.low, money.high))
+    return Finding(None, least.low, most.high, events)
 
 
 def movement_bounds(seen: Overlap, money: Term, *, events: float) -> Finding:

@@ -22,7 +22,6 @@ Ints = NDArray[np.int64]
 
 STEPS: Final = ("gross", "fees", "fraud", "disputes", "review", "friction")
 """In the order of the bridge; they add up to the net."""
-LEVELS: Final = ("attempts", "payments")
 PER: Final = 1_000
 GROUPS_MAX: Final = 12
 """Of one kind are shown; the rest is named "others"."""
@@ -107,17 +106,16 @@ def bridge_of_arms(control: Arm, treatment: Arm, *, alpha: float = 0.05) -> Brid
     >>> found.net.low < 25_000 < found.net.high, [step.name for step in found.steps][:2]
     (True, ['gross', 'fees'])
     """
-    both = [(control, treatment)]
-    columns = {name: [(a.money[:, k], None) for pair in both for a in pair] for k, name in enumerate(STEPS)}
-    net = [(a.money.sum(axis=1), None) for pair in both for a in pair]
-    attempts = [(a.attempt_approved[:, 0], a.attempt_approved[:, 1]) for pair in both for a in pair]
-    payments = [(a.payment_approved, None) for pair in both for a in pair]
+    both = (control, treatment)
+    columns = {name: [(arm.money[:, k], None) for arm in both] for k, name in enumerate(STEPS)}
+    net = [(arm.money.sum(axis=1), None) for arm in both]
+    attempts = [(arm.attempt_approved[:, 0], arm.attempt_approved[:, 1]) for arm in both]
+    payments = [(arm.payment_approved, None) for arm in both]
 
     def step(name: str, sides: Sequence[tuple[Floats, Floats | None]]) -> Step:
         if not any(y.any() for y, _ in sides):
             return Step(name, 0.0, 0.0, 0.0, 0.0)
-        arms = zip((control, treatment), sides, strict=True)
-        before, after = (Moments.clustered(y, a.unit, denominator=d) for a, (y, d) in arms)
+        before, after = (Moments.clustered(y, arm.unit, denominator=d) for arm, (y, d) in zip(both, sides, strict=True))
         found = compare(before, after, alpha=alpha)
         events = float(min(np.count_nonzero(y) for y, _ in sides))
         return Step(name, PER * float(found.estimate), PER * float(found.low), PER * float(found.high), events)
@@ -161,15 +159,15 @@ def bridge_of_summary(found: Mapping[str, Any], policy: str, baseline: str) -> I
     return Impact(title=title, source="simulation", currency=found["currency"], bridge=bridge, groups={}, notes=notes)
 
 
-def named_groups(labels: Sequence[str], *, most: int = GROUPS_MAX) -> dict[str, NDArray[np.bool_]]:
-    """Rows of each label, the largest first; what is beyond `most` is "others".
+def named_groups(labels: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
+    """Rows of each label, the largest first; what is beyond GROUPS_MAX is "others".
 
-    >>> {name: rows.tolist() for name, rows in named_groups(["a", "b", "a"], most=1).items()}
-    {'a': [True, False, True], 'others': [False, True, False]}
+    >>> {name: rows.tolist() for name, rows in named_groups(["a", "b", "a"]).items()}
+    {'a': [True, False, True], 'b': [False, True, False]}
     """
     names, place, count = np.unique(np.array(labels, dtype=str), return_inverse=True, return_counts=True)
     order = np.argsort(-count, kind="stable")
-    found = {str(names[at]) or "unnamed": place == at for at in order[:most]}
-    if len(order) > most:
+    found = {str(names[at]) or "unnamed": place == at for at in order[:GROUPS_MAX]}
+    if len(order) > GROUPS_MAX:
         found["others"] = ~np.any(list(found.values()), axis=0)
     return found

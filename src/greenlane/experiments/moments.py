@@ -56,12 +56,6 @@ class Moments:
         return cls.of(cluster_sums(place, numerator), cluster_sums(place, rows))
 
     @classmethod
-    def from_sums(cls, count: ArrayLike, total: ArrayLike, squares: ArrayLike) -> "Moments":
-        """Of a mean, from the sum and the sum of squares."""
-        n, s = np.asarray(count, np.float64), np.asarray(total, np.float64)
-        return cls.of_mean(n, s / n, np.asarray(squares, np.float64) - s * s / n)
-
-    @classmethod
     def of_proportion(cls, successes: ArrayLike, count: ArrayLike) -> "Moments":
         """Of a share.
 

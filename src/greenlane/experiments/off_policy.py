@@ -216,7 +216,7 @@ def differences(seen: Overlap, money: Term, *, alpha: float = 0.05) -> Mapping[s
     return found
 
 
-def mean_difference(seen: Overlap, rows: Floats, *, alpha: float) -> Difference:
+def mean_difference(seen: Overlap, rows: Floats, *, alpha: float = 0.05) -> Difference:
     return difference(seen, float(rows.sum()) / seen.units, rows - rows.mean(), alpha=alpha)
 
 
@@ -238,7 +238,7 @@ def self_normalised_sum(seen: Overlap, reward: Floats, weight: Floats) -> tuple[
     return value, influence
 
 
-def values(seen: Overlap, money: Term, *, alpha: float = 0.05) -> Mapping[str, Difference]:
+def values(seen: Overlap, money: Term) -> Mapping[str, Difference]:
     """What the target policy itself would have earned: for tables of several policies, compared by `between`.
 
     >>> always, coin = np.array([[1.0, 0.0]] * 4), np.full((4, 2), 0.5)
@@ -249,8 +249,8 @@ def values(seen: Overlap, money: Term, *, alpha: float = 0.05) -> Mapping[str, D
     robust = doubly_robust(seen.weight, money.reward, predicted=money.predicted, direct=money.under_target)
     alone, influence = self_normalised_sum(seen, money.reward, seen.weight)
     return {
-        "DR": mean_difference(seen, robust, alpha=alpha),
-        "SNIPW": difference(seen, alone, influence, alpha=alpha),
+        "DR": mean_difference(seen, robust),
+        "SNIPW": difference(seen, alone, influence),
     }
 
 
@@ -265,7 +265,7 @@ def reach(alpha: float, dof: float) -> float:
     return float(student_quantile(alpha, dof))
 
 
-def difference(seen: Overlap, value: float, influence: Floats, *, alpha: float) -> Difference:
+def difference(seen: Overlap, value: float, influence: Floats, *, alpha: float = 0.05) -> Difference:
     variance, dof = seen.groups.variance(influence / seen.units)
     half = reach(alpha, dof) * variance**0.5
     return Difference(value, value - half, value + half, variance**0.5, influence)

@@ -6,7 +6,7 @@ from typing import Final, Literal
 from msgspec import Struct, structs
 
 from greenlane.errors import InputError
-from greenlane.experiments.distributions import normal_below, normal_quantile
+from greenlane.experiments.distributions import normal_quantile
 from greenlane.experiments.sequences import standard_errors
 
 Look = Literal["once, at the end", "at any time"]
@@ -117,30 +117,6 @@ def detectable(metric: Metric, units: float, *, reading: Reading | None = None, 
         shift = found if metric.sd is not None else min(found, (1.0 - metric.baseline) * 0.999999)
         found = reading.errors() * sqrt(unit_variance(metric, reading, shift, adjusted=adjusted) / units)
     return found
-
-
-def power_at(
-    metric: Metric, mde: float, *, units: float, reading: Reading | None = None, adjusted: bool = False
-) -> float:
-    """Probability that a true change of `mde` is found by `units` of both arms together.
-
-    >>> round(power_at(Metric(baseline=0.87), 0.005, units=139_695), 3)
-    0.8
-    """
-    reading = reading or Reading()
-    reach = reading.errors() - normal_quantile(reading.power)
-    return float(normal_below(abs(mde) / sqrt(unit_variance(metric, reading, mde, adjusted=adjusted) / units) - reach))
-
-
-def ratio_sd(numerator: tuple[float, float], denominator: tuple[float, float], *, correlation: float) -> float:
-    """The `sd` of a ratio metric, one unit's share in it: each of the two is (mean, sd) over units (delta method).
-
-    >>> round(ratio_sd((1.74, 1.2), (2.0, 1.3), correlation=0.97), 4)
-    0.1468
-    """
-    (y, sd_y), (d, sd_d) = numerator, denominator
-    ratio = y / d
-    return sqrt(sd_y**2 + (ratio * sd_d) ** 2 - 2.0 * ratio * correlation * sd_y * sd_d) / d
 
 
 class Row(Struct, frozen=True):

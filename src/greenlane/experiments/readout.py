@@ -76,25 +76,28 @@ class Interval(Struct, frozen=True):
     p_value: float
 
 
+UNKNOWN: Final = Interval(0.0, None, None, 1.0)
+
+
 class Compared(Struct, frozen=True, kw_only=True):
     """An arm against the control, on one metric."""
 
     arm: str
     metric: str
     unit: str
-    value: float | None
-    control: float | None
-    absolute: Interval
+    value: float | None = None
+    control: float | None = None
+    absolute: Interval = UNKNOWN
     """For one look at the planned end: delta method over clusters."""
-    relative: Interval
+    relative: Interval = UNKNOWN
     """As a share of the control's value: another question, another p-value."""
-    bootstrap: Interval
-    cuped: Interval
-    pre_period_p_value: float
+    bootstrap: Interval = UNKNOWN
+    cuped: Interval = UNKNOWN
+    pre_period_p_value: float = 1.0
     """Small: the arms differed before the start, and CUPED is not to be believed."""
-    sequence: Interval
+    sequence: Interval = UNKNOWN
     """Absolute, for any look."""
-    adjusted_p_value: float
+    adjusted_p_value: float = 1.0
     """Of the sequence, over all metrics and arms (Holm)."""
 
 
@@ -148,8 +151,6 @@ def readout(tally: Tally, *, now_us: int, lateness: Lateness | None = None, besi
     """`lateness` says how late labels come here (default: as stated), `beside` how many other experiments are read."""
     experiment = tally.experiment
     _, *others = (arm.name for arm in experiment.arms)
-    found = [compared(tally, arm, metric) for arm in others for metric in MEASURES]
-    found = with_holm(found)
     return Readout(
         experiment=experiment,
         started_us=tally.started_us,
@@ -157,7 +158,7 @@ def readout(tally: Tally, *, now_us: int, lateness: Lateness | None = None, besi
         arms=[shown(tally, name, now_us=now_us, lateness=lateness or Lateness()) for name in tally.arms],
         srm_p_value=srm(tally),
         srm_sequential_p_value=sequential_srm(tally),
-        metrics=found,
+        metrics=with_holm([compared(tally, arm, metric) for arm in others for metric in MEASURES]),
         guardrails=[rail_shown(tally, arm, rail) for arm in others for rail in rails_of(experiment)],
         notes=notes_of(tally, beside=beside),
     )
@@ -196,13 +197,9 @@ def counted(found: Lift, units: float) -> Lift:
 
 @np.errstate(divide="ignore", invalid="ignore")
 def compared(tally: Tally, arm: str, metric: str) -> Compared:
-    pair, unknown = pair_of(tally, arm, metric), Interval(0.0, None, None, 1.0)
-    if pair is None:
-        return Compared(
-            arm=arm, metric=metric, unit=MEASURES[metric].unit, value=None, control=None, absolute=unknown,
-            relative=unknown, bootstrap=unknown, cuped=unknown, pre_period_p_value=1.0, sequence=unknown,
-            adjusted_p_value=1.0,
-        )  # fmt: skip
+    unit = MEASURES[metric].unit
+    if (pair := pair_of(tally, arm, metric)) is None:
+        return Compared(arm=arm, metric=metric, unit=unit)
     a, b = pair
     beside, anew = adjusted(a, b), began_anew(tally, arm)
     sequence = always_valid(counted(lift(a, b), payments(a, b)), planned=float(tally.experiment.planned))
@@ -211,13 +208,13 @@ def compared(tally: Tally, arm: str, metric: str) -> Compared:
     return Compared(
         arm=arm,
         metric=metric,
-        unit=MEASURES[metric].unit,
+        unit=unit,
         value=float(b.value()),
         control=float(a.value()),
         absolute=interval(beside.plain),
         relative=interval(compare(a, b, relative=True)),
         bootstrap=interval(again),
-        cuped=unknown if anew else interval(beside.adjusted),
+        cuped=UNKNOWN if anew else interval(beside.adjusted),
         pre_period_p_value=1.0 if anew else float(beside.pre_period.p_value),
         sequence=interval(sequence),
         adjusted_p_value=float(sequence.p_value),

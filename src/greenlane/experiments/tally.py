@@ -15,11 +15,11 @@ others than the control's. It is held against what the control does from that mo
 from collections import deque
 from collections.abc import Callable, Sequence
 from math import log
-from typing import Final
+from typing import Any, Final, get_args
 
 import msgspec
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
@@ -99,7 +99,7 @@ class Followed(Struct, array_like=True, gc=False):
     reported: bool = False
 
 
-class Units:
+class Units(Struct, array_like=True, eq=False):
     """Distinct ones that were met, counted to about a thousandth.
 
     >>> met = Units()
@@ -107,8 +107,8 @@ class Units:
     ([True, True, False], 2)
     """
 
-    def __init__(self, bits: bytes = bytes(BITS // 8), set_bits: int = 0):
-        self.bits, self.set_bits = bytearray(bits), set_bits
+    bits: bytearray = field(default_factory=lambda: bytearray(BITS // 8))
+    set_bits: int = 0
 
     def add(self, unit: int) -> bool:
         """True where it was not met before."""
@@ -123,25 +123,25 @@ class Units:
     def count(self) -> int:
         return round(-BITS * log(1.0 - min(self.set_bits, BITS - 1) / BITS))
 
-    def dump(self) -> tuple[bytes, int]:
-        return bytes(self.bits), self.set_bits
+
+def nothing_yet() -> Floats:
+    return np.zeros((BUCKETS, len(COLUMNS)))
 
 
-class ArmTally:
+class ArmTally(Struct, array_like=True, eq=False):
     """What one arm did since `since_us`; payments from before, and what is still heard of them, are not in it."""
 
-    def __init__(self, since_us: int = 0):
-        self.since_us = since_us
-        self.sums: Floats = np.zeros((BUCKETS, len(COLUMNS)))
-        self.earlier: Floats = np.zeros((BUCKETS, len(COLUMNS)))
-        """Of the control: what it did with payments from before `since_us`."""
-        self.met = Units()
-        self.beside: Units | None = None
-        """Of an arm that was resumed: what the control met since."""
-        self.by_day: dict[int, int] = {}
-        """Payments by UTC day of their first decision: how old they are, so how much of the labels can have come."""
-        self.forbidden = 0
-        """Attempts granted although a limit stood against them."""
+    since_us: int = 0
+    sums: Floats = field(default_factory=nothing_yet)
+    earlier: Floats = field(default_factory=nothing_yet)
+    """Of the control: what it did with payments from before `since_us`."""
+    met: Units = field(default_factory=Units)
+    beside: Units | None = None
+    """Of an arm that was resumed: what the control met since."""
+    by_day: dict[int, int] = {}
+    """Payments by UTC day of their first decision: how old they are, so how much of the labels can have come."""
+    forbidden: int = 0
+    """Attempts granted although a limit stood against them."""
 
     def meet(self, unit: int, at_us: int) -> bool:
         """A payment of this unit; True where the unit was not met before."""
@@ -155,44 +155,29 @@ class ArmTally:
     def total(self, column: str) -> float:
         return float(self.sums[:, AT[column]].sum())
 
-    def dump(self) -> "ArmDump":
-        units = self.met.dump(), None if self.beside is None else self.beside.dump()
-        sums = self.sums.tobytes(), self.earlier.tobytes()
-        return self.since_us, sums, units, sorted(self.by_day.items()), self.forbidden
 
-    @classmethod
-    def load(cls, dumped: "ArmDump") -> "ArmTally":
-        since_us, (sums, earlier), (met, beside), by_day, forbidden = dumped
-        found = cls(since_us)
-        found.sums, found.earlier = (
-            np.frombuffer(each).reshape(BUCKETS, len(COLUMNS)).copy() for each in (sums, earlier)
-        )
-        found.met, found.beside = Units(*met), None if beside is None else Units(*beside)
-        found.by_day, found.forbidden = dict(by_day), forbidden
-        return found
+class Tally(Struct, array_like=True, eq=False):
+    """Of one experiment."""
 
+    experiment: Experiment
+    past: NDArray[np.float32] = field(default_factory=lambda: np.zeros(CELLS, np.float32))
+    """What cards' pasts said of approval when it started, by cell, less a mean."""
+    arms: dict[str, ArmTally] = {}
+    started_us: int = 0
+    ended_us: int = 0
+    ratios: dict[tuple[str, ...], float] = {}
+    """By arms that were checked together: the smallest p of the sequential check so far."""
+    exposed: int = 0
+    """Payments of all arms, now and (`looked_at`) at the last look."""
+    looked_at: int = 0
+    paths: dict[str, list[Point]] = {}
+    """By ARM/METRIC: thinned to a bounded number of looks."""
+    pauses: list[Pause] = []
+    unjudged: dict[str, str] = {}
+    """By metric: why it is not judged."""
 
-UnitsDump = tuple[bytes, int]
-ArmDump = tuple[int, tuple[bytes, bytes], tuple[UnitsDump, UnitsDump | None], list[tuple[int, int]], int]
-
-
-class Tally:
-    """Of one experiment. `past` is what cards' pasts said of approval when it started, by cell, less a mean."""
-
-    def __init__(self, experiment: Experiment, past: NDArray[np.float32] | None = None, *, since_us: int = 0):
-        self.experiment = experiment
-        self.past = np.zeros(CELLS, np.float32) if past is None else past
-        self.arms = {arm.name: ArmTally(since_us) for arm in experiment.arms}
-        self.started_us = self.ended_us = 0
-        self.ratios: dict[tuple[str, ...], float] = {}
-        """By arms that were checked together: the smallest p of the sequential check so far."""
-        self.exposed = self.looked_at = 0
-        """Payments of all arms, now and at the last look."""
-        self.paths: dict[str, list[Point]] = {}
-        """By ARM/METRIC: thinned to a bounded number of looks."""
-        self.pauses: list[Pause] = []
-        self.unjudged: dict[str, str] = {}
-        """By metric: why it is not judged."""
+    def __post_init__(self) -> None:
+        self.arms = self.arms or {arm.name: ArmTally() for arm in self.experiment.arms}
 
     @property
     def control(self) -> ArmTally:
@@ -238,28 +223,14 @@ class Tally:
         first, second = (each[each[:, AT["decisions"]] > 0.0][:, at] for each in both)
         return first, second
 
-    def dump(self) -> bytes:
-        arms, past = (
-            {name: arm.dump() for name, arm in self.arms.items()},
-            self.past.tobytes() if self.past.any() else b"",
-        )
-        counts = (self.started_us, self.ended_us, self.exposed, self.looked_at)
-        seen = (list(self.ratios.items()), self.paths, self.pauses, self.unjudged)
-        return msgspec.msgpack.encode((self.experiment, past, arms, counts, seen))
 
-    @classmethod
-    def load(cls, dumped: bytes) -> "Tally":
-        experiment, past, arms, counts, seen = msgspec.msgpack.decode(dumped, type=Dumped)
-        found = cls(experiment, np.frombuffer(past, np.float32) if past else None)
-        found.arms = {name: ArmTally.load(each) for name, each in arms.items()}
-        found.started_us, found.ended_us, found.exposed, found.looked_at = counts
-        ratios, found.paths, found.pauses, found.unjudged = seen
-        found.ratios = dict(ratios)
-        return found
+Past = NDArray[np.int32]
+DUMPED: Final = tuple[list[Tally], dict[str, Followed], Past, Late]
+SHAPES: Final = {Floats: (BUCKETS, len(COLUMNS)), NDArray[np.float32]: (CELLS,), Past: (CELLS, 2)}
 
 
-Seen = tuple[list[tuple[tuple[str, ...], float]], dict[str, list[Point]], list[Pause], dict[str, str]]
-Dumped = tuple[Experiment, bytes, dict[str, ArmDump], tuple[int, int, int, int], Seen]
+def as_array(kind: Any, dumped: bytes) -> NDArray[Any]:
+    return np.frombuffer(dumped, get_args(get_args(kind)[1])[0]).reshape(SHAPES[kind]).copy()
 
 
 class Tallies:
@@ -282,7 +253,7 @@ class Tallies:
         self.payments: dict[str, Followed] = {}
         self.waiting: deque[Followed] = deque()
         """Not settled when they came, the oldest first."""
-        self.past: NDArray[np.int32] = np.zeros((CELLS, 2), np.int32)
+        self.past: Past = np.zeros((CELLS, 2), np.int32)
         self.lateness = Lateness()
 
     def apply(self, entry: Entry) -> None:
@@ -303,21 +274,16 @@ class Tallies:
             self._settle(self.waiting.popleft())
 
     def dump(self) -> bytes:
-        past = self.past.tobytes() if self.past.any() else b""
-        tallies, payments = [each.dump() for each in self.of.values()], list(self.payments.items())
-        return msgspec.msgpack.encode((tallies, payments, past, self.lateness.late))
+        whole = list(self.of.values()), self.payments, self.past, self.lateness.late
+        return msgspec.msgpack.encode(whole, enc_hook=np.ndarray.tobytes)
 
     def restore(self, dumped: bytes) -> None:
-        kinds = tuple[list[bytes], list[tuple[str, Followed]], bytes, Late]
-        tallies, payments, past, late = msgspec.msgpack.decode(dumped, type=kinds)
+        tallies, self.payments, self.past, late = msgspec.msgpack.decode(dumped, type=DUMPED, dec_hook=as_array)
         self.lateness = Lateness(late)
-        loaded = [Tally.load(each) for each in tallies]
-        self.of, self.payments = {each.experiment.id: each for each in loaded}, dict(payments)
+        self.of = {each.experiment.id: each for each in tallies}
         self.waiting = deque(each for each in self.payments.values() if not each.settled)
         if (held := self.of.get(HOLDOUT)) is not None and held.experiment.state == "running":
             self.everybody = Assignment(self.salt, (), holdout_ppm=held.experiment.arms[0].share_ppm)
-        if past:
-            self.past = np.frombuffer(past, np.int32).reshape(CELLS, 2).copy()
 
     def _hold_out(self, ppm: int, at_us: int) -> None:
         """Everybody else against who is held out: read like an experiment, anew where the share is another."""
@@ -325,8 +291,8 @@ class Tallies:
         if ppm:
             arms = (Arm("held_out", ppm), Arm("everybody_else", PPM - ppm))
             whole = Experiment(id=HOLDOUT, unit="card", arms=arms, state="running")
-            tally = self.of[HOLDOUT] = Tally(whole, self._rates(), since_us=at_us)
-            tally.started_us = at_us
+            since = {arm.name: ArmTally(at_us) for arm in arms}
+            self.of[HOLDOUT] = Tally(whole, self._rates(), since, started_us=at_us)
         elif (ended := self.of.get(HOLDOUT)) is not None:
             ended.experiment, ended.ended_us = replace(ended.experiment, state="stopped"), at_us
 

@@ -48,18 +48,18 @@ def compile_where(expression: str) -> Predicate:
     return predicate(where_tree(expression))
 
 
-def where_sql(expression: str, dialect: str = "duckdb", *, table: str = "e") -> str:
-    """The expression over the columns of `table`, one per fact.
+def where_sql(expression: str) -> str:
+    """The expression over the columns of a table `e`, one per fact.
 
     >>> where_sql("NOT network = 'visa' OR is_proxy = 1")
     '(NOT ("e"."network" = \\'visa\\')) OR ("e"."is_proxy" = 1)'
     """
-    return where_tree(expression, table).sql(dialect=dialect)
+    return where_tree(expression).sql(dialect="duckdb")
 
 
-def where_tree(expression: str, table: str = "e") -> exp.Expr:
+def where_tree(expression: str) -> exp.Expr:
     """Parsed, checked and rebuilt: every operand in parentheses, every fact under its own name and quoted."""
-    return rebuilt(parsed(expression), table)
+    return rebuilt(parsed(expression))
 
 
 def parsed(expression: str) -> exp.Expr:
@@ -74,18 +74,18 @@ def parsed(expression: str) -> exp.Expr:
     return found[0]
 
 
-def rebuilt(node: exp.Expr, table: str) -> exp.Expr:
+def rebuilt(node: exp.Expr) -> exp.Expr:
     """The boolean `node` from parts we know, and nothing else of what the parser allows."""
     if isinstance(node, exp.Paren):
-        return rebuilt(node.this, table)
+        return rebuilt(node.this)
     if isinstance(node, exp.And | exp.Or):
-        parts = [exp.paren(rebuilt(part, table), copy=False) for part in node.flatten()]
+        parts = [exp.paren(rebuilt(part), copy=False) for part in node.flatten()]
         return exp.and_(*parts) if isinstance(node, exp.And) else exp.or_(*parts)
     if isinstance(node, exp.Not):
-        return exp.Not(this=exp.paren(rebuilt(node.this, table), copy=False))
+        return exp.Not(this=exp.paren(rebuilt(node.this), copy=False))
     if isinstance(node, exp.Boolean):
         return exp.Boolean(this=node.this)
-    operands = [operand(part, table) for part in operands_of(node)]
+    operands = [operand(part) for part in operands_of(node)]
     if len({is_text(part) for part in operands}) != 1:
         raise FeatureError(f"where= compares text with a number: {node.sql('duckdb')}", hint="quote text: mcc = '5967'")
     if isinstance(node, exp.In):
@@ -107,18 +107,18 @@ def operands_of(node: exp.Expr) -> list[exp.Expr]:
     raise FeatureError(f"where= does not support {node.sql('duckdb')!r}", hint=GRAMMAR)
 
 
-def operand(node: exp.Expr, table: str) -> exp.Expr:
+def operand(node: exp.Expr) -> exp.Expr:
     """A fact or a literal, with its SQL type in `node.type`."""
     if isinstance(node, exp.Paren):
-        return operand(node.this, table)
+        return operand(node.this)
     if isinstance(node, exp.Column):
-        return fact(".".join(part.name for part in node.parts), table)
+        return fact(".".join(part.name for part in node.parts))
     if isinstance(node, exp.Literal) and node.is_string:
         return typed(exp.Literal.string(node.this), "TEXT")
     return typed(exp.Literal.number(whole_number(node)), "BIGINT")
 
 
-def fact(path: str, table: str) -> exp.Expr:
+def fact(path: str) -> exp.Expr:
     name = FACT_OF_PATH.get(path, path)
     if name not in TEXT_FIELDS and name not in INT_FIELDS:
         near = difflib.get_close_matches(path, FACT_NAMES, n=1)
@@ -126,7 +126,7 @@ def fact(path: str, table: str) -> exp.Expr:
             f"where= names {path!r}, which is no frozen fact",
             hint=f"did you mean {near[0]!r}?" if near else f"one of {', '.join(TEXT_FIELDS + INT_FIELDS)}",
         )
-    return typed(exp.column(name, table=table, quoted=True), "TEXT" if name in TEXT_FIELDS else "BIGINT")
+    return typed(exp.column(name, table="e", quoted=True), "TEXT" if name in TEXT_FIELDS else "BIGINT")
 
 
 def whole_number(node: exp.Expr) -> int:

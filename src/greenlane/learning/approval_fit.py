@@ -255,12 +255,13 @@ def route_names(rows: NDArray[np.float32], encoding: Encoding) -> NDArray[np.str
     return np.array([names[int(index)] for index in rows[:, COLUMNS.index("route")]])
 
 
-def amount_bands(amount_minor: NDArray[np.int64], *, bands: int = 5) -> NDArray[np.str_]:
+def amount_bands(amount_minor: NDArray[np.int64]) -> NDArray[np.str_]:
+    """Five, of equally many attempts.
+
+    >>> amount_bands(np.array([100, 200, 300, 5_000, 9_000, 9_000]))[[0, 1, -1]].tolist()
+    ['up to 200', 'up to 200', 'up to 9,000']
     """
-    >>> amount_bands(np.array([100, 200, 5_000, 9_000]), bands=2).tolist()
-    ['up to 2,600', 'up to 2,600', 'up to 9,000', 'up to 9,000']
-    """
-    most = np.quantile(amount_minor, np.arange(1, bands + 1) / bands)
+    most = np.quantile(amount_minor, np.arange(1, 6) / 5)
     return np.array([f"up to {each:,.0f}" for each in most])[np.searchsorted(most, amount_minor)]
 
 

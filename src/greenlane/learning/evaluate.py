@@ -141,8 +141,6 @@ def evaluate(
     probabilities: Floats,
     test: Examples,
     *,
-    stakes: Stakes | None = None,
-    card_ks: tuple[int, ...] = (100,),
     beside: Beside = NOTHING,
     seed: int = 0,
     replicates: int = 200,
@@ -150,8 +148,7 @@ def evaluate(
     """Ranking is by margin, everything else by probability; intervals resample cards. Arrays are float64[len(test)]."""
     if not 0 < test.y.sum() < len(test):
         raise TrainingError(f"{int(test.y.sum())} events in {len(test)} test rows", hint="take a longer test period")
-    stakes = stakes or Stakes.of(test.amount_minor)
-    y, weight = test.y.astype(np.float64), test.weight
+    stakes, y, weight = Stakes.of(test.amount_minor), test.y.astype(np.float64), test.weight
     ranking = Ranking.of(margins, test.y, weight)
     cards, day = Resampled.of(test.card, seed=seed, replicates=replicates), test.day
     bins = reliability_bins(probabilities, y, weight, day)
@@ -179,7 +176,7 @@ def evaluate(
         base_rate=float(weight @ y / weight.sum()),
         auc=figure(ranking.auc(), aucs),
         average_precision=figure(ranking.average_precision(), precisions),
-        card_precision={str(k): card_precision(margins, test.y, card=test.card, day=day, k=k) for k in card_ks},
+        card_precision={"100": card_precision(margins, test.y, card=test.card, day=day, k=100)},
         log_loss=log_loss(probabilities, y, weight),
         bins=bins,
         checks=checks,

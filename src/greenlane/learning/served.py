@@ -43,18 +43,16 @@ class Believing(Protocol):
     def predict(self, x: NDArray[np.float32], /) -> Any: ...
 
 
-def timed(
-    models: Mapping[str, Believing], rows: Mapping[str, NDArray[np.float32]], *, calls: int = CALLS
-) -> dict[str, NDArray[np.float64]]:
-    """Processor microseconds of each of `calls` single predictions by each model on its rows, taking turns."""
+def timed(models: Mapping[str, Believing], rows: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float64]]:
+    """Processor microseconds of each of CALLS single predictions by each model on its rows, taking turns."""
     spent: dict[str, list[int]] = {name: [] for name in models}
     collecting = gc.isenabled()
     gc.disable()  # as in serving
     try:
-        for first in range(0, calls, BURST):
+        for first in range(0, CALLS, BURST):
             for name, model in models.items():
                 x = rows[name]
-                for at in range(first, min(first + BURST, calls)):
+                for at in range(first, first + BURST):
                     row = x[at % len(x)]
                     start = time.thread_time_ns()
                     model.predict(row)

@@ -16,7 +16,11 @@ from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
-DRAWS: Final = 2**32
+HEDGED: Final = 2**32 // 20
+"""Draws below this one go elsewhere to look."""
+WINDOW: Final = 125
+ELIMINATED_BELOW: Final = 0.35
+"""Ours, no standard: twenty failures in a row without a success."""
 
 
 class Occasion(NamedTuple):
@@ -140,22 +144,9 @@ class SuccessRateWindow:
     ([1, 0], [0, 1])
     """
 
-    def __init__(
-        self,
-        key: str = DEFAULT_KEY,
-        *,
-        size: int = 125,
-        hedged: float = 0.05,
-        eliminated_below: float = 0.35,
-        by_money: bool = False,
-        genuine_weighted: bool = False,
-    ):
-        """`by_money` ranks by rate times what an approval earns; `genuine_weighted` counts outcomes by P(good payer).
-
-        `eliminated_below` is ours, no standard: twenty failures in a row without a success.
-        """
-        self._key, self._size, self._hedged = KEYS[key], size, int(hedged * DRAWS)
-        self._threshold, self._by_money, self._weighted = eliminated_below, by_money, genuine_weighted
+    def __init__(self, key: str = DEFAULT_KEY, *, by_money: bool = False, genuine_weighted: bool = False):
+        """`by_money` ranks by rate times earnings; `genuine_weighted` counts outcomes by P(good payer)."""
+        self._key, self._by_money, self._weighted = KEYS[key], by_money, genuine_weighted
         self._seen: dict[Hashable, Window] = {}
         self._elimination: dict[Hashable, float] = {}
 
@@ -165,7 +156,7 @@ class SuccessRateWindow:
         if self._by_money:
             scores = [score * earned for score, earned in zip(scores, occasion.earned_minor, strict=True)]
         order = _descending(scores)
-        if occasion.draw >= self._hedged or len(order) < 2:
+        if occasion.draw >= HEDGED or len(order) < 2:
             return order
         other = 1 + occasion.draw % (len(order) - 1)
         return [order[other], *order[:other], *order[other + 1 :]]
@@ -174,14 +165,14 @@ class SuccessRateWindow:
         key = (self._key(occasion), way)
         window = self._seen.get(key)
         if window is None:
-            window = self._seen[key] = Window(self._size)
+            window = self._seen[key] = Window(WINDOW)
         window.add(approved, genuine if self._weighted else 1.0)
         scope = (occasion.merchant_id, way)
         score = self._elimination.get(scope, 1.0)
         self._elimination[scope] = min(1.0, score * 1.0526) if approved else score * 0.95
 
     def eliminated(self, way: Hashable, merchant_id: str) -> bool:
-        return self._elimination.get((merchant_id, way), 1.0) < self._threshold
+        return self._elimination.get((merchant_id, way), 1.0) < ELIMINATED_BELOW
 
     def _score(self, key: Hashable, way: Hashable, merchant_id: str) -> float:
         window = self._seen.get((key, way))
@@ -216,7 +207,7 @@ class Window:
 
 
 class Thompson:
-    """Thompson sampling (1933) of the approval rate per key and way, from a flat prior; ranks by draw times earnings.
+    """Thompson sampling (1933) of approval per issuer and way, from a flat prior; ranks by draw times earnings.
 
     A baseline only: its propensities have no closed form, so nothing that it logs could be evaluated exactly.
 
@@ -229,19 +220,17 @@ class Thompson:
     [1, 0]
     """
 
-    def __init__(self, key: str = "issuer"):
-        self._key = KEYS[key]
+    def __init__(self) -> None:
         self._counts: dict[Hashable, list[int]] = {}
 
     def rank(self, ways: Sequence[Hashable], occasion: Occasion, /) -> list[int]:
-        key = self._key(occasion)
         rng = np.random.Generator(np.random.Philox(key=occasion.draw))
-        counts = [self._counts.get((key, way), (0, 0)) for way in ways]
+        counts = [self._counts.get((occasion.issuer_id, way), (0, 0)) for way in ways]
         rates = [rng.beta(1 + good, 1 + bad) for bad, good in counts]
         return _descending([rate * earned for rate, earned in zip(rates, occasion.earned_minor, strict=True)])
 
     def learn(self, way: Hashable, occasion: Occasion, *, approved: bool, **_: float) -> None:
-        self._counts.setdefault((self._key(occasion), way), [0, 0])[approved] += 1
+        self._counts.setdefault((occasion.issuer_id, way), [0, 0])[approved] += 1
 
 
 def _ascending(scores: Sequence[float]) -> list[int]:

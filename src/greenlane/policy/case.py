@@ -83,15 +83,21 @@ class Case:
 
     attempt: Attempt
     given: Given
-    history: History
     economics: Economics
     policy: Policy
     table: RecoveryTable
-    outlooks: tuple[Outlook, ...]
-    partial_accepted: bool
-    left_minor: int | None
+    outlooks: tuple[Outlook, ...] = ()
+    """Where none are given there are no limits."""
+    partial_accepted: bool = False
+    left_minor: int | None = None
     """What may still be captured; None where nobody counted."""
     draw: Draw | None = None
+
+    def __post_init__(self) -> None:
+        self.history = settled(self.attempt, self.given, self.economics)
+        proposed = () if self.outlooks else times(self.attempt, self.given, economics=self.economics)
+        self.outlooks = self.outlooks or tuple(Outlook(us, UNBOUND) for us in proposed)
+        self.given = replace(self.given, history=self.history)
 
     @property
     def now_us(self) -> int:
@@ -209,37 +215,9 @@ class Case:
         return self.present and self.method not in DEBITS and not suspect and not self.given.stops
 
 
-def case_of(
-    attempt: Attempt,
-    given: Given,
-    outlooks: tuple[Outlook, ...],
-    economics: Economics,
-    policy: Policy,
-    table: RecoveryTable,
-    partial_accepted: bool,
-    left_minor: int | None,
-    draw: Draw | None,
-) -> Case:
-    history = _settled(attempt, given, economics)
-    if not outlooks:
-        outlooks = tuple(Outlook(us, UNBOUND) for us in times(attempt, given, economics=economics))
-    return Case(
-        attempt=attempt,
-        given=replace(given, history=history),
-        history=history,
-        economics=economics,
-        policy=policy,
-        table=table,
-        outlooks=outlooks,
-        partial_accepted=partial_accepted,
-        left_minor=left_minor,
-        draw=draw,
-    )
-
-
 def times(attempt: Attempt, given: Given, *, economics: Economics) -> tuple[int, ...]:
     """When something could be sent, now first: with nobody present mornings and paydays, else when the wait is over."""
-    history = _settled(attempt, given, economics)
+    history = settled(attempt, given, economics)
     last = history.tried[-1] if history.tried else None
     remedy = _remedy(attempt, last, economics) if last is not None else None
     now_us = given.ingest_us
@@ -281,7 +259,7 @@ def outlooks_of(
     return [Outlook(us, verdict) for us, verdict in sorted(found.items())]
 
 
-def _settled(attempt: Attempt, given: Given, economics: Economics) -> History:
+def settled(attempt: Attempt, given: Given, economics: Economics) -> History:
     """The history, each decline in the class that the issuer of this payment meant (Mastercard's 65 is two things)."""
     history = given.history or History()
     authenticable = sca_required(attempt, economics.country)

@@ -212,12 +212,12 @@ class Limits:
         return DUMP_ENCODER.encode((self._now_us, kept, merchants))
 
     @classmethod
-    def load(cls, dumped: bytes, *, rules: tuple[Rule, ...] | None = None, reserve: int = RESERVE) -> "Limits":
+    def load(cls, dumped: bytes) -> "Limits":
         """
         >>> Limits.load(Limits().dump()).dump() == Limits().dump()
         True
         """
-        limits = cls(rules, reserve=reserve)
+        limits = cls()
         limits._now_us, kept, limits._category_3 = DUMP_DECODER.decode(dumped)
         limits._ledgers = {(card, merchant_id): ledger for card, merchant_id, ledger in kept}
         return limits

@@ -35,7 +35,6 @@ from greenlane.policy.case import (
     Drawn,
     Outlook,
     Step,
-    case_of,
     outlooks_of,
     times,
     until_us_of,
@@ -126,7 +125,10 @@ def next_action(
     >>> after("91").next, after("91").action.route, after("51").next, after("43").next, after("", "unknown").next
     ('retry_now', 'b', 'reoffer', 'stop', 'query_or_reverse')
     """
-    case = case_of(attempt, given, tuple(outlooks), economics, policy, table, partial_accepted, left_minor, draw)
+    case = Case(
+        attempt=attempt, given=given, outlooks=tuple(outlooks), economics=economics, policy=policy, table=table,
+        partial_accepted=partial_accepted, left_minor=left_minor, draw=draw,
+    )  # fmt: skip
     found = next((found for step in STEPS if (found := step(case)) is not None), None)
     return _with_counts(case, found or _ended(case, "nothing_to_try"))
 

@@ -284,7 +284,7 @@ class Unpaid(NamedTuple):
     declines: int
 
 
-def learned(entries: Iterable[Entry], *, weight: int = WEIGHT, mix_weight: int = MIX_WEIGHT) -> RecoveryTable:
+def learned(entries: Iterable[Entry]) -> RecoveryTable:
     """The table that a journal shows, shrunk to the stated one. One pass; a payment is forgotten when it is approved.
 
     Tries are those that followed a decline of the same payment, whoever routed them; what was never tried again says
@@ -321,28 +321,29 @@ def learned(entries: Iterable[Entry], *, weight: int = WEIGHT, mix_weight: int =
                 mix[group] = mix.get(group, 0) + 1
         declines = 1 if before is None else before.declines + 1
         open_payments[facts.payment_id] = Unpaid(facts.initiator, facts.issuer_id, group, at_us, declines)
-    return RecoveryTable(shares=_shrunk(tries, weight), mixes=_shrunk_mixes(mixes, mix_weight))
+    return RecoveryTable(shares=_shrunk(tries), mixes=_shrunk_mixes(mixes))
 
 
-def _shrunk(tries: dict[tuple[str, str, int, int], list[int]], weight: int) -> dict[str, tuple[int, int, int, int]]:
+def _shrunk(tries: dict[tuple[str, str, int, int], list[int]]) -> dict[str, tuple[int, int, int, int]]:
     shares: dict[str, list[int]] = {}
     for (initiator, group, age, nth), (approved, seen) in sorted(tries.items()):
         prior = prior_shares(initiator, group, age)
         row = shares.setdefault(f"{initiator}:{group}:{AGES[age]}", list(prior))
-        row[nth] = (approved * PPM + weight * prior[nth]) // (seen + weight)
+        row[nth] = (approved * PPM + WEIGHT * prior[nth]) // (seen + WEIGHT)
     return {key: (row[0], row[1], row[2], row[3]) for key, row in shares.items()}
 
 
-def _shrunk_mixes(mixes: dict[str, dict[str, int]], weight: int) -> dict[str, dict[str, int]]:
+def _shrunk_mixes(mixes: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
     """Initiators first, then the issuers that were seen often enough to differ."""
     found: dict[str, dict[str, int]] = {}
     for segment, counts in sorted(mixes.items(), key=lambda item: (":" in item[0], item[0])):
         initiator, _, issuer = segment.partition(":")
         seen = sum(counts.values())
-        if ":" in segment and (not issuer or seen < weight // 4):
+        if ":" in segment and (not issuer or seen < MIX_WEIGHT // 4):
             continue
         parent = found[initiator] if issuer else prior_mix(initiator)
         found[segment] = {
-            group: (counts.get(group, 0) * PPM + weight * ppm) // (seen + weight) for group, ppm in parent.items()
+            group: (counts.get(group, 0) * PPM + MIX_WEIGHT * ppm) // (seen + MIX_WEIGHT)
+            for group, ppm in parent.items()
         }
     return found

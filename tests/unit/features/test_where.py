@@ -48,7 +48,7 @@ def test_every_text_fact_can_be_named(fact):
 
 @pytest.mark.parametrize("fact", INT_FIELDS)
 def test_every_integer_fact_can_be_named(fact):
-    assert compile_where(f"{fact} = 1") and where_sql(f"{fact} = 1", table="x") == f'"x"."{fact}" = 1'
+    assert compile_where(f"{fact} = 1") and where_sql(f"{fact} = 1") == f'"e"."{fact}" = 1'
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from greenlane.payments.attempt import (
     Verification,
 )
 from greenlane.payments.times import DAY_US, HOUR_US, MINUTE_US, format_rfc3339, parse_rfc3339
-from greenlane.policy.case import TRIES_MAX, case_of
+from greenlane.policy.case import TRIES_MAX, Case
 from greenlane.policy.distribution import TOTAL
 from greenlane.policy.explore import PPM, Allowance, Allowances, Context, Exploring, recorded_draw
 from greenlane.policy.given import Barred, Given
@@ -459,7 +459,7 @@ def test_without_a_model_no_further_attempt_asks_for_an_exemption(code, initiato
 
 def test_what_is_worth_no_more_than_the_end_is_not_left_to_chance():
     asked = given(tried("91"), context=EXPLORING)
-    case = case_of(THREE, asked, (), SHOP, POLICY, STATED, False, None, LAST)
+    case = Case(attempt=THREE, given=asked, economics=SHOP, policy=POLICY, table=STATED, draw=LAST)
     plan = next(plan for plans in PLANS for plan in plans(case))
     best = worth_of(case, plan)
     assert drawn(case, plan, best, end_micro=best.value_micro - 1, draw=LAST) is not None
