@@ -66,13 +66,17 @@ class Staged(Contestant):
 
     def choose(self, case: Case, now_us: int, avoided: Sequence[Way]) -> Move:
         table = self.hands.table(case, now_us)
-        may = table.may
-        action = table.best(1 << self.first_way(case, may)) if may.ways else BLOCK
-        if action.intervention != "block":
-            row = next(r for r in may.rows if (r.intervention, r.exemption) == (action.intervention, action.exemption))
-            action = self.routed(case, table, row, avoided)
+        row = self.intervened(case, table)
+        action = BLOCK if row is None else self.routed(case, table, row, avoided)
         self.remember(case, table, action, now_us)
         return Move(action, now_us)
+
+    def intervened(self, case: Case, table: Table) -> Row | None:
+        """The intervention of most value over the first way; None: a block."""
+        if not table.may.ways:
+            return None
+        best = table.best(1 << self.first_way(case, table.may))
+        return row_of(table.may, best)
 
     def remember(self, case: Case, table: Table, action: Action, now_us: int) -> None:
         self.hands.sent(case, action, now_us, may=table.may, approvals=table.approvals, fraud_e9=table.fraud_e9)
@@ -202,12 +206,8 @@ class Sequential(Modelled):
     def first(self, case: Case) -> Move:
         now_us = case.arrival.at_us
         table = self.hands.table(case, now_us)
-        may, action, explored = table.may, BLOCK, UNEXPLORED
-        if may.ways:
-            action = table.best(1 << self.first_way(case, may))
-        if action.intervention != "block":
-            row = next(r for r in may.rows if (r.intervention, r.exemption) == (action.intervention, action.exemption))
-            action, explored = self.routed_by_worth(case, table, row, now_us)
+        row = self.intervened(case, table)
+        action, explored = (BLOCK, UNEXPLORED) if row is None else self.routed_by_worth(case, table, row, now_us)
         self.remember(case, table, action, now_us)
         return self.charged(case, action, explored, now_us)
 
@@ -243,8 +243,7 @@ class Sequential(Modelled):
         """The intervention of the plan, over the way of most approval value."""
         assert found.action is not None, "asked for only where there is one"
         table = self.hands.table(case, at_us)
-        wanted = (found.action.intervention, found.action.exemption)
-        row = next((each for each in table.may.rows if (each.intervention, each.exemption) == wanted), None)
+        row = row_of(table.may, found.action)
         if row is None:
             return found.action, UNEXPLORED
         tried = {each.route for each in case.tried} if "other_route" in found.changes else set()
@@ -376,6 +375,12 @@ class Clairvoyant(Contestant):
 
     def hear(self, case: Case, sent: Sent, answer: Answer) -> None:
         pass
+
+
+def row_of(may: Eligible, action: Action) -> Row | None:
+    """Of the same intervention; None for a block, or where it is not admissible."""
+    wanted = action.intervention, action.exemption
+    return next((row for row in may.rows if (row.intervention, row.exemption) == wanted), None)
 
 
 def sendable(move: Move) -> Move | None:

@@ -315,6 +315,11 @@ class Traffic:
         return len(self.action)
 
     @property
+    def done(self) -> Floats:
+        """float64[n]: the probability of what was done."""
+        return np.asarray(self.logging[np.arange(len(self)), self.action])
+
+    @property
     def blocks(self) -> NDArray[np.int64]:
         """Forty stretches of time, or days where there are more."""
         span = int(self.at_us.max() - self.at_us.min()) + 1

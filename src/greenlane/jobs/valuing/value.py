@@ -18,20 +18,14 @@ from numpy.typing import NDArray
 
 from greenlane.adapters.onnx_net import open_net
 from greenlane.errors import InputError
-from greenlane.experiments.gate import (
-    EFFECTIVE_EVENTS_MIN,
-    MATURITY_MIN,
-    Check,
-    at_least,
-    at_most,
-)
+from greenlane.experiments.gate import EFFECTIVE_EVENTS_MIN, MATURITY_MIN, Check, at_least, at_most
 from greenlane.experiments.impact import PER, STEPS, Bridge, Impact, Step, named_groups
 from greenlane.experiments.moved_threshold import MovedThreshold, moved_threshold
 from greenlane.experiments.off_policy import Overlap, Term, differences, overlap, term
 from greenlane.experiments.planning import Metric, Reading, plan
 from greenlane.experiments.planning import Row as Design
 from greenlane.jobs.valuing.claims import Claims, bridged, claims
-from greenlane.jobs.valuing.ladders import Ladders, answered, climbed
+from greenlane.jobs.valuing.ladders import Climbed, Ladders, answered, climbed
 from greenlane.jobs.valuing.questions import FACTORS, number, releaser, router, swapper
 from greenlane.jobs.valuing.traffic import Traffic, traffic_of
 from greenlane.learning.maturity import poisson_interval
@@ -41,6 +35,7 @@ from greenlane.policy.parameters import Policy
 from greenlane.wiring import Progress, Reader, model_path, open_reader
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 FOLDS: Final = 5
@@ -228,35 +223,40 @@ def evaluate(
                "release": lambda: releaser(traffic, candidate)}  # fmt: skip
     target = targets[question]()
     whole, found = bridge(case, target, everybody, effect=claimed)
-    verdict = found.verdict
     moved = np.abs(target - traffic.logging).sum(axis=1) / 2.0
     design = planned(traffic, whole.net, effect) if question in INTERVENTIONS_CHANGE else ()
-    return Valued(
-        question=question, candidate=candidate, currency=currency, **window(traffic),
-        accepted=verdict.accepted, reasons=verdict.reasons, claimed=found.claimed, claim=found.claim,
-        bridge=whole, estimates={n: tuple(PER * x for x in one) for n, one in verdict.estimates.items()},  # type: ignore[misc] # three stay three
-        checks=verdict.checks, effective_rows=verdict.effective_rows, moved=float(moved.mean()),
-        propensity=propensity(traffic, verdict.checks), maturity=float(traffic.maturity.min()),
-        groups=grouped(case, target, kinds), plan=design,
+    return told(
+        found, whole, traffic.done, question=question, candidate=candidate, currency=currency, plan=design,
+        moved=float(moved.mean()), groups=grouped(case, target, kinds),
+        **about(traffic, traffic.at_us, traffic.decisions),
     )  # fmt: skip
 
 
-def window(traffic: Traffic) -> dict[str, Any]:
-    first, last = int(traffic.at_us.min()), int(traffic.at_us.max())
+def told(found: Claims, whole: Bridge, done: Floats, **about: Any) -> Valued:
+    """With what the gate said; `done`: the probabilities of what was done."""
+    verdict = found.verdict
+    estimates = {n: (PER * value, PER * low, PER * high) for n, (value, low, high) in verdict.estimates.items()}
+    return Valued(
+        accepted=verdict.accepted, reasons=verdict.reasons, claimed=found.claimed, claim=found.claim, bridge=whole,
+        estimates=estimates, checks=verdict.checks, effective_rows=verdict.effective_rows,
+        propensity=propensity(done, verdict.checks), **about,
+    )  # fmt: skip
+
+
+def about(rows: Traffic | Climbed, at_us: Ints, decisions: int) -> dict[str, Any]:
+    """Of any candidate on these rows."""
     return {
-        "from_at": format_rfc3339(first), "to_at": format_rfc3339(last), "decisions": traffic.decisions,
-        "valued": len(traffic), "left_out": traffic.left_out,
+        "from_at": format_rfc3339(int(at_us.min())), "to_at": format_rfc3339(int(at_us.max())), "decisions": decisions,
+        "valued": len(at_us), "left_out": rows.left_out, "maturity": float(rows.maturity.min()),
     }  # fmt: skip
 
 
-def propensity(traffic: Traffic, checks: Sequence[Check]) -> dict[str, float]:
-    done = traffic.logging[np.arange(len(traffic)), traffic.action]
+def propensity(done: Floats, checks: Sequence[Check]) -> dict[str, float]:
     worst = next((c.value for c in checks if c.name.startswith("propensities")), 0.0)
-    explored = float((done < 1.0).mean())
     return {
         "least": float(done.min()),
         "median": float(np.median(done)),
-        "left_to_chance": explored,
+        "left_to_chance": float((done < 1.0).mean()),
         "worst_bin": worst,
     }
 
@@ -308,16 +308,16 @@ def threshold(case: Case, candidate: str, *, effect: float | None, currency: str
     if not ok:
         net = Step("net", None, sum(one.low for one in told.values()), sum(one.high for one in told.values()))
     return Valued(
-        question="threshold", candidate=candidate, currency=currency, **window(traffic), accepted=ok,
+        question="threshold", candidate=candidate, currency=currency, accepted=ok,
         reasons=tuple(check.why for check in checks if not check.passed), claimed=STEPS,
         claim=Step("claim", net.value, net.low, net.high),
         bridge=Bridge(payments=len(traffic), approval={}, net=net, steps=tuple(told.values())),
         estimates={}, checks=tuple(checks), effective_rows=float(tighter.sum() + (done & looser).sum()),
-        moved=float((after != before).mean()), propensity=propensity(traffic, ()),
-        maturity=float(traffic.maturity.min()), groups={},
+        moved=float((after != before).mean()), propensity=propensity(traffic.done, ()), groups={},
         parts={"tightened": per_1000(total.tightened), "loosened": per_1000(total.loosened), "beyond": total.beyond,
                "beyond_bounds": [PER * end for end in total.beyond_bounds]},
         plan=planned(traffic, net, None if effect is None else PER * effect),
+        **about(traffic, traffic.at_us, traffic.decisions),
     )  # fmt: skip
 
 
@@ -398,25 +398,14 @@ def retries(
     """Every candidate on the same ladders."""
     fold = Ladders(reader.settings.perspective, from_us, to_us).take(reader.entries())
     found = climbed(fold)
-    at_us = [one.at_us for one in fold.found.values()]
+    at_us = np.array([one.at_us for one in fold.found.values()], np.int64)
     done = np.take_along_axis(found.logging, found.action[:, :, None], 2)[:, :, 0]
     done = done[np.arange(done.shape[1]) < found.steps[:, None]]
-    about: dict[str, Any] = {
-        "question": "retry", "currency": reader.settings.reporting_currency, "from_at": format_rfc3339(min(at_us)),
-        "to_at": format_rfc3339(max(at_us)), "decisions": fold.decisions, "valued": len(at_us),
-        "left_out": fold.left_out, "maturity": float(found.maturity.min()), "groups": {},
-    }  # fmt: skip
     results = []
     for name in candidates:
         said = answered(found, found.target(name), effect=None if effect is None else effect / PER)
-        verdict = said.claims.verdict
-        worst = next((c.value for c in verdict.checks if c.name.startswith("propensities")), 0.0)
-        chance = {"least": float(done.min()), "median": float(np.median(done)),
-                  "left_to_chance": float((done < 1.0).mean()), "worst_bin": worst}  # fmt: skip
-        estimates = {n: (PER * value, PER * low, PER * high) for n, (value, low, high) in verdict.estimates.items()}
         results.append(
-            Valued(candidate=name, accepted=verdict.accepted, reasons=verdict.reasons, claimed=said.claims.claimed,
-                   claim=said.claims.claim, bridge=said.bridge, estimates=estimates, checks=verdict.checks,
-                   effective_rows=verdict.effective_rows, moved=said.moved, propensity=chance, **about)
+            told(said.claims, said.bridge, done, question="retry", candidate=name, moved=said.moved, groups={},
+                 currency=reader.settings.reporting_currency, **about(found, at_us, fold.decisions))
         )  # fmt: skip
     return results
