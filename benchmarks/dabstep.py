@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from greenlane.errors import InputError
-from greenlane.merchants.fees import FeeRule, Overlap, Range, Region, Schedule, When
+from greenlane.merchants.fees import FeeRule, Overlap, Range, Region, Schedule, Situation, When, holds
 
 MINOR: Final = 100
 """Cents of a euro."""
@@ -63,6 +63,17 @@ def read_dabstep(body: bytes, *, overlap: Overlap = "add") -> Schedule:
         raise _unreadable(str(error), "$") from error
     rules = tuple(_rule(line, f"$[{at}]") for at, line in enumerate(lines))
     return Schedule(pricing_model="blended", rules=rules, overlap=overlap)
+
+
+def matching(schedule: Schedule, situation: Situation, amount_minor: int | None = None) -> tuple[str, ...]:
+    """Ids of all rules that could price such a payment: what the situation leaves open rules nothing out here.
+
+    >>> rules = (FeeRule(id="1", when=When(aci=("A", "B"))), FeeRule(id="2"), FeeRule(id="3", when=When(aci=("C",))))
+    >>> matching(Schedule(pricing_model="blended", rules=rules), Situation(aci="B"))
+    ('1', '2')
+    """
+    rules = schedule.rules
+    return tuple(rule.id for rule in rules if holds(rule.when, situation, amount_minor, unknown_holds=True))
 
 
 def read_range(text: str, *, unit: int, param: str = "$") -> Range:

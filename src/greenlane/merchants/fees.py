@@ -198,8 +198,8 @@ class Schedule(Frozen, frozen=True, omit_defaults=False, dict=True, gc=True):
     ...     FeeRule(id="credit", component="interchange", rate_ppm=3_000),
     ...     FeeRule(id="debit", component="interchange", when=When(funding=("debit",)), rate_ppm=2_000),
     ...     FeeRule(id="auth", component="authorization", fixed_micro=2_500_000)))
-    >>> costs(capped, Situation(funding="debit"), 10_000)
-    (22.5, 2.5)
+    >>> charges(capped, Situation(funding="debit"), 10_000)
+    Charges(approved=22.5, authenticated=22.5, declined=2.5, challenge=0.0)
     """
 
     pricing_model: PricingModel
@@ -276,17 +276,6 @@ def charges(schedule: Schedule, situation: Situation, amount_minor: int) -> Char
     return Charges(*quote.charges(amount_minor)) if quote.priced else None
 
 
-def costs(schedule: Schedule, situation: Situation, amount_minor: int) -> tuple[float, float] | None:
-    """What an approved and what a declined attempt cost, in minor units; None where no rule prices an approved one.
-
-    >>> blended = Schedule(pricing_model="blended", rules=(FeeRule(id="all", rate_ppm=14_000, fixed_micro=25 * MICRO),))
-    >>> costs(blended, Situation(), 10_000)
-    (165.0, 0.0)
-    """
-    found = charges(schedule, situation, amount_minor)
-    return None if found is None else (found.approved, found.declined)
-
-
 def breakdown_micro(schedule: Schedule, situation: Situation, amount_minor: int) -> dict[str, int]:
     """The terms of an approved attempt, by component: one of interchange++, hidden in a blended price."""
     by_component = ((c, schedule.in_force(c, situation, amount_minor)) for c in COMPONENTS)
@@ -295,17 +284,6 @@ def breakdown_micro(schedule: Schedule, situation: Situation, amount_minor: int)
         for component, rules in by_component
         if rules and component != "authentication"
     }
-
-
-def matching(schedule: Schedule, situation: Situation, amount_minor: int | None = None) -> tuple[str, ...]:
-    """Ids of all rules that could price such a payment: what the situation leaves open rules nothing out here.
-
-    >>> rules = (FeeRule(id="1", when=When(aci=("A", "B"))), FeeRule(id="2"), FeeRule(id="3", when=When(aci=("C",))))
-    >>> matching(Schedule(pricing_model="blended", rules=rules), Situation(aci="B"))
-    ('1', '2')
-    """
-    rules = schedule.rules
-    return tuple(rule.id for rule in rules if holds(rule.when, situation, amount_minor, unknown_holds=True))
 
 
 class Segment(NamedTuple):
