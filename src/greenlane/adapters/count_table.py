@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, Final
 
+from greenlane.adapters.sql_text import column, kinds_of, text
 from greenlane.errors import SettingsError
 from greenlane.monitoring.counts import Minute
 
@@ -30,11 +31,11 @@ def read_counts(path: Path) -> list[Minute]:
     con = duckdb.connect()
     try:
         con.execute("SET TimeZone = 'UTC'")
-        source = f"{reader}('{str(path).replace(chr(39), chr(39) * 2)}')"
+        source = f"{reader}({text(path)})"
         kinds = in_file = kinds_of(con, source)
         wide = [name for name, kind in kinds.items() if kind.endswith(WHOLE) and plain(name) not in (*TIMES, *NOTHING)]
         if len(wide) > 1 and not any(plain(name) in CODES for name in kinds):
-            named = ", ".join(quoted(name) for name in wide)
+            named = ", ".join(column(name) for name in wide)
             source = f"(UNPIVOT (SELECT * FROM {source}) ON {named} INTO NAME code VALUE count)"
             kinds = kinds_of(con, source)
         try:
@@ -42,7 +43,7 @@ def read_counts(path: Path) -> list[Minute]:
         except LookupError:
             said = f"{path.name} needs a time, a code and a count; it has {', '.join(in_file)}"
             raise SettingsError(said, hint=HINT) from None
-        at, said, many = quoted(time), quoted(code), quoted(number)
+        at, said, many = column(time), column(code), column(number)
         con.execute(f"""CREATE TABLE rows AS SELECT * REPLACE (
             CAST(epoch_us(date_trunc('minute', {moment(time, kinds[time])})) AS BIGINT) AS {at},
             regexp_replace(CAST({said} AS VARCHAR), '[.]0$', '') AS {said},
@@ -52,7 +53,7 @@ def read_counts(path: Path) -> list[Minute]:
             for name, kind in kinds.items()
             if kind == "VARCHAR" and name not in (time, code) and tells_apart(con, name, time=time, code=code)
         ]
-        keys = ", ".join(quoted(name) for name in (time, code, *groups))
+        keys = ", ".join(column(name) for name in (time, code, *groups))
         found = con.execute(f"SELECT {keys}, sum({many}) FROM rows GROUP BY ALL ORDER BY ALL").fetchall()
     except duckdb.Error as problem:
         raise SettingsError(f"{path.name} cannot be read: {str(problem).splitlines()[0]}", hint=HINT) from problem
@@ -71,32 +72,20 @@ def plain(name: str) -> str:
     return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
-def quoted(name: str) -> str:
-    r'''
-    >>> quoted('"code" of 3')
-    '"""code"" of 3"'
-    '''
-    return '"' + name.replace('"', '""') + '"'
-
-
-def kinds_of(con: Any, source: str) -> dict[str, str]:
-    return {name: kind for name, kind, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
-
-
 def moment(name: str, kind: str) -> str:
     """SQL for the time in a column: a timestamp, text, or a number of s, ms, us or ns since 1970."""
-    column = quoted(name)
+    told = column(name)
     if kind == "VARCHAR":
-        return f"coalesce(try_strptime({column}, {DAY_FIRST}), CAST({column} AS TIMESTAMPTZ))"
+        return f"coalesce(try_strptime({told}, {DAY_FIRST}), CAST({told} AS TIMESTAMPTZ))"
     if kind.endswith(WHOLE):
-        thousands = f"floor(log10(greatest({column}, 1)) / 3 - 3)"
-        return f"make_timestamp(CAST({column} * pow(1000.0, 2 - {thousands}) AS BIGINT))"
-    return f"CAST({column} AS TIMESTAMP)"
+        thousands = f"floor(log10(greatest({told}, 1)) / 3 - 3)"
+        return f"make_timestamp(CAST({told} * pow(1000.0, 2 - {thousands}) AS BIGINT))"
+    return f"CAST({told} AS TIMESTAMP)"
 
 
 def tells_apart(con: Any, name: str, *, time: str, code: str) -> bool:
     """A weekday or a code's description does not."""
-    within = f"SELECT count(DISTINCT {quoted(name)}) AS n FROM rows GROUP BY {quoted(time)}, {quoted(code)}"
+    within = f"SELECT count(DISTINCT {column(name)}) AS n FROM rows GROUP BY {column(time)}, {column(code)}"
     return bool((con.execute(f"SELECT max(n) FROM ({within})").fetchone()[0] or 0) > 1)
 
 

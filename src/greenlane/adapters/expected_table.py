@@ -9,6 +9,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
+from greenlane.adapters.sql_text import column, is_parquet, kinds_of, text
 from greenlane.errors import SettingsError
 
 
@@ -24,16 +25,14 @@ def read_expected(file: Path, *, id_column: str, columns: Mapping[str, str]) -> 
     """`columns`: file column -> feature name. SettingsError names a column that the file does not have."""
     if not file.exists():
         raise SettingsError(f"there is no file {file}", param="--against")
-    reader = "read_csv" if file.suffix.lower() in (".csv", ".tsv", ".gz") else "read_parquet"
+    source = f"{'read_parquet' if is_parquet(file) else 'read_csv'}({text(file)})"
     with closing(duckdb.connect()) as con:
-        quoted_path = str(file).replace("'", "''")
-        source = f"{reader}('{quoted_path}')"
-        held = [row[0] for row in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()]
+        held = kinds_of(con, source)
         absent = [name for name in (id_column, *columns) if name not in held]
         if absent:
             raise SettingsError(f"{file.name} has no column {', '.join(absent)}", hint=f"it has: {', '.join(held)}")
-        quoted = ", ".join(f'CAST("{name}" AS DOUBLE)' for name in columns)
-        rows = con.execute(f'SELECT CAST("{id_column}" AS VARCHAR), {quoted} FROM {source}').fetchnumpy()
+        told = ", ".join(f"CAST({column(name)} AS DOUBLE)" for name in columns)
+        rows = con.execute(f"SELECT CAST({column(id_column)} AS VARCHAR), {told} FROM {source}").fetchnumpy()
     ids, *values = rows.values()
     matrix = np.column_stack([np.ma.filled(v.astype(np.float64), np.nan) for v in values])
     return ExpectedTable(ids.tolist(), tuple(columns.values()), matrix)

@@ -269,8 +269,8 @@ class Answer(NamedTuple):
 class Remembered(dict[Any, Any]):
     """A function asked once per argument."""
 
-    def __init__(self, function: Callable[[Any], Any], **known: Any):
-        super().__init__(known)
+    def __init__(self, function: Callable[[Any], Any]):
+        super().__init__()
         self._function = function
 
     def __missing__(self, argument: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Final
 from msgspec.inspect import BoolType, IntType, LiteralType, StrType, Type
 
 from greenlane.adapters.history_mapping import AmountColumn, LabelColumn, Mapping, TimeColumn, fact_of, type_of_path
+from greenlane.adapters.sql_text import column, text
 from greenlane.errors import SettingsError
 from greenlane.features.definition import duration_us
 from greenlane.payments.money import AMOUNT_MAX
@@ -60,20 +61,20 @@ class HistoryQuery:
                 param=param,
                 hint=f"its columns are {', '.join(self._kinds)}",
             )
-        return '"' + name.replace('"', '""') + '"'
+        return column(name)
 
     def _text(self, name: str, param: str) -> str:
         return f"nullif(trim(CAST({self._column(name, param)} AS VARCHAR)), '')"
 
     def _time(self, moment: TimeColumn, param: str) -> str:
         """Microseconds UTC, finer fractions cut; a text without offset is UTC."""
-        column, kind = self._column(moment.column, f"{param}.column"), self._kinds[moment.column]
+        told, kind = self._column(moment.column, f"{param}.column"), self._kinds[moment.column]
         if moment.unit:
-            return f"CAST(floor(TRY_CAST({column} AS DECIMAL(28, 6)) * {US_PER_UNIT[moment.unit]}) AS BIGINT)"
+            return f"CAST(floor(TRY_CAST({told} AS DECIMAL(28, 6)) * {US_PER_UNIT[moment.unit]}) AS BIGINT)"
         if kind in ("TIMESTAMP_NS", "TIMESTAMPTZ_NS"):
-            return f"epoch_ns({column}) // 1000"
+            return f"epoch_ns({told}) // 1000"
         if kind.startswith(("TIMESTAMP", "DATE")):
-            return f"epoch_us(CAST({column} AS TIMESTAMPTZ))"
+            return f"epoch_us(CAST({told} AS TIMESTAMPTZ))"
         if kind != "VARCHAR":
             raise SettingsError(
                 f"{moment.column} of {self._file} holds numbers ({kind})",
@@ -81,7 +82,7 @@ class HistoryQuery:
                 param=f"{param}.unit",
                 hint='say what they count: unit = "s", "ms", "us" or "ns"',
             )
-        return f"epoch_us(TRY_CAST({column} AS TIMESTAMPTZ))"
+        return f"epoch_us(TRY_CAST({told} AS TIMESTAMPTZ))"
 
     def _currency(self) -> str:
         if "currency" in self._mapping.columns:
@@ -134,17 +135,17 @@ class HistoryQuery:
             *(self._field_check(path, f"f{i}") for i, path in enumerate(paths)),
         ]
         whens = [
-            f"WHEN {bad} THEN {text(column + SEPARATOR + message)} || coalesce(': ' || {shown}, '')"
-            for column, shown, bad, message in checks
+            f"WHEN {bad} THEN {text(name + SEPARATOR + message)} || coalesce(': ' || {shown}, '')"
+            for name, shown, bad, message in checks
         ]
         return f"CASE {' '.join(whens)} END"
 
     def _field_check(self, path: str, value: str) -> tuple[str, str, str, str]:
-        kind, column = type_of_path()[path], self._mapping.columns[path]
+        kind, name = type_of_path()[path], self._mapping.columns[path]
         if fact_of(path, param=path) in SUBJECTS or not isinstance(kind, StrType | LiteralType):
-            return column, "NULL", "false", ""
+            return name, "NULL", "false", ""
         bad = f"length({value}) > {ID_MAX}" if kind == type_of_path()["id"] else f"NOT {accepted(kind, value)}"
-        return column, value, bad, f"not a value of {path}"
+        return name, value, bad, f"not a value of {path}"
 
 
 def amount_minor(amount: AmountColumn) -> str:
@@ -165,10 +166,6 @@ def accepted(kind: Type, value: str) -> str:
     if isinstance(kind, StrType) and kind.max_length:
         rules.append(f"length({value}) <= {kind.max_length}")
     return f"({' AND '.join(rules)})"
-
-
-def text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
 
 
 def listed(values: Sequence[str]) -> str:

@@ -14,7 +14,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from greenlane.adapters.history_mapping import Mapping, fact_of
-from greenlane.adapters.history_query import SEPARATOR, HistoryQuery, text
+from greenlane.adapters.history_query import SEPARATOR, HistoryQuery
+from greenlane.adapters.sql_text import is_parquet, kinds_of, text
 from greenlane.errors import PanNotAccepted, SettingsError
 from greenlane.payments.guard import refuse_card_data
 from greenlane.payments.money import EXPONENTS
@@ -123,7 +124,7 @@ class HistoryTable:
 
     def _load(self, number: int, file: Path) -> None:
         source = source_of(file)
-        kinds = kinds_of(self._con, source, file=file)
+        kinds = columns_of(self._con, source, file=file)
         query = HistoryQuery(self._mapping, kinds, file=str(file)).select(number, source)
         verb = "INSERT INTO history" if number else "CREATE TABLE history AS"
         self._con.execute(f"{verb} {query}")
@@ -178,34 +179,28 @@ def connect(scratch: str) -> Any:
     return con
 
 
-def kinds_of(con: Any, source: str, *, file: Path) -> dict[str, str]:
+def columns_of(con: Any, source: str, *, file: Path) -> dict[str, str]:
     """The file's columns with DuckDB's names of their types."""
     import duckdb
 
     try:
-        rows = con.execute(f"DESCRIBE SELECT * EXCLUDE row FROM {source}").fetchall()
+        return kinds_of(con, f"(SELECT * EXCLUDE row FROM {source})")
     except duckdb.Error as problem:
         hint = "CSV in UTF-8 with a header line, separated by , ; | or tabs, or Parquet"
         raise SettingsError(f"the file cannot be read as a table: {file}", param=str(file), hint=hint) from problem
-    return {name: kind for name, kind, *_ in rows}
 
 
 def source_of(file: Path) -> str:
     """What to select from: the file's columns as they are, and `row`, counted from 0."""
     if not file.is_file():
         raise SettingsError(f"there is no file {file}", param=str(file), hint="give the files after `import`")
-    name = text(str(file))
+    name = text(file)
     if is_parquet(file):
         reader = f"read_parquet({name}, file_row_number = true)"
         return f"(SELECT file_row_number AS row, * EXCLUDE file_row_number FROM {reader})"
     dialect = f"delim = {text(csv_delimiter(file))}, quote = '\"', escape = '\"', header = true, all_varchar = true"
     reader = f"read_csv({name}, {dialect}, store_rejects = true, rejects_limit = 0)"
     return f"(SELECT row_number() OVER () - 1 AS row, * FROM {reader})"
-
-
-def is_parquet(file: Path) -> bool:
-    with file.open("rb") as head:
-        return head.read(4) == b"PAR1"
 
 
 def csv_delimiter(file: Path) -> str:

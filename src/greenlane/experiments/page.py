@@ -137,10 +137,10 @@ def _rail(rail: RailShown) -> str:
 
 def plot(rail: RailShown) -> str:
     """The sequence over payments of both arms, its lower end, what is tolerated, and the moment of the pause."""
-    path = [point for point in rail.path if isfinite(point.low)] or [point for point in rail.path if point.units]
-    if not path or rail.metric == FORBIDDEN:
-        return "" if rail.metric == FORBIDDEN else "<p class='note'>Too few payments for a look.</p>"
-    if not isfinite(path[-1].low):
+    if rail.metric == FORBIDDEN:
+        return ""
+    path = [point for point in rail.path if isfinite(point.low)]
+    if not path:
         return "<p class='note'>Too few payments for a look.</p>"
     x_max = max(point.units for point in path)
     settled = [point for point in path if point.units >= x_max / 10] or path

@@ -83,19 +83,21 @@ class Reading(Struct, frozen=True, kw_only=True):
             raise InputError("alpha, power and shares lie between 0 and 1", code="invalid_reading")
 
 
+STANDARD: Final = Reading()
+
+
 def unit_variance(metric: Metric, reading: Reading, shift: float, *, adjusted: bool = False) -> float:
     """Variance of the difference, times all units."""
     treated = reading.treated_share
     return metric.variance(adjusted=adjusted) / (1.0 - treated) + metric.variance(shift, adjusted=adjusted) / treated
 
 
-def sample_size(metric: Metric, mde: float, *, reading: Reading | None = None, adjusted: bool = False) -> int:
+def sample_size(metric: Metric, mde: float, *, reading: Reading = STANDARD, adjusted: bool = False) -> int:
     """Units of both arms together that find a true change of `mde` with the stated power.
 
     >>> sample_size(Metric(baseline=0.87), 0.005)
     139695
     """
-    reading = reading or Reading()
     metric.check(mde)
     reading.check()
     if mde == 0.0:
@@ -103,13 +105,12 @@ def sample_size(metric: Metric, mde: float, *, reading: Reading | None = None, a
     return ceil(unit_variance(metric, reading, mde, adjusted=adjusted) * (reading.errors() / mde) ** 2)
 
 
-def detectable(metric: Metric, units: float, *, reading: Reading | None = None, adjusted: bool = False) -> float:
+def detectable(metric: Metric, units: float, *, reading: Reading = STANDARD, adjusted: bool = False) -> float:
     """The smallest change that `units` of both arms together find with the stated power.
 
     >>> round(detectable(Metric(baseline=0.87), 139_695), 6)
     0.005
     """
-    reading = reading or Reading()
     metric.check(0.0)
     reading.check()
     found = 0.0
@@ -131,7 +132,7 @@ class Row(Struct, frozen=True):
     detectable_28_days: float
 
 
-def plan(metric: Metric, mde: float, *, daily_units: float, reading: Reading | None = None) -> list[Row]:
+def plan(metric: Metric, mde: float, *, daily_units: float, reading: Reading = STANDARD) -> list[Row]:
     """Each way of reading it, once plain and once adjusted where a covariate is at hand.
 
     >>> [(row.design, row.days) for row in plan(Metric(baseline=0.87), 0.005, daily_units=20_000)]
@@ -141,7 +142,7 @@ def plan(metric: Metric, mde: float, *, daily_units: float, reading: Reading | N
         raise InputError("a plan needs traffic", code="invalid_plan", param="daily", hint="units a day, more than 0")
     ways = [False, True] if metric.correlation else [False]
     return [
-        row(metric, mde, daily_units, reading=structs.replace(reading or Reading(), look=look), adjusted=adjusted)
+        row(metric, mde, daily_units, reading=structs.replace(reading, look=look), adjusted=adjusted)
         for adjusted in ways
         for look in LOOKS
     ]

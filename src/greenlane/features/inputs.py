@@ -5,6 +5,7 @@ from typing import Final, get_args
 from greenlane.features.definition import ABSENT
 from greenlane.payments.attempt import Channel, Credential, Funding, Initiator, MethodType, Network
 from greenlane.payments.facts import Facts
+from greenlane.payments.times import HOUR_US, MINUTE_US
 
 INPUTS: Final = (
     "amount_minor",
@@ -31,9 +32,6 @@ INPUTS: Final = (
     "asn",
 )
 """Monday is weekday 0, night is hours 0 to 6, all UTC of ingest. Codes count from 1 in the order of the API's words."""
-
-MINUTE_US: Final = 60_000_000
-HOUR_US: Final = 60 * MINUTE_US
 
 
 def codes(words: tuple[str, ...]) -> dict[str, int]:

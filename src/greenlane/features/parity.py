@@ -59,10 +59,6 @@ class Verification(Struct, frozen=True):
     evicted: int
     mismatches: list[Mismatch]
 
-    @property
-    def holds(self) -> bool:
-        return not self.mismatches
-
 
 def shown(value: int) -> str:
     return MARKS.get(value, str(value))

@@ -102,10 +102,6 @@ class ApprovalEvaluation(Struct, frozen=True):
     truth: AgainstTruth | None = None
     """Of a simulation."""
 
-    @property
-    def skill(self) -> float:
-        return 1.0 - self.log_loss / self.base_log_loss
-
     def record(self) -> Record:
         """As plain JSON."""
         found: Record = msgspec.to_builtins(self)

@@ -3,12 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from greenlane.learning.estimator import Record
 from greenlane.learning.evaluate import Evaluation, Priced
 from greenlane.learning.examples import Examples
 from greenlane.learning.money import Stakes
@@ -32,10 +30,6 @@ class Candidate(Struct, frozen=True):
     served: Served
     fit_seconds: float
     parameters: dict[str, float]
-
-    def record(self) -> Record:
-        found: Record = msgspec.to_builtins(self)
-        return found
 
 
 class Choice(Struct, frozen=True):

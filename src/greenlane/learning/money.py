@@ -26,9 +26,6 @@ class Stakes:
         """Stated defaults: fraud loses the amount and a dispute fee, a good payment brings a margin of its amount."""
         return cls(amount_minor + float(dispute_fee_minor), amount_minor * margin)
 
-    def take(self, rows: NDArray[Any]) -> "Stakes":
-        return Stakes(self.loss_minor[rows], self.gain_minor[rows])
-
     @property
     def break_even(self) -> Floats:
         """The fraud probability above which blocking is worth more: p loss > (1 - p) gain."""

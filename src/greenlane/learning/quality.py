@@ -15,14 +15,12 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
 from greenlane.errors import TrainingError
 from greenlane.features.inputs import CHANNEL, COUNTRY, CREDENTIAL, FUNDING, INITIATOR, METHOD, NETWORK
-from greenlane.learning.estimator import Record
 from greenlane.learning.pages import grid, marked
 from greenlane.payments.times import day_of, format_day
 
@@ -102,10 +100,6 @@ class Quality(Struct, frozen=True):
     columns: Profile
     breaches: list[Breach]
 
-    def record(self) -> Record:
-        found: Record = msgspec.to_builtins(self)
-        return found
-
     def check(self) -> "Quality":
         """Itself where nothing is breached; TrainingError naming the worst first."""
         if self.breaches:
@@ -132,8 +126,6 @@ class Inspected(Struct, frozen=True, eq=False):
     cut_us: int
     same: NDArray[np.int64]
     """[n, k]: what two rows share only where they may be one told twice, such as card and amount."""
-    bounds: Mapping[str, tuple[float, float]] = BOUNDS
-    codes: Mapping[str, int] = CODES
 
 
 def inspect(found: Inspected, *, expected: tuple[str, ...] = (), reference: Profile | None = None) -> Quality:
@@ -152,7 +144,7 @@ def column_of(found: Inspected, place: int) -> Column:
     missing = float(np.isnan(values).mean()) if len(values) else 0.0
     if not len(there):
         return Column(missing, None, None)
-    codes = sorted({int(code) for code in np.unique(there).tolist()}) if name in found.codes else []
+    codes = sorted({int(code) for code in np.unique(there).tolist()}) if name in CODES else []
     return Column(missing, float(there.min()), float(there.max()), codes, auc_alone(values, found.y))
 
 
@@ -196,7 +188,7 @@ def ranges(found: Inspected) -> Iterator[Breach]:
         infinite = int(np.isinf(values).sum())
         if infinite:
             yield Breach("ranges, infinite rows", name, infinite, 0, "a feature divides by something too small")
-        low, high = found.bounds.get(name, (-np.inf, np.inf))
+        low, high = BOUNDS.get(name, (-np.inf, np.inf))
         outside = _share((values < low) | (values > high))
         if outside > OUT_OF_RANGE_MAX:
             hint = f"values lie in {low:g} to {high:g}: see what the import maps here"
@@ -241,7 +233,7 @@ def nulls(columns: Profile, reference: Profile) -> Iterator[Breach]:
 def unseen(found: Inspected, reference: Profile) -> Iterator[Breach]:
     for place, name in enumerate(found.names):
         before = reference.get(name)
-        if name not in found.codes or before is None or not before.codes:
+        if name not in CODES or before is None or not before.codes:
             continue
         values = found.X[:, place]
         unknown = ~np.isnan(values) & ~np.isin(values, np.array(before.codes, np.float32))

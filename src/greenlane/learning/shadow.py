@@ -224,32 +224,12 @@ def report_of(watched: Watched, state_of: Callable[[Flip], int], *, now_us: int,
     """The report as of now. `state_of` says what is known of a flip's payment, as `labels.STATES` counts; `reports` is
     the share of fraud reports that have come at an age.
     """
-    cells, priced = list[CellReport](), list[Priced]()
-    for name, cell in sorted(watched.cells.items()):
-        champion, _, shadow = name.partition(">")
-        weight = cell.moved / max(1, len(cell.kept))
-        shares = reports.at(np.array([now_us - flip.at_us for flip in cell.kept], np.int64)).tolist()
-        found = [
-            priced_flip(flip, state_of(flip) if champion in LET_THROUGH else -1, weight, share=share)
-            for flip, share in zip(cell.kept, shares, strict=True)
-        ]
-        priced += found
-        labelled = [one for one in found if one.labelled]
-        cells.append(
-            CellReport(
-                champion=champion,
-                shadow=shadow,
-                decisions=cell.decisions,
-                moved=cell.moved,
-                amount_minor=cell.amount_minor,
-                by_champion_minor=cell.by_champion_micro / 1e6,
-                by_shadow_minor=cell.by_shadow_micro / 1e6,
-                kept=len(found),
-                labelled=len(labelled),
-                reported=sum(one.reported for one in labelled),
-                at_labels_minor=fmean(one.minor for one in labelled) * cell.moved if labelled else None,
-            )
-        )
+    by_cell = {
+        name: priced_flips(name, cell, state_of, now_us=now_us, reports=reports)
+        for name, cell in sorted(watched.cells.items())
+    }
+    cells = [cell_report(name, watched.cells[name], found) for name, found in by_cell.items()]
+    priced = [one for found in by_cell.values() for one in found]
     could = [one for one in priced if one.could]
     money, believed = weighed(priced), weighed([one for one in priced if not one.labelled])
     counted = sum(one.weight for one in could)
@@ -289,6 +269,36 @@ class Priced(NamedTuple):
     """Of the reports that come at all, how many have come at its age."""
     labelled: bool
     reported: bool
+
+
+def priced_flips(
+    name: str, cell: Cell, state_of: Callable[[Flip], int], *, now_us: int, reports: Maturity
+) -> list[Priced]:
+    """Those that a cell kept, each standing for as many of the moved."""
+    lets_through, weight = name.partition(">")[0] in LET_THROUGH, cell.moved / max(1, len(cell.kept))
+    shares = reports.at(np.array([now_us - flip.at_us for flip in cell.kept], np.int64)).tolist()
+    return [
+        priced_flip(flip, state_of(flip) if lets_through else -1, weight, share=share)
+        for flip, share in zip(cell.kept, shares, strict=True)
+    ]
+
+
+def cell_report(name: str, cell: Cell, found: list[Priced]) -> CellReport:
+    champion, _, shadow = name.partition(">")
+    labelled = [one for one in found if one.labelled]
+    return CellReport(
+        champion=champion,
+        shadow=shadow,
+        decisions=cell.decisions,
+        moved=cell.moved,
+        amount_minor=cell.amount_minor,
+        by_champion_minor=cell.by_champion_micro / 1e6,
+        by_shadow_minor=cell.by_shadow_micro / 1e6,
+        kept=len(found),
+        labelled=len(labelled),
+        reported=sum(one.reported for one in labelled),
+        at_labels_minor=fmean(one.minor for one in labelled) * cell.moved if labelled else None,
+    )
 
 
 def priced_flip(flip: Flip, state: int, weight: float, *, share: float) -> Priced:

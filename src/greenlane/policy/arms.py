@@ -16,10 +16,10 @@ from msgspec import Meta, Struct
 
 from greenlane.errors import InputError
 from greenlane.payments.attempt import Frozen
+from greenlane.payments.times import HOUR_US
 from greenlane.policy.parameters import Multipliers
 
 PPM: Final = 1_000_000
-HOUR_US: Final = 3_600_000_000
 ARMS_MAX: Final = 8
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,40}$")]
 UnitKind = Literal["card", "customer", "merchant", "payment", "cell"]

@@ -24,10 +24,10 @@ from zlib import crc32
 import msgspec
 from msgspec import Struct
 
+from greenlane.payments.times import MINUTE_US
 from greenlane.policy.heard import Heard
 from greenlane.ports.journal import CHANGE_DECODER, Entry
 
-MINUTE_US: Final = 60 * 1_000_000
 WHOLE_PPM: Final = 1_000_000
 OPEN_PPM: Final = 20_000
 HALF_OPEN_PPM: Final = 200_000

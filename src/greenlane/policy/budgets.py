@@ -28,6 +28,7 @@ from greenlane.errors import InputError
 from greenlane.payments.facts import Facts
 from greenlane.payments.times import DAY_US
 from greenlane.policy.explore import KINDS, PPM, Allowance, Allowances, Explored, Exploring, Kind
+from greenlane.policy.limits import ANSWER_DECODER, Answer
 from greenlane.policy.parameters import EPOCH_US, epoch_of
 from greenlane.ports.journal import CHANGE_DECODER, Entry
 
@@ -45,14 +46,6 @@ Reader = Callable[[Entry], Explored | None]
 """What a decision entry explored; None where it was only shown (shadow), or explored nothing."""
 
 
-class Outcome(Struct, frozen=True, array_like=True, gc=False):
-    """The payload of an outcome entry, as far as this room reads it."""
-
-    type: str
-    result: str | None = None
-
-
-OUTCOME_DECODER: Final = msgspec.msgpack.Decoder(Outcome)
 BUDGET_DECODER: Final = msgspec.msgpack.Decoder(int | None)
 
 
@@ -154,7 +147,7 @@ class Ledger:
             if explored is not None and explored.kind:
                 self._charge(explored, explored.kind, entry.facts, entry.ingest_us)
         elif self._open and entry.facts.payment_id in self._open:
-            self._hear(OUTCOME_DECODER.decode(entry.payload), entry.facts)
+            self._hear(ANSWER_DECODER.decode(entry.payload), entry.facts)
 
     def advance(self, at_us: int) -> None:
         """Begin the policy epoch that `at_us` lies in, and close what is due. Asked again, nothing."""
@@ -248,7 +241,7 @@ class Ledger:
         account.cells.setdefault(cell, Bought())
         return cell
 
-    def _hear(self, outcome: Outcome, facts: Facts) -> None:
+    def _hear(self, outcome: Answer, facts: Facts) -> None:
         for position in self._open[facts.payment_id]:
             ours = facts.attempt_id in ("", position.attempt_id)
             found = _reconciled(position, outcome) if ours or outcome.type in ("fraud_report", "dispute") else None
@@ -293,7 +286,7 @@ def _at_todays_rate(demand: list[int]) -> int:
     return sum(demand) * (SLOTS - len(demand)) // (len(demand) - first)
 
 
-def _reconciled(position: Position, outcome: Outcome) -> tuple[int, bool] | None:
+def _reconciled(position: Position, outcome: Answer) -> tuple[int, bool] | None:
     """(spent, something was learned), or None where the outcome settles nothing."""
     if outcome.type == "not_sent":
         return 0, False

@@ -26,9 +26,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from greenlane.payments.times import HOUR_US
 from greenlane.policy.heard import Heard
 
-HOUR_US: Final = 3_600_000_000
 SLOW_US: Final = 72 * HOUR_US
 """Half-life of what drifts."""
 FAST_US: Final = HOUR_US
