@@ -119,7 +119,7 @@ def test_what_the_oracle_sees_of_a_good_payer_is_the_truth_where_nothing_is_hidd
             terms = living.true_terms(arrival, sent, living.world.economics[arrival.attempt.payment.merchant_id])
             assert terms.approved == pytest.approx(odds.good[way, PLAIN], rel=1e-12)
         assert (odds.fraud <= odds.good + 0.2).all()
-        assert (odds.soft[:, AUTHENTICATED] == 0).all()
+        assert (odds.rates[:, AUTHENTICATED, 2] == 0).all()
 
 
 def test_what_is_hidden_is_hidden_from_the_oracle_too_and_right_on_average():

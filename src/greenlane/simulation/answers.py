@@ -97,7 +97,7 @@ class WayOdds(NamedTuple):
     ways: tuple[tuple[str, str], ...]
     """(route, credential) in the order of `eligible_routes`, "pan" before "network_token"."""
     rates: NDArray[np.float64]
-    """[ways, modes, (good, fraud, soft)]"""
+    """[ways, modes, (good, fraud, soft)]; soft, P(1A / 65), is 0 after authentication and out of scope."""
 
     @property
     def good(self) -> NDArray[np.float64]:
@@ -106,11 +106,6 @@ class WayOdds(NamedTuple):
     @property
     def fraud(self) -> NDArray[np.float64]:
         return self.rates[..., 1]
-
-    @property
-    def soft(self) -> NDArray[np.float64]:
-        """P(soft decline 1A / 65): 0 after authentication and out of scope."""
-        return self.rates[..., 2]
 
 
 class Terms(NamedTuple):

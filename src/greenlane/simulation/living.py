@@ -113,7 +113,6 @@ class Living:
         self._codes_upto = [np.cumsum(shares, axis=1).tolist() for shares in world.oracle.decline_shares]
         self._typical_fraud = _typical_shift(world)
         self._u = np.empty(len(DRAWS))
-        self._last_chances: tuple[tuple[int, Sent], Chances] | None = None
         self._last_table: tuple[tuple[int, int, bool], Table, Reals] | None = None
 
     def arrivals(self, n: int) -> Iterator[Arrival]:
@@ -225,13 +224,7 @@ class Living:
         )
 
     def _chances(self, arrival: Arrival, sent: Sent, course: Course) -> Chances:
-        """Of this very payer. The last ones are kept: what is scored is sent next, mostly."""
-        asked = arrival.truth.case.luck, sent
-        if self._last_chances is None or self._last_chances[0] != asked:
-            self._last_chances = asked, self._made_chances(arrival, sent, course)
-        return self._last_chances[1]
-
-    def _made_chances(self, arrival: Arrival, sent: Sent, course: Course) -> Chances:
+        """Of this very payer."""
         truth, cells = arrival.truth, (0.0,) * 5
         broken, late = 0.0, 1.0
         if sent.intervention != "block":
@@ -330,7 +323,7 @@ class Living:
 
     def _remember(self, arrival: Arrival, sent: Sent, answer: Answer, course: Course) -> None:
         truth, case = arrival.truth, arrival.truth.case
-        self._last_table = self._last_chances = None
+        self._last_table = None
         if truth.fraud:
             self._stopped[case.merchant] += EXPERIENCE * (float(not answer.approved) - self._stopped[case.merchant])
         if sent.intervention == "block":
