@@ -10,20 +10,11 @@ from typing import Literal
 import numpy as np
 from msgspec import Struct
 
-from greenlane.experiments.ab import Lift, lift
-from greenlane.experiments.moments import Moments
+from greenlane.experiments.ab import Lift
 from greenlane.experiments.sequences import UNITS_MIN, Floats, log_evidence_above
+from greenlane.policy.arms import Rail
 
-
-class Guardrail(Struct, frozen=True, kw_only=True):
-    metric: str
-    harm: Literal["rise", "fall"]
-    tolerated: float = 0.0
-    """A change this large, in the metric's units, is still accepted."""
-    planned: int
-    """Units of both arms together, fixed before the start."""
-    budget: float = 0.01
-    """Probability of ever pausing an arm that does no harm beyond what is tolerated."""
+Harm = Literal["rise", "fall"]
 
 
 class Watch(Struct, frozen=True):
@@ -38,33 +29,31 @@ class Watch(Struct, frozen=True):
     """The harm's lower end: the arm is paused when it lies above what is tolerated."""
 
 
-def watch(rail: Guardrail, control: Moments, treatment: Moments) -> Watch:
-    """
-    >>> rail = Guardrail(metric="approval", harm="fall", tolerated=0.002, planned=20_000)
-    >>> watch(rail, Moments.of_proportion(8_700, 10_000), Moments.of_proportion(8_300, 10_000)).pause
+def watch(found: Lift, rail: Rail, *, harm: Harm, planned: int) -> Watch:
+    """`planned` counts the units of both arms together, fixed before the start; the lift's `units` are those so far.
+
+    >>> from greenlane.experiments.ab import lift
+    >>> from greenlane.experiments.moments import Moments
+    >>> seen = lift(Moments.of_proportion(8_700, 10_000), Moments.of_proportion(8_300, 10_000))
+    >>> watch(seen, Rail(metric="payment_approval", tolerated=0.002), harm="fall", planned=20_000).pause
     True
     """
-    return looked(rail, lift(control, treatment))
-
-
-def looked(rail: Guardrail, found: Lift) -> Watch:
-    """The same for a lift however it was computed; its `units` are the sequence's time."""
-    harm = float(found.estimate) * (1.0 if rail.harm == "rise" else -1.0)
+    worse = float(found.estimate) * (1.0 if harm == "rise" else -1.0)
     if float(found.units) < UNITS_MIN or not float(found.se) > 0.0:
-        return Watch(harm, 1.0, False)
-    z = np.asarray((harm - rail.tolerated) / found.se)
-    evidence = float(log_evidence_above(z, found.units, planned=rail.planned, alpha=rail.budget))
-    low = harm - _broken_at(found.units, rail) * float(found.se)
-    return Watch(harm, float(np.exp(-max(evidence, 0.0))), evidence > -log(rail.budget), low)
+        return Watch(worse, 1.0, False)
+    z = np.asarray((worse - rail.tolerated) / found.se)
+    evidence = float(log_evidence_above(z, found.units, planned=planned, alpha=rail.budget))
+    low = worse - _broken_at(found.units, rail.budget, planned) * float(found.se)
+    return Watch(worse, float(np.exp(-max(evidence, 0.0))), evidence > -log(rail.budget), low)
 
 
-def _broken_at(units: Floats, rail: Guardrail) -> float:
+def _broken_at(units: Floats, budget: float, planned: int) -> float:
     """How many standard errors of harm beyond what is tolerated break the rail now, to a fiftieth."""
     low, width = 0.0, 40.0
     for _ in range(2):  # twice a grid of 45: the second within one step of the first
         z = np.linspace(low, low + width, 46)
-        evidence = log_evidence_above(z, units, planned=rail.planned, alpha=rail.budget)
-        place = int(np.searchsorted(evidence, -log(rail.budget)))
+        evidence = log_evidence_above(z, units, planned=planned, alpha=budget)
+        place = int(np.searchsorted(evidence, -log(budget)))
         low, width = float(z[max(place - 1, 0)]), width / 45.0
     return low + width
 

@@ -7,7 +7,7 @@ pre-period check. What labels will still come is divided by the share that has c
 
 from collections.abc import Iterator, Sequence
 from math import fsum
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from msgspec import Struct
@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from greenlane.experiments.ab import Effect, Lift, adjusted, compare, lift
 from greenlane.experiments.bootstrap import cluster_bootstrap
-from greenlane.experiments.guardrails import Guardrail, Watch, forbidden, looked
+from greenlane.experiments.guardrails import Harm, Watch, forbidden, watch
 from greenlane.experiments.moments import Moments
 from greenlane.experiments.multiple import holm
 from greenlane.experiments.sequences import always_valid
@@ -41,7 +41,7 @@ class Measure(NamedTuple):
 
     numerator: str
     denominator: str
-    harm: Literal["rise", "fall"]
+    harm: Harm
     unit: str
 
 
@@ -355,15 +355,8 @@ def watched(tally: Tally, arm: str, rail: Rail) -> tuple[Watch, int]:
         return forbidden(tally.arms[arm].forbidden), round(tally.arms[arm].total("exposed"))
     if (pair := pair_of(tally, arm, rail.metric)) is None:
         return Watch(0.0, 1.0, False), 0
-    (a, b), units = pair, payments(*pair)
-    guardrail = Guardrail(
-        metric=rail.metric,
-        harm=MEASURES[rail.metric].harm,
-        tolerated=rail.tolerated,
-        planned=tally.experiment.planned,
-        budget=rail.budget,
-    )
-    return looked(guardrail, counted(lift(a, b), units)), round(units)
+    units, harm = payments(*pair), MEASURES[rail.metric].harm
+    return watch(counted(lift(*pair), units), rail, harm=harm, planned=tally.experiment.planned), round(units)
 
 
 def fold(tallies: Tallies, entry: Entry) -> list[tuple[Experiment, Pause]]:

@@ -278,7 +278,6 @@ class Unpaid(NamedTuple):
     """A payment that was declined so far."""
 
     initiator: str
-    issuer_id: str
     group: str
     at_us: int
     declines: int
@@ -320,7 +319,7 @@ def learned(entries: Iterable[Entry]) -> RecoveryTable:
                 mix = mixes.setdefault(segment, {})
                 mix[group] = mix.get(group, 0) + 1
         declines = 1 if before is None else before.declines + 1
-        open_payments[facts.payment_id] = Unpaid(facts.initiator, facts.issuer_id, group, at_us, declines)
+        open_payments[facts.payment_id] = Unpaid(facts.initiator, group, at_us, declines)
     return RecoveryTable(shares=_shrunk(tries), mixes=_shrunk_mixes(mixes))
 
 
