@@ -17,7 +17,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from greenlane.learning.calibrate import cross_calibrated, logistic_fit
-from greenlane.learning.maturity import poisson_interval
+from greenlane.learning.maturity import Z, poisson_interval
 from greenlane.learning.money import Stakes
 from greenlane.learning.resampling import Resampled, ends
 from greenlane.models.calibration import log_odds
@@ -34,7 +34,6 @@ AMOUNT_BAND: Final = (0.85, 1.15)
 REGRET_MAX: Final = 0.01
 EVENTS_FOR_POINT: Final = 400
 """From so many events on, a bin's own ratio must lie within the band, not only its interval meet it."""
-Z: Final = 1.959963984540054
 
 
 class Bin(Struct, frozen=True):

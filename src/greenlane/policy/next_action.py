@@ -26,7 +26,6 @@ from msgspec.structs import replace
 from greenlane.merchants.economics import Economics
 from greenlane.payments.attempt import Attempt
 from greenlane.policy.actions import Action, Way
-from greenlane.policy.believe import believe
 from greenlane.policy.case import (
     DEBITS,
     TRIES_MAX,
@@ -39,7 +38,7 @@ from greenlane.policy.case import (
     times,
     until_us_of,
 )
-from greenlane.policy.choose import ROW, UNVALUED, valued
+from greenlane.policy.choose import ROW, UNVALUED
 from greenlane.policy.eligible import eligible
 from greenlane.policy.explore import Draw
 from greenlane.policy.given import Given
@@ -47,7 +46,7 @@ from greenlane.policy.history import FAILED, Tried, is_unsettled
 from greenlane.policy.parameters import Policy
 from greenlane.policy.recovery import STATED, RecoveryTable
 from greenlane.policy.remedy import REPRESENTED_MAX, Remedy, remedy_of
-from greenlane.policy.tries import FIXES_MAX, PLANS, Plan, drawn, worth_of
+from greenlane.policy.tries import FIXES_MAX, PLANS, Plan, drawn, table_of, worth_of
 from greenlane.policy.value import VALUE
 
 __all__ = [
@@ -204,13 +203,9 @@ def _kept(case: Case) -> tuple[Considered, Considered]:
     may = eligible(case.attempt, given, economics=case.economics, history=history)
     if not may.ways:
         return keep, void
-    ways, economics, policy = may.ways, case.economics, case.policy
-    beliefs = believe(case.attempt, given, ways, economics=economics, priors=policy.priors, history=history)
-    _, _, table = valued(
-        may, beliefs, case.attempt, given, perspective=policy.perspective, economics=economics, history=history
-    )
+    table = table_of(case, may, given, history)
     sent = case.last.route if case.last is not None else ""
-    at = next((at for at, way in enumerate(ways) if way.route == sent), 0)
+    at = next((at for at, way in enumerate(may.ways) if way.route == sent), 0)
     allow, block = table[ROW["allow"], at].tolist(), table[ROW["block"], at].tolist()
     return (
         replace(keep, value_micro=allow[VALUE], terms_micro=tuple(allow[:VALUE])),

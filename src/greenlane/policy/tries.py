@@ -26,7 +26,8 @@ from greenlane.policy.case import (
 from greenlane.policy.choose import ROW, UPPER_95, valued
 from greenlane.policy.degrade import without_model
 from greenlane.policy.explore import Draw, explore
-from greenlane.policy.given import Worth
+from greenlane.policy.given import Given, Worth
+from greenlane.policy.history import History
 from greenlane.policy.paydays import day_ppm
 from greenlane.policy.price import costs_of
 from greenlane.policy.priors import Approval
@@ -215,11 +216,16 @@ def _told(case: Case, plan: Plan, ways: tuple[Way, ...]) -> tuple[Approval, ...]
 
 
 def _table_of(case: Case, plan: Plan, may: Eligible, approvals: tuple[Approval, ...]) -> NDArray[np.int64]:
-    attempt, economics, policy = case.attempt, case.economics, case.policy
     given = replace(case.given, approvals=approvals, declined=_worths(case, plan, may.ways))
-    beliefs = believe(attempt, given, may.ways, economics=economics, priors=policy.priors, history=case.history)
+    return table_of(case, may, given, case.history)
+
+
+def table_of(case: Case, may: Eligible, given: Given, history: History) -> NDArray[np.int64]:
+    """int64[interventions, ways, terms], as `choose.valued` has it, of this payment after another history."""
+    economics, policy = case.economics, case.policy
+    beliefs = believe(case.attempt, given, may.ways, economics=economics, priors=policy.priors, history=history)
     perspective = policy.perspective
-    return valued(may, beliefs, attempt, given, perspective=perspective, economics=economics, history=case.history)[2]
+    return valued(may, beliefs, case.attempt, given, perspective=perspective, economics=economics, history=history)[2]
 
 
 def _unseen(case: Case, plan: Plan, may: Eligible) -> Action:
