@@ -198,7 +198,7 @@ def believe(known: Known, *, lane: Lane) -> Believed:
 def believed_from(vector: Ints, finaliser: Finaliser, model: FraudModel) -> Believed:
     """Replay takes the same way."""
     belief = model.predict(np.ascontiguousarray(finaliser.row(vector)))
-    reasons = tuple((group, round(odds * 1e6)) for group, odds in belief.reasons.top(REASONS_MAX))
+    reasons = tuple([(group, round(odds * 1e6)) for group, odds in belief.reasons.top(REASONS_MAX)])
     return Believed(belief.fraud_probability_e9, reasons)
 
 
@@ -224,7 +224,7 @@ def append(
     record: DecisionRecord, facts: Facts, *, lane: Lane, moment: Moment, event_id: str, body_hash: bytes
 ) -> Entry:
     chosen, shadow = record.chosen.action, record.attempt.mode == "shadow"
-    acted, sends_nothing = facts, record.further is not None and not chosen.route
+    acted, sends_nothing, at = facts, record.further is not None and not chosen.route, moment.next
     if not shadow and not sends_nothing:
         credential = chosen.credential or facts.credential
         acted = replace(facts, intervention=chosen.intervention, route_id=chosen.route, credential=credential)
@@ -235,7 +235,7 @@ def append(
         body_hash=body_hash,
         payload=payload_of(record, acted),
         shadow=shadow or sends_nothing,
-        decision_id=decision_id(moment.next.generation, moment.next.seq),
+        decision_id=decision_id(at.generation, at.seq),
         facts=acted,
     )
     return lane.journal.append(draft, moment=moment)

@@ -203,7 +203,7 @@ def answer_of(
         probabilities=_probabilities(chosen),
         multipliers=_multipliers(record.given.multipliers),
         runner_up=_runner_up(chosen),
-        reasons=tuple(_reason(group, micro) for group, micro in record.reasons),
+        reasons=tuple([_reason(group, micro) for group, micro in record.reasons]),
         rule_hits=chosen.stops,
         exploration=_exploration(chosen),
         versions=versions,

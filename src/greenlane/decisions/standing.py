@@ -81,7 +81,7 @@ class Gates:
     def barred(self, facts: Facts, ways: Sequence[Way], *, at_us: int) -> tuple[Barred, ...]:
         self._online.advance(at_us)
         gates = self._online.breaker.gates(issuer_of(facts), [way.route for way in ways], at_us)
-        if all(gate is CLOSED for gate in gates):
+        if gates.count(CLOSED) == len(gates):
             return ()
         ordered, broken = list[Barred](), list[Barred]()
         for way, gate in zip(ways, gates, strict=True):
@@ -125,7 +125,7 @@ def expected_of(entry: Entry) -> Expected | None:
         seen.approval_e9[way] if approval is None else getattr(approval, mode),
         seen.fraud_given_approval_e9,
         seen.fraud_given_decline_e9,
-        tuple((route.id, route.acquirer) for route in record.attempt.eligible_routes if route.acquirer),
+        tuple([(route.id, route.acquirer) for route in record.attempt.eligible_routes if route.acquirer]),
         adapted=approval is not None,
         arms=record.arms,
         first=record.attempt_no == 1,

@@ -45,8 +45,8 @@ class Capacity:
                 memory.unpack(np.frombuffer(blob, np.int64), int(row[k.INGEST]))
 
     def make_room(self, memory: Memory) -> None:
-        now = memory.now_us
         while memory.records > self.records_max:
+            now = memory.now_us
             slot = k.coldest(memory.state, COLDEST_OF)
             words = memory.packed(int(memory.state.table[slot, k.REF]), now)
             k.drop_record(memory.tables, memory.state, slot)

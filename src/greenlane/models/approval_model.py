@@ -98,6 +98,13 @@ class ApprovalModel:
         """Where the rows of each way are held, for this issuer after this route; all are let go where room is short."""
         issuer = facts.issuer_id, facts.issuer_country, last_route
         keys = [(*issuer, *way) for way in ways]
+        places = list(map(self._places.get, keys))
+        if None in places:
+            self._hold(facts, keys, last_route)
+            places = [self._places[key] for key in keys]
+        return np.array(places, np.int64)
+
+    def _hold(self, facts: Facts, keys: Sequence[tuple[str, ...]], last_route: str) -> None:
         held = self._places
         missing = {key for key in keys if key not in held}
         if len(held) + len(missing) > KEPT_MAX:
@@ -111,7 +118,6 @@ class ApprovalModel:
                 for mode in range(len(MODES))
             ]
             self._beside.hold(place, np.array(values, np.float32))
-        return np.array([held[key] for key in keys], np.int64)
 
 
 def load_approval(path: Path, *, open_net: OpenNet = no_net) -> ApprovalModel:

@@ -137,7 +137,7 @@ def gather(
         declined = worths_of_decline(
             folds.recovery,
             may.ways,
-            price(attempt, base, policy.perspective, economics=economics, history=history, challengeable=False),
+            price(attempt, base, policy.perspective, economics=economics, history=history, challengeable=True),
             costs=costs_of(may.ways, attempt, base.amount_minor, economics=economics),
             initiator=facts.initiator,
             fraud_e9=_after_decline_e9(attempt, base, policy, history),
