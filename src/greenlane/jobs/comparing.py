@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
@@ -76,6 +75,30 @@ class Judged(NamedTuple):
     probabilities: NDArray[np.float64]
 
 
+class Made(NamedTuple):
+    """A family's model as it is served, and what it took."""
+
+    judged: Judged
+    model: FraudModel
+    path: Path
+    seconds: float
+    """To fit it."""
+    load_ms: float
+
+
+class Ground(NamedTuple):
+    """What every family is fitted and judged on."""
+
+    reader: Reader
+    plan: Plan
+    earlier: Examples
+    later: Examples
+    value: Value
+    provenance: Provenance
+    progress: Progress
+    tell: Tell
+
+
 def compare(
     directory: Path,
     plan: Plan,
@@ -97,8 +120,7 @@ def compare(
     reader = open_reader(directory)
     tell("the training set")
     found = training_set(reader, plan, progress=progress)
-    quality = quality_of(found, reference=reference_of(reader)).check()
-    theirs: tuple[Examples, Examples] | None = None
+    quality, theirs = quality_of(found, reference=reference_of(reader)).check(), None
     if against is not None:
         found, beside_set = sets_beside(reader, found, against)
         theirs = split(beside_set, matured_rows(beside_set, plan)[0], plan)
@@ -106,89 +128,66 @@ def compare(
     earlier, later = split(found, examples, plan)
     money = priced(reader, found.seq[at[len(at) - len(later) :]], later.y, seed=plan.seed)
     value, told = Value(later, money=money, seed=plan.seed), provenance(found, reader.features, quality)
-    fitted: dict[str, Made] = {}
-    beside: list[Against] = []
-    skipped: dict[str, str] = {}
+    ground = Ground(reader, plan, earlier, later, value, told, progress, tell)
     with tempfile.TemporaryDirectory(prefix="greenlane-compare-") as folder:
-        for number, family in enumerate(families):
-            progress(number, len(families))
-            tell(f"{family}: fitting")
-            try:
-                estimator = estimator_of(family, threads=plan.threads)
-            except TrainingError as error:
-                skipped[family] = str(error.message)
-                continue
-            one = made(replace(plan, family=family), earlier, later, Path(folder) / family, told, estimator=estimator)
-            fitted[family] = one
-            if theirs is not None:
-                tell(f"{family}: fitting on the other features")
-                other = judge(replace(plan, family=family), *theirs).evaluation.average_precision.value
-                beside.append(Against(family, one.judged.evaluation.average_precision.value, other))
-        if not fitted:
-            raise TrainingError(f"no family could be fitted: {'; '.join(skipped.values())}", hint="pip install extras")
-        tell("timing what is served")
-        models = {family: one.model for family, one in fitted.items()}
-        us = timed(models, dict.fromkeys(models, np.ascontiguousarray(later.X[:CALLS])))
-        saved = {family: value.saved(one.judged.probabilities) for family, one in fitted.items()}
-        candidates = [
-            Candidate(
-                family,
-                estimator_of(family).trainer,
-                one.judged.evaluation,
-                value.per_1000(saved[family]),
-                served(one.path, one.model, us[family], load_ms=one.load_ms),
-                one.seconds,
-                one.judged.fit.parameters,
-            )
-            for family, one in fitted.items()
-        ]
+        fitted, skipped = fitted_families(ground, families, Path(folder))
+        candidates = candidates_of(ground, fitted)
+    saved = {family: value.saved(one.judged.probabilities) for family, one in fitted.items()}
     choice = choose(candidates, saved, value, budget_us=budget_us)
-    comparison = Comparison(candidates, skipped, choice, budget_us, len(later), found.manifest, against=beside)
-    if not ablation:
-        return comparison
-    family = choice.family if choice else candidates[0].family
-    left_out = ablate(
-        reader,
-        replace(plan, family=family),
-        fitted[family].judged,
-        earlier,
-        later,
-        value=value,
-        progress=progress,
-        tell=tell,
-    )
-    return msgspec.structs.replace(comparison, ablation=left_out)
+    chosen = choice.family if choice else candidates[0].family
+    return Comparison(
+        candidates, skipped, choice, budget_us, len(later), found.manifest,
+        ablation=ablate(ground, chosen, fitted[chosen].judged) if ablation else [],
+        against=[] if theirs is None else [refitted(ground, one, theirs) for one in candidates],
+    )  # fmt: skip
 
 
-class Made(NamedTuple):
-    """A family's model as it is served, and what it took."""
+def fitted_families(ground: Ground, families: Sequence[str], folder: Path) -> tuple[dict[str, Made], dict[str, str]]:
+    """(by family, as it is served; why others could not be fitted)."""
+    fitted, skipped = dict[str, Made](), dict[str, str]()
+    for number, family in enumerate(families):
+        ground.progress(number, len(families))
+        ground.tell(f"{family}: fitting")
+        try:
+            estimator = estimator_of(family, threads=ground.plan.threads)
+        except TrainingError as error:
+            skipped[family] = str(error.message)
+            continue
+        fitted[family] = made(ground, folder / family, estimator)
+    if not fitted:
+        raise TrainingError(f"no family could be fitted: {'; '.join(skipped.values())}", hint="pip install extras")
+    return fitted, skipped
 
-    judged: Judged
-    model: FraudModel
-    path: Path
-    seconds: float
-    """To fit it."""
-    load_ms: float
+
+def candidates_of(ground: Ground, fitted: dict[str, Made]) -> list[Candidate]:
+    ground.tell("timing what is served")
+    models = {family: one.model for family, one in fitted.items()}
+    us = timed(models, dict.fromkeys(models, np.ascontiguousarray(ground.later.X[:CALLS])))
+    return [
+        Candidate(
+            family, estimator_of(family).trainer, one.judged.evaluation,
+            ground.value.per_1000(ground.value.saved(one.judged.probabilities)),
+            served(one.path, one.model, us[family], load_ms=one.load_ms), one.seconds, one.judged.fit.parameters,
+        )
+        for family, one in fitted.items()
+    ]  # fmt: skip
 
 
-def made(
-    plan: Plan, earlier: Examples, later: Examples, directory: Path, told: Provenance, *, estimator: Estimator
-) -> Made:
+def refitted(ground: Ground, one: Candidate, theirs: tuple[Examples, Examples]) -> Against:
+    ground.tell(f"{one.family}: fitting on the other features")
+    other = judge(replace(ground.plan, family=one.family), *theirs).evaluation.average_precision.value
+    return Against(one.family, one.evaluation.average_precision.value, other)
+
+
+def made(ground: Ground, directory: Path, estimator: Estimator) -> Made:
     """Judged, published into this directory, and loaded from it."""
-    start = time.perf_counter()
-    judged = judge(plan, earlier, later)
+    plan, earlier, start = replace(ground.plan, family=estimator.family), ground.earlier, time.perf_counter()
+    judged = judge(plan, earlier, ground.later)
     seconds = time.perf_counter() - start
     published = publish(
-        directory,
-        judged.fit,
-        calibrated(judged.fit, earlier),
-        estimator=estimator,
-        examples=earlier,
-        evaluation=judged.evaluation,
-        provenance=told,
-        seed=plan.seed,
-        open_net=open_net,
-    )
+        directory, judged.fit, calibrated(judged.fit, earlier), estimator=estimator, examples=earlier,
+        evaluation=judged.evaluation, provenance=ground.provenance, seed=plan.seed, open_net=open_net,
+    )  # fmt: skip
     path, start = directory / published.id, time.perf_counter()
     model = load(path, open_net=open_net)
     return Made(judged, model, path, seconds, 1e3 * (time.perf_counter() - start))
@@ -214,29 +213,20 @@ def judge(plan: Plan, earlier: Examples, later: Examples, *, parameters: dict[st
     return Judged(found, evaluate(margins, probabilities, later, seed=plan.seed), probabilities)
 
 
-def ablate(
-    reader: Reader,
-    plan: Plan,
-    whole: Judged,
-    earlier: Examples,
-    later: Examples,
-    *,
-    value: Value,
-    progress: Progress,
-    tell: Tell,
-) -> list[Ablated]:
+def ablate(ground: Ground, family: str, whole: Judged) -> list[Ablated]:
     """Each group of features left out in turn, with the whole model's parameters."""
-    group_of = groups_of(reader.features)
+    reader, earlier, later, value = ground.reader, ground.earlier, ground.later, ground.value
+    plan, group_of = replace(ground.plan, family=family), groups_of(reader.features)
     groups = list(dict.fromkeys(group_of[name] for name in earlier.names))
     judged, models, rows = {"": whole}, {"": served_by(whole, earlier, group_of)}, {"": later.X}
     for number, group in enumerate(groups):
-        progress(number, len(groups))
-        tell(f"without {group}")
+        ground.progress(number, len(groups))
+        ground.tell(f"without {group}")
         kept = [at for at, name in enumerate(earlier.names) if group_of[name] != group]
         parts = [only(examples, kept) for examples in (earlier, later)]
         judged[group] = judge(plan, *parts, parameters=whole.fit.parameters)
         models[group], rows[group] = served_by(judged[group], parts[0], group_of), parts[1].X
-    tell("timing feature reads")
+    ground.tell("timing feature reads")
     model_us = timed(models, {name: np.ascontiguousarray(x[:CALLS]) for name, x in rows.items()})
     read_us = reads(reader, {"": reader.features} | {g: without(reader.features, g, group_of) for g in groups})
     saved, middle = value.saved(whole.probabilities), {name: float(np.median(us)) for name, us in model_us.items()}
