@@ -1,6 +1,6 @@
 """From the journal to a champion: set, fit, calibrate, evaluate, artefact, alias, each an ordinary function."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
@@ -23,9 +23,10 @@ from greenlane.jobs.pricing_rows import priced
 from greenlane.jobs.promoting import introduce
 from greenlane.jobs.simulated_truth import known_of
 from greenlane.jobs.training_sets import PROFILE, quality_of, reference_of
+from greenlane.learning.estimator import Estimator
 from greenlane.learning.evaluate import NOTHING, Beside, Evaluation, evaluate
 from greenlane.learning.examples import Examples
-from greenlane.learning.fit import Budget, Fit, Recipe, fit
+from greenlane.learning.fit import Budget, Fit, Recipe, Trial, fit
 from greenlane.learning.kept_trials import KeptTrials
 from greenlane.learning.labels import REPORTED
 from greenlane.learning.maturity import SHARE_MIN, MaturedRate, learn_pooled, loss_rows, matured_rate
@@ -214,10 +215,8 @@ def train_fraud(
     TrainingError where there is too little to learn.
     """
     from greenlane.adapters.families import estimator_of
-    from greenlane.adapters.optuna_search import TpeSearch
 
-    estimator, budget = estimator_of(plan.family, threads=plan.threads), Budget(plan.trials, plan.seconds)
-    reader = open_reader(directory)
+    estimator, reader = estimator_of(plan.family, threads=plan.threads), open_reader(directory)
     _, last = reader.store.span()
     steps = last + max(plan.trials, 1)
     found = training_set(reader, plan, progress=lambda done, _: progress(done, steps))
@@ -225,43 +224,35 @@ def train_fraud(
     examples, rows = matured_rows(found, plan)
     earlier, later = split(found, examples, plan)
     beside = beside_of(reader, found, plan, rows=rows[len(rows) - len(later) :], y=later.y)
-    judged = fit(
-        estimator,
-        earlier,
-        gap_us=plan.gap_us,
-        budget=budget,
-        new_search=TpeSearch,
-        recipe=plan.recipe(earlier.names),
-        kept=KeptTrials(plan.search) if plan.search else None,
-        seed=plan.seed,
-        on_trial=lambda number, _: progress(last + number, steps),
-    )
+    judged = searched(plan, estimator, earlier, on_trial=lambda number, _: progress(last + number, steps))
     evaluation = judge(judged, earlier, later, beside=beside, seed=plan.seed)
-    whole = fit(
-        estimator,
-        examples,
-        gap_us=plan.gap_us,
-        parameters=judged.parameters,
-        recipe=judged.recipe,
-        seed=plan.seed,
-    )
+    whole = searched(plan, estimator, examples, parameters=judged.parameters)
     places = reader.places
     model = publish(
-        places.models,
-        whole,
-        calibrated(whole, examples),
-        estimator=estimator,
-        examples=examples,
-        evaluation=evaluation,
-        provenance=provenance(found, reader.features, quality),
-        seed=plan.seed,
+        places.models, whole, calibrated(whole, examples), estimator=estimator, examples=examples,
+        evaluation=evaluation, provenance=provenance(found, reader.features, quality), seed=plan.seed,
         open_net=open_net,
-    )
+    )  # fmt: skip
     facts = {"model": model.id, **found.manifest, "parameters": judged.parameters}
     write_report({report or places.report(model.id), places.report(model.id)}, evaluation, facts=facts, quality=quality)
     why = f"trained on this journal; {told_verdict(evaluation.verdict)}"
     alias = introduce(directory, model.id, kind="fraud", why=why) if promote else ""
     return Trained(model.id, evaluation, found.manifest, alias)
+
+
+def searched(
+    plan: Plan, estimator: Estimator, examples: Examples, *, parameters: Mapping[str, float] | None = None,
+    on_trial: Callable[[int, Trial], None] | None = None,
+) -> Fit:  # fmt: skip
+    """Fitted within the plan's budget, or with these parameters."""
+    from greenlane.adapters.optuna_search import TpeSearch
+
+    trials, kept = (plan.trials, plan.search) if parameters is None else (0, None)
+    return fit(
+        estimator, examples, gap_us=plan.gap_us, parameters=parameters, budget=Budget(trials, plan.seconds),
+        new_search=TpeSearch, recipe=plan.recipe(examples.names), kept=KeptTrials(kept) if kept else None,
+        seed=plan.seed, on_trial=on_trial,
+    )  # fmt: skip
 
 
 def told_verdict(verdict: str) -> str:
