@@ -32,7 +32,7 @@ from greenlane.payments.times import MINUTE_US
 from greenlane.ports.journal import Entry
 
 PER_MINUTE = 60_000.0
-STRETCH = 8_192
+STRETCH = 2_048
 PARTS = 9
 BUDGET_US = 10.0
 SERIES = 2_000

@@ -47,6 +47,7 @@ NUMBER_OF_ROW: Final = {row: number for number, row in enumerate(ROWS)}
 TOKEN: Final = ("pan", "network_token")
 PPM: Final = 1_000_000
 GAP_MAX: Final = 2**32
+UINT: Final = struct.Struct("<I")
 
 
 class KeptAttempt(Struct, frozen=True, array_like=True, gc=False):
@@ -228,6 +229,24 @@ def approvals_of(kept: bytes | tuple[Approval, ...] | None) -> tuple[Approval, .
         Approval(plain, next(frauds), authenticated, next(frauds), exempt, next(frauds), soft_e9)
         for plain, authenticated, exempt in zip(three, three, three, strict=True)
     ])  # fmt: skip
+
+
+def rates_of(kept: bytes | tuple[Approval, ...], column: int, mode: int = 0) -> tuple[int, int]:
+    """Of one way, those of good payers and of fraudsters; `mode` 0 plain, 1 authenticated, 2 exempt.
+
+    >>> ways = (Approval(900_000_000, 630_000_000, 10, 7, 0, 0, 5), Approval(800_000_000, 560_000_000, 20, 14, 0, 0, 5))
+    >>> rates_of(keep_approvals(ways), 1), rates_of(ways, 1, 1)
+    ((800000000, 560000000), (20, 14))
+    """
+    if isinstance(kept, bytes):
+        (good_e9,) = UINT.unpack_from(kept, 8 + 12 * column + 4 * mode)
+        return good_e9, good_e9 * UINT.unpack_from(kept)[0] // PPM
+    return kept[column][2 * mode], kept[column][2 * mode + 1]
+
+
+def soft_decline_of(kept: bytes | tuple[Approval, ...], column: int) -> int:
+    """delta of one way."""
+    return UINT.unpack_from(kept, 4)[0] if isinstance(kept, bytes) else kept[column].soft_decline_e9
 
 
 def keep_chosen(chosen: Chosen, given: Given, attempt: Attempt) -> KeptChosen:

@@ -6,21 +6,46 @@ are told only where no narrower cell explains most of them.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
+import numpy as np
 from msgspec import Struct
+from numba import njit
 
 from greenlane.monitoring.alarms import Alarm, Cause, ControlProposal, Finding
-from greenlane.monitoring.cells import ASKED, DECLINED, Cells
 from greenlane.payments.facts import Facts
-from greenlane.policy.attacked import CELLS_MAX, HOLD_US, STEP_US, Cell, keys_of
+from greenlane.policy.attacked import (
+    ABSENT,
+    ASKED,
+    CELLS_MAX,
+    DECLINED,
+    HOLD_US,
+    UNTIL,
+    Attacked,
+    Cells,
+    cell_at,
+    hear,
+    keys_of,
+)
 
 WIDE_CARDS: Final = 12
 """Distinct cards with a small payment declined, before a whole merchant or a whole range is said to be attacked."""
 SMALL_MINOR: Final = 500
 CODES_MAX: Final = 16
+
+
+@njit(cache=True, error_model="numpy")
+def hear_small(cells, told, cards_min):  # type: ignore[no-untyped-def] # a kernel
+    """Small payments of (row, time, declined, card): which of them lie in a marked cell."""
+    marked = np.zeros(len(told), np.bool_)
+    for n in range(len(told)):
+        row, at_us, declined, card = told[n, 0], told[n, 1], told[n, 2], told[n, 3]
+        cell = cell_at(cells, row, at_us)
+        hear(cell, cards_min, card, 1, declined, True, at_us)
+        marked[n] = at_us < cell[UNTIL]
+    return marked
 
 
 class Evidence(Struct, array_like=True):
@@ -38,7 +63,7 @@ class Evidence(Struct, array_like=True):
 class Attacks:
     """A fold of answers.
 
-    >>> from greenlane.monitoring.cells import APPROVED
+    >>> from greenlane.policy.attacked import APPROVED
     >>> attacks = Attacks()
     >>> amounts = [99 if n else 5_000 for n in range(60)]
     >>> told = [Facts(payment_id="p", payment_us=0, amount_minor=amount, currency="EUR", card=n, code="14",
@@ -52,25 +77,28 @@ class Attacks:
     """
 
     def __init__(self) -> None:
-        self.cells = Cells()
-        self.wide: dict[str, Cell] = {}
+        self.narrow, self.wide = Attacked(), Cells()
         self.evidence: dict[str, Evidence] = {}
         self.open: dict[str, Alarm] = {}
+        self._near: set[str] = set()
+        """What the keys of evidence are made of: most payments have none of it."""
 
     def answer(self, told: Sequence[Facts], at_us: Sequence[int], said: Sequence[int]) -> list[bool]:
         """In order: APPROVED, DECLINED (or blocked before it was sent), or only ASKED. True: no other monitor should
         learn from it."""
-        covered: list[bool] = self.cells.answer(told, at_us, said).tolist()
+        marks: list[int] = self.narrow.answer_all(told, at_us, said).tolist()
+        small = self._small(told, at_us, said)
+        if not self.evidence and not small and not any(marks):
+            return [False] * len(told)
+        covered = [mark > 0 for mark in marks]
         for n, facts in enumerate(told):
-            if said[n] == ASKED:
-                continue
-            is_marked, declined = covered[n], said[n] == DECLINED
-            if facts.amount_reporting_minor <= SMALL_MINOR:
-                for key in wide_keys(facts):
-                    is_marked |= self._small(key, facts, at_us[n], declined=declined)
-            if self.evidence or is_marked:
-                for key in (*[key for key, _ in keys_of(facts)], *wide_keys(facts)):
-                    self._note(key, facts, approved=not declined, at_us=at_us[n])
+            is_marked = covered[n] or n in small
+            if said[n] != ASKED and (is_marked or self._is_near(facts)):
+                ranged, device = keys_of(facts)
+                keys = ((ranged, marks[n] & 1), (device, marks[n] & 2), *((key, is_marked) for key in wide_keys(facts)))
+                for key, begins in keys:
+                    if key and (begins or key in self.evidence):
+                        self._note(key, facts, approved=said[n] != DECLINED, at_us=at_us[n])
                 covered[n] = covered[n] or any(key in self.open for key in wide_keys(facts))
         return covered
 
@@ -78,19 +106,18 @@ class Attacks:
         """Cells that are newly marked, with a rule; and marks that have expired. Ask every minute."""
         if not self.evidence:
             return []
-        marked = {*self.cells.marked(at_us), *(key for key, cell in self.wide.items() if at_us < cell.until_us)}
+        marked = {*self.narrow.marked(at_us), *self.wide.marked(at_us)}
         found: list[Finding] = []
-        for key in sorted(marked - self.open.keys(), key=lambda key: (key in self.wide, key)):
+        for key in sorted(marked - self.open.keys(), key=lambda key: (self._is_wide(key), key)):
             if not self._explained(key):
                 found += self._open(key, at_us)
         for key in sorted(self.open.keys() - marked):
             found.append(msgspec.structs.replace(self._measured(key), ended_us=at_us - HOLD_US))
             found.append(ControlProposal(subject="rule", id=f"attack {key}", why="the attack is over", after=None))
             del self.open[key]
-        for key in [
-            key for key, seen in self.evidence.items() if key not in self.open and seen.since_us < at_us - HOLD_US
-        ]:
-            del self.evidence[key]
+        kept = {k: seen for k, seen in self.evidence.items() if k in self.open or seen.since_us >= at_us - HOLD_US}
+        if len(kept) < len(self.evidence):
+            self.evidence, self._near = kept, names_of(kept)
         return found
 
     def measured(self) -> list[Alarm]:
@@ -98,32 +125,40 @@ class Attacks:
         return [self._measured(key) for key in self.open]
 
     def dump(self) -> bytes:
-        return msgspec.msgpack.encode((self.cells.dump(), list(self.wide.items()), self.evidence, self.open))
+        return msgspec.msgpack.encode((self.narrow.dump(), self.wide.dump(), self.evidence, self.open))
 
     def load(self, dumped: bytes) -> None:
-        kinds = tuple[bytes, list[tuple[str, Cell]], dict[str, Evidence], dict[str, Alarm]]
-        cells, wide, self.evidence, self.open = msgspec.msgpack.decode(dumped, type=kinds)
-        self.cells.load(cells)
-        self.wide = dict(wide)
+        kinds = tuple[bytes, list[tuple[str, list[int]]], dict[str, Evidence], dict[str, Alarm]]
+        narrow, wide, self.evidence, self.open = msgspec.msgpack.decode(dumped, type=kinds)
+        self.narrow = Attacked.load(narrow)
+        self.wide.load(wide)
+        self._near = names_of(self.evidence)
 
-    def _small(self, key: str, facts: Facts, at_us: int, *, declined: bool) -> bool:
-        cell = self.wide.pop(key, None)
-        if cell is None:
-            cell = Cell(at_us // STEP_US, at_us // STEP_US, at_us)
-            if len(self.wide) >= CELLS_MAX:
-                del self.wide[next(iter(self.wide))]
-        self.wide[key] = cell
-        cell.hear(facts.card, small=True, declined=declined, paced=True, at_us=at_us)
-        if cell.is_attacked(WIDE_CARDS):
-            cell.until_us = at_us + HOLD_US
-        return at_us < cell.until_us
+    def _small(self, told: Sequence[Facts], at_us: Sequence[int], said: Sequence[int]) -> set[int]:
+        """Which of them are small payments at a marked merchant, or of a marked range, over many cells."""
+        heard = [
+            (n, key)
+            for n, facts in enumerate(told)
+            if facts.amount_reporting_minor <= SMALL_MINOR and said[n] != ASKED
+            for key in wide_keys(facts)
+        ]
+        rows = [(self.wide.place(key), at_us[n], said[n], told[n].card) for n, key in heard]
+        marked = hear_small(self.wide.rows, np.array(rows, np.int64).reshape(-1, 4), WIDE_CARDS)
+        return {heard[at][0] for at in np.flatnonzero(marked).tolist()}
+
+    def _is_near(self, facts: Facts) -> bool:
+        near = self._near
+        return facts.merchant_id in near or facts.bin8 in near or (bool(facts.device) and f"{facts.device:x}" in near)
+
+    def _is_wide(self, key: str) -> bool:
+        return self.wide.row(key) != ABSENT
 
     def _explained(self, key: str) -> bool:
-        if key not in self.wide:
+        if not self._is_wide(key):
             return False
         half = self.evidence.get(key, Evidence(0)).attempts // 2
         cause = causes_of(key)[0]
-        inside = (narrow for narrow in self.open if narrow not in self.wide and cause in causes_of(narrow))
+        inside = (narrow for narrow in self.open if not self._is_wide(narrow) and cause in causes_of(narrow))
         return any(self.evidence.get(narrow, Evidence(0)).attempts >= half for narrow in inside)
 
     def _note(self, key: str, facts: Facts, *, approved: bool, at_us: int) -> None:
@@ -132,6 +167,7 @@ class Attacks:
             if len(self.evidence) >= CELLS_MAX:
                 return
             seen = self.evidence[key] = Evidence(at_us)
+            self._near |= names_of([key])
         amount = facts.amount_reporting_minor
         seen.attempts += 1
         seen.approved += approved
@@ -146,7 +182,7 @@ class Attacks:
         self.open[key] = Alarm(
             signal="attack",
             series=key,
-            severity="page" if key in self.wide else "ticket",
+            severity="page" if self._is_wide(key) else "ticket",
             started_us=seen.since_us,
             detected_us=at_us,
             causes=causes_of(key),
@@ -167,6 +203,14 @@ class Attacks:
             size_minor=seen.money_minor,
             note=f"{seen.attempts} answers, {seen.small} small, {seen.approved} approved; declines: {codes}",
         )
+
+
+def names_of(keys: Iterable[str]) -> set[str]:
+    """
+    >>> sorted(names_of(["shop 40000000", "device 4d"]))
+    ['40000000', '4d', 'device', 'shop']
+    """
+    return {name for key in keys for name in key.split(" ")}
 
 
 def wide_keys(facts: Facts) -> tuple[str, ...]:

@@ -8,21 +8,19 @@ from typing import Any, Final, get_type_hints
 from msgspec import NODEFAULT, Raw, Struct, defstruct
 from msgspec.msgpack import Decoder
 
-from greenlane.decisions.kept import KeptChosen, KeptGiven, approvals_of
+from greenlane.decisions.kept import KeptChosen, KeptGiven, rates_of, soft_decline_of
 from greenlane.decisions.record import Kept, record_of
 from greenlane.policy.actions import ROWS, Eligible, Row
-from greenlane.policy.believe import as_they_stand, given_e9, mixed_e9
+from greenlane.policy.believe import AUTHENTICATED, ONE_E9, given_e9, mixed_e9
 from greenlane.policy.distribution import TOTAL
 from greenlane.policy.explore import Explored
-from greenlane.policy.history import NOTHING_YET, History
-from greenlane.policy.priors import Approval
+from greenlane.policy.history import History
 from greenlane.ports.journal import Entry
 
 UNCHALLENGED: Final = ("allow", "exempt")
 RELEASED: Final = "release"
-WAY_BYTES: Final = 12
-RATIO_BYTES: Final = 8
-"""Of packed approvals (`decisions.kept`): what all ways share, then each way's."""
+PLAIN, CHALLENGED, EXEMPT = range(3)
+MODE: Final = {"challenge": CHALLENGED, "exempt": EXEMPT}
 
 
 class Expected(Struct, frozen=True, array_like=True, gc=False):
@@ -95,36 +93,32 @@ def expected_of(entry: Entry, seen: Any) -> Expected:
 def believed_e9(intervention: str, column: int | None, given: Any, chosen: Any) -> tuple[int, int]:
     """(approval, p_A) in the mode in which it was sent: plain, authenticated, or with an exemption that may be declined
     softly. Over no way (a block) no approval."""
-    shown, p_e9 = chosen.probabilities, 0 if chosen.believed is None else chosen.believed[0]
-    over = None if column is None or given.approvals is None else approval_over(given.approvals, column)
+    shown, approvals = chosen.probabilities, given.approvals
     if shown is not None:
         p_e9, fraud_e9 = shown.fraud_given_history_e9, shown.fraud_given_approval_e9
-        plain_e9 = 0 if column is None else shown.approval_e9[column]
+        approval_e9 = 0 if column is None else shown.approval_e9[column]
     else:
-        assert over is not None, "what was believed is kept short only over a way"
-        now = standing(over, given.history)
-        plain_e9 = mixed_e9(p_e9, good_e9=now.good_e9, fraud_e9=now.fraud_e9)
-        fraud_e9 = given_e9(p_e9, good_e9=now.good_e9, fraud_e9=now.fraud_e9)
-    if over is None or intervention not in ("challenge", "exempt"):
-        return plain_e9, fraud_e9
-    if intervention == "challenge":
-        return mixed_e9(p_e9, good_e9=over.good_3ds_e9, fraud_e9=over.fraud_3ds_e9), fraud_e9
-    exempt_e9 = mixed_e9(p_e9, good_e9=over.good_exempt_e9, fraud_e9=over.fraud_exempt_e9)
-    return exempt_e9 * (1_000_000_000 - over.soft_decline_e9) // 1_000_000_000, fraud_e9
+        assert column is not None, "what was believed is kept short only over a way"
+        p_e9, (good_e9, by_fraud_e9) = chosen.believed[0], plain_rates(approvals, column, given.history)
+        approval_e9 = mixed_e9(p_e9, good_e9=good_e9, fraud_e9=by_fraud_e9)
+        fraud_e9 = given_e9(p_e9, good_e9=good_e9, fraud_e9=by_fraud_e9)
+    mode = MODE.get(intervention, PLAIN)
+    if mode and column is not None and approvals is not None:
+        good_e9, by_fraud_e9 = rates_of(approvals, column, mode)
+        approval_e9 = mixed_e9(p_e9, good_e9=good_e9, fraud_e9=by_fraud_e9)
+        if mode == EXEMPT:
+            approval_e9 = approval_e9 * (ONE_E9 - soft_decline_of(approvals, column)) // ONE_E9
+    return approval_e9, fraud_e9
 
 
-def approval_over(approvals: bytes | tuple[Approval, ...], column: int) -> Approval:
-    """Of one way."""
-    if isinstance(approvals, bytes):
-        begin = RATIO_BYTES + WAY_BYTES * column
-        (only,) = approvals_of(approvals[:RATIO_BYTES] + approvals[begin : begin + WAY_BYTES]) or ()
-        return only
-    return approvals[column]
-
-
-def standing(over: Approval, history: History | bool | None) -> Approval:
-    """After what happened to the payment so far."""
-    return as_they_stand((over,), history)[0] if isinstance(history, History) and history != NOTHING_YET else over
+def plain_rates(approvals: Any, column: int, history: History | bool | None) -> tuple[int, int]:
+    """Of good payers and fraudsters, after what happened to the payment so far."""
+    if isinstance(history, History):
+        if history.approved:
+            return ONE_E9, ONE_E9
+        if history.status in AUTHENTICATED:
+            return rates_of(approvals, column, CHALLENGED)
+    return rates_of(approvals, column)
 
 
 def column_of(entry: Entry, chosen: Any) -> int | None:

@@ -26,13 +26,13 @@ from greenlane.features.parity import is_sampled
 from greenlane.monitoring.alarms import Alarm, Cause, Finding, Signal
 from greenlane.monitoring.attacks import Attacks
 from greenlane.monitoring.calibration import Believed, Calibration
-from greenlane.monitoring.cells import APPROVED, ASKED, DECLINED
 from greenlane.monitoring.drift import Drift
 from greenlane.monitoring.expected import Expected, expected_of, glance
 from greenlane.monitoring.incidents import Incidents
 from greenlane.monitoring.logs import Logs
-from greenlane.monitoring.traffic import Answer, Traffic, told
+from greenlane.monitoring.traffic import Answered, Traffic, told
 from greenlane.payments.facts import Facts
+from greenlane.policy.attacked import APPROVED, ASKED, DECLINED
 from greenlane.policy.explore import Explored
 from greenlane.policy.heard import issuer_of, kind_of
 from greenlane.policy.running import EXPERIMENT
@@ -166,22 +166,21 @@ class Monitors:
         return self.traffic, self.attacks, self.logs, self.calibration, self.drift, self.incidents
 
     def _decided(self, entry: Entry, facts: Facts) -> None:
-        seen, at_us, attempt_id = glance(entry.payload), entry.ingest_us, facts.attempt_id
+        seen, at_us = glance(entry.payload), entry.ingest_us
         expected, waiting = expected_of(entry, seen), self._waiting
         if isinstance(seen.chosen.explored, Explored):
             self.logs.decided(seen.chosen.explored)
-        if expected.passes and attempt_id not in waiting:
-            self.logs.sent(expected.route)
         for exposure in seen.arms:
             self.logs.exposed(exposure)
         if facts.intervention == "block":
             believed = Believed(at_us, expected.model, fraud_of(seen), blocked=True)
             self._asked.append((facts, at_us, DECLINED, believed))
         else:
-            waiting.pop(attempt_id, None)
+            if waiting.pop(facts.attempt_id, None) is None and expected.passes:
+                self.logs.sent(expected.route)
             if len(waiting) >= WAITING_MAX:
                 del waiting[next(iter(waiting))]
-            waiting[attempt_id] = expected
+            waiting[facts.attempt_id] = expected
         if is_sampled(entry.seq, DRIFT_SAMPLE) and seen.model:
             of_ours = seen.known and not seen.vector_of and self._has_features(seen.release)
             if of_ours or not self.names:
@@ -203,7 +202,7 @@ class Monitors:
             self._learn(asked)
 
     def _learn(self, asked: list[Asked]) -> None:
-        believed, answers, times = list[Believed](), list[Answer](), list[int]()
+        believed, answers, times = list[Believed](), list[Answered](), list[int]()
         found = list[tuple[int, int, Finding]]()
         """With the answers before it; what is found at an answer stands behind what was found before it."""
         facts, at_us, said, _ = zip(*asked, strict=True)
@@ -217,7 +216,9 @@ class Monitors:
                 found += [(len(answers), 0, each) for each in self.drift.hear(about.version, row, at)]
             else:
                 if one.route_id:
-                    answers.append(answer_of(one, what, about.approval if about is not None else 0.0))
+                    approval, money_minor = 0.0 if about is None else about.approval, one.amount_reporting_minor
+                    way = issuer_of(one), one.route_id, one.network
+                    answers.append((*way, approval, what == APPROVED, what == ASKED, money_minor))
                     times.append(at)
                 if what == APPROVED and about is not None and about.passes:
                     believed.append(Believed(at, about.model, about.fraud, about.weight))
@@ -264,13 +265,6 @@ class Monitors:
                 self.alarms += not one.ended_us
                 self.incidents.hear(one)
         self._found += found
-
-
-def answer_of(facts: Facts, said: int, approval: float) -> Answer:
-    money_minor = facts.amount_reporting_minor
-    return Answer(
-        issuer_of(facts), facts.route_id, facts.network, approval, said == APPROVED, said == ASKED, money_minor
-    )
 
 
 def fraud_of(seen: Any) -> float:

@@ -11,11 +11,10 @@ are false alarms a day of the whole system. Attacked cells say nothing of issuer
 from collections.abc import Sequence
 from math import log
 from operator import itemgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
-from msgspec import Struct
 from numpy.typing import NDArray
 
 from greenlane.monitoring.alarms import Alarm, Cause, CauseKind, ControlProposal, Finding, Severity, Signal
@@ -38,7 +37,10 @@ PENALTY_US: Final = 6 * 3_600_000_000
 KIND_OF_LEVEL: Final[dict[str, CauseKind]] = {"network": "network", "route": "route", "issuer": "issuer"}
 
 
-class Answer(Struct, frozen=True, array_like=True, gc=False):
+Answered = tuple[str, str, str, float, bool, bool, int]
+
+
+class Answer(NamedTuple):
     """One answered attempt. `approval` is what was expected, 0 where nobody decided here."""
 
     issuer: str
@@ -81,24 +83,24 @@ class Traffic:
         self.approval = Streams(APPROVAL_TILTS, budgets, base=APPROVAL_BASE)
         self.outage = Streams(OUTAGE_TILTS, budgets, base=TECHNICAL_BASE)
 
-    def hear(self, answers: Sequence[Answer], at_us: Sequence[int]) -> list[tuple[int, Finding]]:
+    def hear(self, answers: Sequence[Answered], at_us: Sequence[int]) -> list[tuple[int, Finding]]:
         """In the order of the journal: what was found, and at which of them. Many together cost far less than each
         alone, and say the same."""
         if not answers:
             return []
-        ways = [(one.issuer, one.route, one.network) for one in answers]
-        p = np.minimum([one.approval for one in answers], 0.999)
+        issuers, routes, networks, approvals, approved, technical, money = zip(*answers, strict=True)
+        ways = list(zip(issuers, routes, networks, strict=True))
+        p = np.minimum(approvals, 0.999)
         logits = np.where(p > 0.001, np.log(np.maximum(p, 0.001) / (1.0 - p)), 0.0)
-        approved, technical = [one.approved for one in answers], [one.technical for one in answers]
-        money, times = np.array([one.amount_minor for one in answers], np.float64), np.array(at_us)
-        signals: tuple[tuple[Signal, Floats, list[bool]], ...] = (
+        money_minor, times = np.array(money, np.float64), np.array(at_us)
+        signals: tuple[tuple[Signal, Floats, tuple[bool, ...]], ...] = (
             ("approval", logits, approved), ("outage", np.zeros(len(p)), technical),
         )  # fmt: skip
         found = [
             (at, signal, change)
             for signal, each, happened in signals
             for at, change in self.streams(signal).hear_all(
-                ways, series_of, each, happened=np.array(happened, np.float64), at_us=times, money_minor=money
+                ways, series_of, each, happened=np.array(happened, np.float64), at_us=times, money_minor=money_minor
             )
         ]
         in_order = sorted(found, key=itemgetter(0))

@@ -170,7 +170,7 @@ class Online:
         self.breaker.hear(heard)
         if heard.genuine_ppm and waiting.first and not self.breaker.is_known_outage(heard.issuer, heard.route):
             own = (waiting.learner,) if waiting.learner in self.arms else ()
-            keys = tuple(key for key, _ in keys_of(facts))
+            keys = tuple(key for key in keys_of(facts) if key)
             lesson = Lesson(keys, heard, own if waiting.learner in self._foreign else ("", *own))
             if keys and kind != "approved" and len(self._lessons) < LESSONS_MAX:
                 self._lessons.append(lesson)

@@ -42,6 +42,7 @@ from greenlane.payments.facts import Facts
 from greenlane.payments.times import day_of, format_day
 from greenlane.policy.approving import Approving
 from greenlane.policy.arms import Arm, Experiment
+from greenlane.policy.attacked import Attacked
 from greenlane.policy.choose import choose
 from greenlane.policy.explore import Draw, secret_draw
 from greenlane.policy.gather import Folds
@@ -306,6 +307,7 @@ def warm(lane: Lane) -> None:
     facts = Facts(payment_id="warm", payment_us=0, amount_minor=1, currency="EUR", amount_reporting_minor=1, card=1)
     vector = lane.features.read(facts, lane.journal.now().ingest_us)
     unpack(pack(vector), len(vector))
+    Attacked().answer(facts, 0, declined=True)
     believed = None if lane.model is None else believed_from(vector, lane.finaliser, lane.model).fraud_probability_e9
     for probability_e9 in (believed, 1_000_000):
         given = Given(amount_minor=1, fraud_probability_e9=probability_e9)

@@ -7,8 +7,8 @@ from unit.monitoring.made import MINUTE, facts
 from greenlane.features.where import compile_where
 from greenlane.monitoring.alarms import Alarm
 from greenlane.monitoring.attacks import Attacks
-from greenlane.monitoring.cells import APPROVED, DECLINED
 from greenlane.payments.facts import Facts
+from greenlane.policy.attacked import APPROVED, DECLINED
 
 SECOND = 1_000_000
 

@@ -5,7 +5,7 @@ import pytest
 from unit.policy.shops_and_issuers import ROUTES, SECOND_US, trading
 
 from greenlane.payments.facts import Facts
-from greenlane.policy.attacked import ACQUAINTED_US, CELLS_MAX, HOLD_US, Attacked
+from greenlane.policy.attacked import ABSENT, ACQUAINTED_US, CELLS_MAX, HOLD_US, Attacked
 
 
 def payment(*, card: int, amount: int = 5_000, bin8: str = "40000000", device: int = 0) -> Facts:
@@ -92,8 +92,8 @@ def test_memory_is_bounded_and_the_cells_used_last_are_kept() -> None:
     attacked = Attacked()
     for n in range(CELLS_MAX + 10):
         attacked.answer(payment(card=n, bin8=f"{n:08d}"), n, declined=False)
-    assert len(attacked._cells) == CELLS_MAX
-    assert f"shop {CELLS_MAX + 9:08d}" in attacked._cells
+    assert len(attacked.cells.dump()) == CELLS_MAX
+    assert attacked.cells.row(f"shop {CELLS_MAX + 9:08d}") != ABSENT
 
 
 def test_loaded_it_goes_on_as_if_never_dumped() -> None:

@@ -1,12 +1,12 @@
-"""The compiled cells are those of the online layer: the same answers, marks and state."""
+"""Compiled, and many at once, cells say what each answer by itself says: the same answers, marks and state."""
 
 import numpy as np
 import pytest
 from unit.monitoring.made import facts
+from unit.policy.one_by_one import OneByOne
 
-from greenlane.monitoring.cells import APPROVED, ASKED, DECLINED, Cells
 from greenlane.policy import attacked
-from greenlane.policy.attacked import Attacked
+from greenlane.policy.attacked import APPROVED, ASKED, DECLINED, Attacked
 
 SECOND = 1_000_000
 
@@ -32,10 +32,9 @@ def told(seed: int, n: int) -> tuple[list, list[int], list[int]]:
 @pytest.mark.parametrize("kept", [40, 16_384])
 @pytest.mark.parametrize("together", [1, 7, 300])
 def test_many_at_once_are_as_one_by_one(together, kept, monkeypatch):
-    monkeypatch.setattr("greenlane.monitoring.cells.CELLS_MAX", kept)
     monkeypatch.setattr(attacked, "CELLS_MAX", kept)
     asked, at_us, said = told(seed=together, n=3_000)
-    one, many = Attacked(), Cells()
+    one, many, each = OneByOne(), Attacked(), Attacked()
     found = [
         one.covers(facts, at) if what == ASKED else one.answer(facts, at, declined=what == DECLINED)
         for facts, at, what in zip(asked, at_us, said, strict=True)
@@ -43,11 +42,17 @@ def test_many_at_once_are_as_one_by_one(together, kept, monkeypatch):
     again = list[bool]()
     for first in range(0, len(asked), together):
         if first % 5 == 0:
-            state, many = many.dump(), Cells()
-            many.load(state)
+            many = Attacked.load(many.dump())
         piece = slice(first, first + together)
-        again += many.answer(asked[piece], at_us[piece], said[piece]).tolist()
+        again += (many.answer_all(asked[piece], at_us[piece], said[piece]) > 0).tolist()
     assert again == found
+    assert found == [
+        each.covers(facts, at) if what == ASKED else each.answer(facts, at, declined=what == DECLINED)
+        for facts, at, what in zip(asked, at_us, said, strict=True)
+    ]
     assert 10 < sum(found) < len(found) // 2
     assert many.marked(at_us[-1]) == one.marked(at_us[-1])
-    assert many.dump() == one.dump()
+    assert many.dump() == each.dump() == one.dump()
+    assert [many.weight_ppm(facts, at_us[-1]) for facts in asked] == [
+        one.weight_ppm(facts, at_us[-1]) for facts in asked
+    ]
