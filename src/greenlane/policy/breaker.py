@@ -112,7 +112,7 @@ class Watch(Struct, array_like=True, gc=False):
         return HALF_OPEN if self.state == "half_open" or quiet_us >= QUIET_US else OPEN
 
 
-class Breaker:
+class Breaker(Struct, array_like=True, eq=False):
     """A fold of answers and of the control entries `outage` and `kill_switch`.
 
     >>> breaker = Breaker()
@@ -122,15 +122,14 @@ class Breaker:
     (Gate(state='open', share_ppm=20000), Gate(state='closed', share_ppm=1000000))
     """
 
-    def __init__(self) -> None:
-        self._watches: dict[tuple[str, str], Watch] = {}
-        """By (issuer, route); "" stands for all."""
-        self._windows: dict[str, Window] = {}
-        self._killed: set[str] = set()
-        self._not_closed = 0
-        """Watches that are open or half open: where there are none, nobody need look."""
-        self.changes = 0
-        """How often a gate moved by what was heard or ordered: each ends the policy epoch."""
+    _watches: dict[tuple[str, str], Watch] = {}
+    """By (issuer, route); "" stands for all."""
+    _windows: dict[str, Window] = {}
+    _killed: dict[str, bool] = {}
+    _not_closed: int = 0
+    """Watches that are open or half open: where there are none, nobody need look."""
+    changes: int = 0
+    """How often a gate moved by what was heard or ordered: each ends the policy epoch."""
 
     def gates(self, issuer: str, routes: Sequence[str], at_us: int) -> tuple[Gate, ...]:
         """One for each route, as this issuer meets it; an issuer that is down is no reason to leave any route."""
@@ -166,7 +165,9 @@ class Breaker:
             if window is not None:
                 self._windows[change.id] = window
         elif change.subject == KILL_SWITCH:
-            (self._killed.add if SWITCH_DECODER.decode(change.after) else self._killed.discard)(change.id)
+            self._killed.pop(change.id, None)
+            if SWITCH_DECODER.decode(change.after):
+                self._killed[change.id] = True
         else:
             return
         self.changes += 1
@@ -188,16 +189,11 @@ class Breaker:
             self._judge(pair, heard, 1, at_least=1)
 
     def dump(self) -> bytes:
-        state = (list(self._watches.items()), sorted(self._windows.items()), sorted(self._killed), self.changes)
-        return msgspec.msgpack.encode(state)
+        return msgspec.msgpack.encode(self)
 
-    @classmethod
-    def load(cls, dumped: bytes) -> "Breaker":
-        found, kinds = cls(), tuple[list[tuple[tuple[str, str], Watch]], list[tuple[str, Window]], list[str], int]
-        watches, windows, killed, found.changes = msgspec.msgpack.decode(dumped, type=kinds)
-        found._watches, found._windows, found._killed = dict(watches), dict(windows), set(killed)
-        found._not_closed = sum(watch.state != "closed" for _, watch in watches)
-        return found
+    @staticmethod
+    def load(dumped: bytes) -> "Breaker":
+        return msgspec.msgpack.decode(dumped, type=Breaker)
 
     def _ordered(self, route: str, at_us: int) -> Gate:
         """What people said about a route."""

@@ -192,15 +192,14 @@ class Set(Struct, frozen=True, array_like=True, gc=False):
 MICRO_DECODER: Final = msgspec.msgpack.Decoder(int | None)
 
 
-class Prices:
+class Prices(Struct, array_like=True, eq=False):
     """The fold of `price` control entries.
 
     >>> Prices().at(0, acquirers=["acq_1"], merchant_id="shop_1", network="visa") == Multipliers()
     True
     """
 
-    def __init__(self) -> None:
-        self._set: dict[str, Set] = {}
+    _set: dict[str, Set] = {}
 
     def apply(self, entry: Entry) -> None:
         """Folds in prices and passes over everything else; None takes a price away."""
@@ -244,17 +243,15 @@ class Prices:
 
     def dump(self) -> bytes:
         """The whole state, the same bytes for the same entries."""
-        return msgspec.msgpack.encode(dict(sorted(self._set.items())))
+        return msgspec.msgpack.encode(self)
 
-    @classmethod
-    def load(cls, dumped: bytes) -> "Prices":
+    @staticmethod
+    def load(dumped: bytes) -> "Prices":
         """
         >>> Prices.load(Prices().dump()).submitted
         {}
         """
-        found = cls()
-        found._set = msgspec.msgpack.decode(dumped, type=dict[str, Set])
-        return found
+        return msgspec.msgpack.decode(dumped, type=Prices)
 
 
 class StatedPrices(NamedTuple):
