@@ -161,13 +161,14 @@ def fitted_families(ground: Ground, families: Sequence[str], folder: Path) -> tu
 
 def candidates_of(ground: Ground, fitted: dict[str, Made]) -> list[Candidate]:
     ground.tell("timing what is served")
-    models = {family: one.model for family, one in fitted.items()}
+    models = {family: one.model.predict for family, one in fitted.items()}
     us = timed(models, dict.fromkeys(models, np.ascontiguousarray(ground.later.X[:CALLS])))
     return [
         Candidate(
             family, estimator_of(family).trainer, one.judged.evaluation,
             ground.value.per_1000(ground.value.saved(one.judged.probabilities)),
-            served(one.path, one.model, us[family], load_ms=one.load_ms), one.seconds, one.judged.fit.parameters,
+            served(one.path, one.model.predictor, us[family], load_ms=one.load_ms), one.seconds,
+            one.judged.fit.parameters,
         )
         for family, one in fitted.items()
     ]  # fmt: skip
@@ -215,7 +216,8 @@ def ablate(ground: Ground, family: str, whole: Judged) -> list[Ablated]:
         judged[group] = judge(plan, *parts, parameters=whole.fit.parameters)
         models[group], rows[group] = served_by(judged[group], parts[0], group_of), parts[1].X
     ground.tell("timing feature reads")
-    model_us = timed(models, {name: np.ascontiguousarray(x[:CALLS]) for name, x in rows.items()})
+    asked = {name: np.ascontiguousarray(x[:CALLS]) for name, x in rows.items()}
+    model_us = timed({name: model.predict for name, model in models.items()}, asked)
     read_us = reads(reader, {"": reader.features} | {g: without(reader.features, g, group_of) for g in groups})
     saved, middle = value.saved(whole.probabilities), {name: float(np.median(us)) for name, us in model_us.items()}
     precision = whole.evaluation.average_precision.value

@@ -2,7 +2,6 @@
 
 import shutil
 import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +15,7 @@ from greenlane.features.finalise import Finaliser
 from greenlane.jobs.asking import server_client
 from greenlane.journal.sequencer import folded
 from greenlane.learning.registry import Card, Cost, bring_up_to_date, card_of, registration_change, stages
+from greenlane.learning.served import Predict, timed
 from greenlane.models.approval_model import load_approval
 from greenlane.models.approval_rows import MODES, PAYMENT_COLUMNS
 from greenlane.models.artefact import Manifest, id_of, place, read_manifest, verified
@@ -34,7 +34,6 @@ from greenlane.wiring import (
 
 WAYS: Final = 8
 """Ways of the attempt that an approval model is timed on."""
-TIMED: Final = 2_000
 KINDS: Final = ("fraud", "approval")
 
 
@@ -64,7 +63,7 @@ def measured(reader: Reader, model_id: str) -> Card:
     started_s = time.thread_time()
     predict, memory_bytes = prediction(reader, path, manifest, rows)
     load_ms = (time.thread_time() - started_s) * 1e3
-    took_us = timed(predict, rows)
+    took_us = timed({model_id: predict}, {model_id: rows})[model_id]
     return card_of(
         model_id,
         manifest,
@@ -81,27 +80,16 @@ def measured(reader: Reader, model_id: str) -> Card:
     )
 
 
-def prediction(reader: Reader, path: Path, manifest: Manifest, rows: Any) -> tuple[Callable[[Any, int], object], int]:
-    """(one prediction as the hot path asks for it, of the row at a place; bytes in memory); the model was loaded."""
+def prediction(reader: Reader, path: Path, manifest: Manifest, rows: Any) -> tuple[Predict, int]:
+    """(one prediction as the hot path asks for it; bytes in memory); the model was loaded."""
     if manifest.kind == "fraud":
         model = load_model(reader.places, path.name)
-        return lambda rows, at: model.predict(rows[at]), model.predictor.memory_bytes
+        return model.predict, model.predictor.memory_bytes
     approval, own = load_approval(path, open_net=open_net), len(PAYMENT_COLUMNS)
     beside, ways = approval.predictor.beside(own, places=WAYS, each=len(MODES)), np.arange(WAYS)
     for way, columns in enumerate(np.resize(rows[:, own:], (WAYS, len(MODES), rows.shape[1] - own))):
         beside.hold(way, columns)
-    return lambda rows, at: beside.margins(rows[at, :own], ways), approval.memory_bytes
-
-
-def timed(predict: Callable[[Any, int], object], rows: Any) -> Any:
-    """Microseconds of CPU, float64[n]: of this thread, so that other processes do not count."""
-    places = np.arange(TIMED) % len(rows)
-    took_ns = np.empty(TIMED)
-    for number, at in enumerate(places.tolist()):
-        started_ns = time.thread_time_ns()
-        predict(rows, at)
-        took_ns[number] = time.thread_time_ns() - started_ns
-    return took_ns / 1e3
+    return lambda row: beside.margins(row[:own], ways), approval.memory_bytes
 
 
 def unserved(reader: Reader, card: Card) -> tuple[str, ...]:
