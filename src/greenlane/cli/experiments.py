@@ -98,7 +98,7 @@ def experiments_validate(
 
 @experiments_app.command("impact")
 def experiments_impact(
-    file: Annotated[Path, typer.Argument(help="JSON of `evaluations run`, `evaluate policies`, or of an A/B readout.")],
+    file: Annotated[Path, typer.Argument(help="JSON of `evaluations run`, `evaluate policies`, or of arms of an A/B.")],
     policy: Annotated[str, typer.Option(help="Of `evaluate policies`: which one is new.")] = "joint",
     baseline: Annotated[str | None, typer.Option(help="Which one is old; default: the best baseline.")] = None,
     report: Report = None,
