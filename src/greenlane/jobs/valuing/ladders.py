@@ -5,7 +5,6 @@ earned is weighed by the product of the weights up to it (per-decision weights):
 ones before. Whether and when to try again was never drawn, so it is not asked. No direct model is used: DR is IPW.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -19,9 +18,8 @@ from greenlane.experiments.impact import PER, STEPS, Bridge, Step
 from greenlane.experiments.off_policy import Overlap, Term, differences, overlap_of_sequences, term
 from greenlane.jobs.valuing.claims import Claims, bridged, claims
 from greenlane.jobs.valuing.questions import greedy
-from greenlane.jobs.valuing.traffic import DECLINED, FEE, known
+from greenlane.jobs.valuing.traffic import DECLINED, FEE, Followed, known
 from greenlane.learning.labels import kind_of
-from greenlane.merchants.book import Book
 from greenlane.merchants.economics import Economics
 from greenlane.merchants.stakes import Perspective, Stakes
 from greenlane.payments.facts import Facts
@@ -61,44 +59,26 @@ class Ladder:
 
 
 @dataclass
-class Ladders:
-    """A fold of the journal."""
+class Ladders(Followed):
+    """By payment, in the order of first further attempts."""
 
-    perspective: Perspective
-    from_us: int = 0
-    to_us: int = 2**62
     found: dict[str, Ladder] = field(default_factory=dict)
-    left_out: dict[str, int] = field(default_factory=dict)
-    decisions: int = 0
     delays: list[tuple[int, int]] = field(default_factory=list)
-    last_us: int = 0
     answers: dict[str, str] = field(default_factory=dict)
-    _book: Book = field(default_factory=Book)
-
-    def take(self, entries: Iterable[Entry]) -> "Ladders":
-        for entry in entries:
-            self.last_us = entry.ingest_us
-            if entry.kind == "control":
-                self._book.apply(entry)
-            elif entry.facts is not None and entry.sign > 0:
-                self._heard(entry, entry.facts)
-        return self
 
     def _heard(self, entry: Entry, facts: Facts) -> None:
         kind = kind_of(entry)
-        if kind == "decision" and entry.payload and self.from_us <= entry.ingest_us < self.to_us:
-            record = record_of(entry)
-            if record.further is not None and record.attempt.mode != "shadow":
-                self._decided(entry, facts, record)
-        elif kind == "authorization":
+        if kind == "authorization":
             self.answers[facts.attempt_id] = facts.decline_class
         elif kind == "fraud_report" or (kind == "dispute" and facts.code == "fraud"):
             self.delays.append((entry.ingest_us - facts.payment_us, facts.payment_us))
             if facts.payment_id in self.found:
                 self.found[facts.payment_id].reported = True
 
-    def _decided(self, entry: Entry, facts: Facts, record: DecisionRecord) -> None:
-        assert record.further is not None, "asked of next actions only"
+    def _decided(self, entry: Entry, facts: Facts) -> None:
+        record = record_of(entry) if entry.payload else None
+        if record is None or record.further is None or record.attempt.mode == "shadow":
+            return None
         self.decisions += 1
         step, chosen = record.further.found.next, record.chosen
         why = "" if step == "retry_now" else f"{step}: nothing left at once"
@@ -108,8 +88,7 @@ class Ladders:
         if not why and ladder is not None and len(ladder.tries) >= STEPS_MAX:
             why = f"a retry beyond the first {STEPS_MAX}"
         if why:
-            self.left_out[why] = self.left_out.get(why, 0) + 1
-            return
+            return self._leave_out(why)
         economics = self._book.economics(facts.merchant_id, mcc=facts.mcc or None)
         money, tried = try_of(record, facts, economics, self.perspective)
         if ladder is None:
@@ -117,6 +96,7 @@ class Ladders:
             doubt = 0.0 if seen is None else seen.fraud_given_decline_e9 / 1e9
             ladder = self.found[facts.payment_id] = Ladder(facts.card, entry.ingest_us, money, doubt)
         ladder.tries.append(tried)
+        return None
 
 
 def try_of(record: DecisionRecord, facts: Facts, economics: Economics, perspective: Perspective) -> tuple[Stakes, Try]:
@@ -182,10 +162,8 @@ class Climbed:
 
 def climbed(fold: Ladders) -> Climbed:
     ladders = list(fold.found.values())
-    if len(ladders) < 2:
-        why = ", ".join(f"{count:,} {name}" for name, count in fold.left_out.items()) or "no next action in the window"
-        hint = "retries need answers through next_action, and an exploration budget for routes"
-        raise InputError(f"nothing here can be valued: {why}", code="nothing_to_value", hint=hint)
+    hint = "retries need answers through next_action, and an exploration budget for routes"
+    fold.refuse_few(ladders, nothing="no next action in the window", hint=hint)
     names = tuple(sorted({name for one in ladders for tried in one.tries for name in tried.names}))
     shape = len(ladders), STEPS_MAX, len(names)
     logging, open_to, action = np.zeros(shape), np.zeros(shape, bool), np.zeros(shape[:2], np.int64)

@@ -5,9 +5,10 @@ challenge and its alternative, or passing and blocking; each with the probabilit
 that the structured model (q, p_A, s of the record) expects. What came of the payment is followed over all its attempts.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 from msgspec.structs import replace
@@ -160,39 +161,60 @@ class Row:
 
 
 @dataclass
-class Fold:
-    """Entries of the journal from its beginning; rows of the window in their order."""
+class Followed(ABC):
+    """Entries of the journal from its beginning: what was decided in a window, and what came of it whenever."""
 
-    factor: Factor
     perspective: Perspective
-    priors: Priors
-    from_us: int
-    to_us: int
-    rows: list[Row] = field(default_factory=list)
+    from_us: int = 0
+    to_us: int = 2**62
     left_out: dict[str, int] = field(default_factory=dict)
     decisions: int = 0
-    delays: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: {"report": [], "dispute": []})
-    """(delay, time of the payment) of each label, whoever decided the payment."""
     last_us: int = 0
     _book: Book = field(default_factory=Book)
-    _paid: dict[str, Paid] = field(default_factory=dict)
-    _known: set[str] = field(default_factory=set)
 
-    def apply(self, entry: Entry) -> None:
-        self.last_us = entry.ingest_us
-        if entry.kind == "control":
-            self._book.apply(entry)
-        elif entry.facts is not None and entry.sign > 0:
-            if entry.kind == "decision":
-                self._decided(entry, entry.facts)
-            else:
-                self._heard(entry, entry.facts)
+    def take(self, entries: Iterable[Entry]) -> Self:
+        for entry in entries:
+            self.last_us = entry.ingest_us
+            if entry.kind == "control":
+                self._book.apply(entry)
+            elif entry.facts is not None and entry.sign > 0:
+                if entry.kind != "decision":
+                    self._heard(entry, entry.facts)
+                elif self.from_us <= entry.ingest_us < self.to_us:
+                    self._decided(entry, entry.facts)
+        return self
+
+    @abstractmethod
+    def _decided(self, entry: Entry, facts: Facts) -> None:
+        """Within the window."""
+
+    @abstractmethod
+    def _heard(self, entry: Entry, facts: Facts) -> None: ...
 
     def _leave_out(self, why: str) -> None:
         self.left_out[why] = self.left_out.get(why, 0) + 1
 
+    def refuse_few(self, rows: Sized, *, nothing: str, hint: str) -> None:
+        """InputError where hardly anything is left."""
+        if len(rows) < 2:
+            why = ", ".join(f"{count:,} {name}" for name, count in self.left_out.items()) or nothing
+            raise InputError(f"nothing here can be valued: {why}", code="nothing_to_value", hint=hint)
+
+
+@dataclass(kw_only=True)
+class Fold(Followed):
+    """Rows of the window in their order."""
+
+    factor: Factor
+    priors: Priors
+    rows: list[Row] = field(default_factory=list)
+    delays: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: {"report": [], "dispute": []})
+    """(delay, time of the payment) of each label, whoever decided the payment."""
+    _paid: dict[str, Paid] = field(default_factory=dict)
+    _known: set[str] = field(default_factory=set)
+
     def _decided(self, entry: Entry, facts: Facts) -> None:
-        if facts.payment_id in self._known or not self.from_us <= entry.ingest_us < self.to_us:
+        if facts.payment_id in self._known:
             return None
         if not entry.payload:
             return self._leave_out("its payload has retired")
@@ -339,16 +361,12 @@ def traffic_of(
 
     Raises InputError where none has a distribution: such a log says nothing of what was not done.
     """
-    fold = Fold(factor, perspective, priors, from_us, to_us)
-    for entry in entries:
-        fold.apply(entry)
+    fold = Fold(perspective, from_us, to_us, factor=factor, priors=priors).take(entries)
     kept = [row for row in fold.rows if not row.paid.overridden]
     if len(kept) < len(fold.rows):
         fold.left_out["overridden by the caller"] = len(fold.rows) - len(kept)
-    if len(kept) < 2:
-        why = ", ".join(f"{count:,} {name}" for name, count in fold.left_out.items()) or "no decision in the window"
-        hint = "decide with models and an exploration budget; `greenlane simulate live` does so in a fresh directory"
-        raise InputError(f"nothing here can be valued: {why}", code="nothing_to_value", hint=hint)
+    hint = "decide with models and an exploration budget; `greenlane simulate live` does so in a fresh directory"
+    fold.refuse_few(kept, nothing="no decision in the window", hint=hint)
     return stacked(kept, fold)
 
 

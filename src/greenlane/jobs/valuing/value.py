@@ -370,7 +370,9 @@ def run(
 ) -> list[Valued]:  # fmt: skip
     """Every candidate on the same window of a directory."""
     if question == "retry":
-        return retries(open_reader(directory), candidates, from_us=from_us, to_us=to_us, effect=effect)
+        return retries(
+            open_reader(directory), candidates, from_us=from_us, to_us=to_us, effect=effect, progress=progress
+        )
     if question not in FACTORS:
         hint = f"one of {', '.join([*FACTORS, 'retry'])}"
         raise InputError(f"{question!r} is no question", code="unknown_question", param="--question", hint=hint)
@@ -393,10 +395,10 @@ def read(reader: Reader, question: str, *, from_us: int, to_us: int, progress: P
 
 
 def retries(
-    reader: Reader, candidates: Sequence[str], *, from_us: int, to_us: int, effect: float | None
+    reader: Reader, candidates: Sequence[str], *, from_us: int, to_us: int, effect: float | None, progress: Progress
 ) -> list[Valued]:
     """Every candidate on the same ladders."""
-    fold = Ladders(reader.settings.perspective, from_us, to_us).take(reader.entries())
+    fold = Ladders(reader.settings.perspective, from_us, to_us).take(reader.entries(progress=progress))
     found = climbed(fold)
     at_us = np.array([one.at_us for one in fold.found.values()], np.int64)
     done = np.take_along_axis(found.logging, found.action[:, :, None], 2)[:, :, 0]
