@@ -41,10 +41,10 @@ from greenlane.learning.evaluate import evaluate
 from greenlane.learning.examples import Examples
 from greenlane.learning.fit import Budget, fit
 from greenlane.learning.gates import Verdict, judge
-from greenlane.learning.publish import verified
+from greenlane.learning.publish import drafted
 from greenlane.learning.shadow import ShadowReport
 from greenlane.learning.training_set import TrainingSet
-from greenlane.models.artefact import Golden, Manifest, golden_in, load, read_manifest, save, sha256, write_durably
+from greenlane.models.artefact import Golden, golden_in, load, read_manifest, save, sha256, write_durably
 from greenlane.models.calibration import AnyCalibrator, Identity
 from greenlane.payments.times import DAY_US
 from greenlane.settings import make_directory
@@ -180,22 +180,10 @@ def learn(run: Run) -> Outputs:
         new_search=TpeSearch, seed=recipe.seed, on_trial=lambda number, _: run.progress(number, recipe.trials + 1),
     )  # fmt: skip
     whole = fit(estimator, examples, gap_us=recipe.gap_us, parameters=judged.parameters, seed=recipe.seed)
-    features = run.reader.features
-    origin = provenance(run.found, features, quality_of(run.found))
-    sound = verified(whole.fitted, examples.X, lambda _, margins: Identity().probabilities(margins), seed=recipe.seed)
-    manifest = Manifest(
-        kind="fraud",
-        family=estimator.family,
-        trainer=estimator.trainer,
-        columns=origin.columns(examples.names),
-        feature_set=origin.feature_set,
-        feature_versions=dict(origin.feature_versions),
-        label=origin.label,
-        calibrator=Identity(),
-        verified=sound.record,
-        training_set={**origin.training_set, **whole.recipe.record(), "parameters": whole.parameters},
-        evaluation={},
-    )
+    manifest, sound = drafted(
+        whole, Identity(), estimator=estimator, examples=examples, seed=recipe.seed,
+        provenance=provenance(run.found, run.reader.features, quality_of(run.found)),
+    )  # fmt: skip
     draft = save(run.path / "draft", manifest, sound.predictor, golden=sound.golden)
     np.savez(
         run.path / "margins.npz",

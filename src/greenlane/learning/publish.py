@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from greenlane.errors import TrainingError
@@ -24,6 +25,7 @@ from greenlane.models.artefact import (
     load,
     save,
 )
+from greenlane.models.calibration import AnyCalibrator
 from greenlane.models.fraud_model import FraudModel
 from greenlane.models.predictor import OpenNet, Predictor, no_net
 
@@ -100,7 +102,21 @@ def publish(
     open_net: OpenNet = no_net,
 ) -> FraudModel:
     """Save under `directory` and load back: what comes out is what will serve, proven on the trainer's own margins."""
-    calibrator = calibration.calibrator
+    manifest, sound = drafted(
+        fit, calibration.calibrator, estimator=estimator, examples=examples, provenance=provenance, seed=seed
+    )
+    manifest = replace(
+        manifest,
+        training_set={**manifest.training_set, "calibration": calibration.losses},
+        evaluation=evaluation.record(),
+    )
+    return load(directory / save(directory, manifest, sound.predictor, golden=sound.golden), open_net=open_net)
+
+
+def drafted(
+    fit: Fit, calibrator: AnyCalibrator, *, estimator: Estimator, examples: Examples, provenance: Provenance, seed: int
+) -> tuple[Manifest, Verified]:
+    """An artefact of which nothing is judged yet."""
     sound = verified(fit.fitted, examples.X, lambda _, margins: calibrator.probabilities(margins), seed=seed)
     manifest = Manifest(
         kind="fraud",
@@ -112,12 +128,7 @@ def publish(
         label=provenance.label,
         calibrator=calibrator,
         verified=sound.record,
-        training_set={
-            **provenance.training_set,
-            **fit.recipe.record(),
-            "parameters": fit.parameters,
-            "calibration": calibration.losses,
-        },
-        evaluation=evaluation.record(),
+        training_set={**provenance.training_set, **fit.recipe.record(), "parameters": fit.parameters},
+        evaluation={},
     )
-    return load(directory / save(directory, manifest, sound.predictor, golden=sound.golden), open_net=open_net)
+    return manifest, sound
