@@ -161,15 +161,7 @@ def evaluate(
     costs = cost_curve(probabilities, test.y, stakes=stakes, weight=weight)
     edges, good, fraud = histogram(probabilities, test.y)
     aucs, precisions = resampled(ranking, cards)
-    stopped, rows = probabilities > stakes.break_even, np.arange(len(test))
-    policy, truth, (money, rate, known) = None, None, beside
-    if money is not None:
-        p, rows = probabilities[money.rows], money.rows
-        stopped = friction(money.values.interventions(p))
-        valued = weight[rows] * money.weight
-        policy = policy_money(money.values, p, test.y[rows], weight=valued, cards=cards.take(rows))
-    if known is not None:
-        truth = against_truth(probabilities, known, test, money=money)
+    segments, policy = by_policy(probabilities, test, beside.money, stakes=stakes, cards=cards)
     return Evaluation(
         rows=len(test),
         events=int(test.y.sum()),
@@ -188,12 +180,24 @@ def evaluate(
         histogram_good=good,
         histogram_fraud=fraud,
         seed=seed,
-        segments=segment_rates(test.take(rows), stopped, cards.take(rows)),
+        segments=segments,
         weeks=weeks(test.at_us, probabilities, y, weight),
         policy=policy,
-        rate=rate,
-        truth=truth,
+        rate=beside.rate,
+        truth=against_truth(probabilities, beside.known, test, money=beside.money) if beside.known else None,
     )
+
+
+def by_policy(
+    p: Floats, test: Examples, money: Priced | None, *, stakes: Stakes, cards: Resampled
+) -> tuple[list[SegmentRate], PolicyMoney | None]:
+    """Good payers stopped, and money: by the policy where it has valued rows, else above each row's break-even."""
+    if money is None:
+        return segment_rates(test, p > stakes.break_even, cards), None
+    rows, believed, drawn = money.rows, p[money.rows], cards.take(money.rows)
+    weight, stopped = test.weight[rows] * money.weight, friction(money.values.interventions(believed))
+    earned = policy_money(money.values, believed, test.y[rows], weight=weight, cards=drawn)
+    return segment_rates(test.take(rows), stopped, drawn), earned
 
 
 def against_truth(probabilities: Floats, known: Known, test: Examples, *, money: Priced | None) -> AgainstTruth:
