@@ -15,6 +15,7 @@ from greenlane.ports.journal import Entry
 
 CHUNK_ENTRIES: Final = 10_000
 SPREAD: Final = 0x9E3779B97F4A7C15
+WORD: Final = 2**64 - 1
 """2^64 / golden ratio: neighbouring seqs times this are spread evenly over 64 bits (Knuth, TAOCP 3, 6.4)."""
 
 
@@ -127,4 +128,4 @@ def is_sampled(seq: int, sample: int) -> bool:
     >>> sum(is_sampled(seq, 10) for seq in range(100_000))
     10000
     """
-    return (seq * SPREAD % 2**64) * sample < 2**64
+    return (seq * SPREAD & WORD) * sample <= WORD

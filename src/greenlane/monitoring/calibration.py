@@ -11,7 +11,6 @@ long as the probabilities are, so it is never shown without the early reports an
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import groupby
-from operator import attrgetter
 from typing import Final, NamedTuple
 
 import msgspec
@@ -97,10 +96,13 @@ class Cohorts:
 
     def hear(self, told: Sequence[Believed]) -> None:
         """What was believed of payments, in order."""
+        if told and told[0].at_us // DAY_US == told[-1].at_us // DAY_US:
+            self._heard(self._row(told[0].at_us), told)
+            return
         for day, mine in groupby(told, lambda one: one.at_us // DAY_US):
             self._heard(self._row(day * DAY_US), list(mine))
 
-    def _heard(self, row: int, told: list[Believed]) -> None:
+    def _heard(self, row: int, told: Sequence[Believed]) -> None:
         fraud = np.array([one.fraud for one in told])
         columns = np.array([BLOCKED if one.blocked else ROWS for one in told])
         places = ((row * BINS + np.searchsorted(EDGES, fraud)) * 5 + columns).astype(np.int64)
@@ -247,11 +249,19 @@ class Calibration:
         return found
 
     def hear(self, told: Sequence[Believed]) -> None:
-        """In order. Where no model makes room for another, each model's own order is enough."""
-        if all(one.model in self.models for one in told):
-            told = sorted(told, key=attrgetter("model"))
-        for model, mine in groupby(told, attrgetter("model")):
-            self.of(model).hear(list(mine))
+        """In order."""
+        mine: dict[str, list[Believed]] = {}
+        for one in told:
+            if one.model not in self.models:  # it may make room for itself
+                self._hear(mine)
+                self.of(one.model)
+            mine.setdefault(one.model, []).append(one)
+        self._hear(mine)
+
+    def _hear(self, told: dict[str, list[Believed]]) -> None:
+        for model, mine in told.items():
+            self.of(model).hear(mine)
+        told.clear()
 
     def turn(self, at_us: int) -> list[Finding]:
         """What is wrong by now, and what is right again, once a day."""

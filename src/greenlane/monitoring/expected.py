@@ -19,7 +19,7 @@ from greenlane.ports.journal import Entry
 
 UNCHALLENGED: Final = ("allow", "exempt")
 RELEASED: Final = "release"
-PLAIN, CHALLENGED, EXEMPT = range(3)
+PLAIN, CHALLENGED, EXEMPT, APPROVED = range(4)
 MODE: Final = {"challenge": CHALLENGED, "exempt": EXEMPT}
 
 
@@ -99,7 +99,8 @@ def believed_e9(intervention: str, column: int | None, given: Any, chosen: Any) 
         approval_e9 = 0 if column is None else shown.approval_e9[column]
     else:
         assert column is not None, "what was believed is kept short only over a way"
-        p_e9, (good_e9, by_fraud_e9) = chosen.believed[0], plain_rates(approvals, column, given.history)
+        p_e9, now = chosen.believed[0], mode_now(given.history) if isinstance(given.history, History) else PLAIN
+        good_e9, by_fraud_e9 = (ONE_E9, ONE_E9) if now == APPROVED else rates_of(approvals, column, now)
         approval_e9 = mixed_e9(p_e9, good_e9=good_e9, fraud_e9=by_fraud_e9)
         fraud_e9 = given_e9(p_e9, good_e9=good_e9, fraud_e9=by_fraud_e9)
     mode = MODE.get(intervention, PLAIN)
@@ -111,14 +112,9 @@ def believed_e9(intervention: str, column: int | None, given: Any, chosen: Any) 
     return approval_e9, fraud_e9
 
 
-def plain_rates(approvals: Any, column: int, history: History | bool | None) -> tuple[int, int]:
-    """Of good payers and fraudsters, after what happened to the payment so far."""
-    if isinstance(history, History):
-        if history.approved:
-            return ONE_E9, ONE_E9
-        if history.status in AUTHENTICATED:
-            return rates_of(approvals, column, CHALLENGED)
-    return rates_of(approvals, column)
+def mode_now(history: History) -> int:
+    """What a plain attempt counts as after what happened to the payment so far (`believe.as_they_stand`)."""
+    return APPROVED if history.approved else CHALLENGED if history.status in AUTHENTICATED else PLAIN
 
 
 def column_of(entry: Entry, chosen: Any) -> int | None:

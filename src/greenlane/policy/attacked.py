@@ -294,17 +294,18 @@ class Attacked:
             find = self.cells.row if what == ASKED else self.cells.place
             ranged, device = keys_of(each)
             first, second = find(ranged) if ranged else ABSENT, find(device) if device else ABSENT
-            shop = 0 if what == ASKED else self._shop(each.merchant_id, at)
+            shop = self._shops.get(each.merchant_id)
+            if shop is None:
+                shop = 0 if what == ASKED else self._meet(each.merchant_id, at)
             found += (first, second, shop, at, what, each.amount_reporting_minor << 10, each.card)
         return found
 
-    def _shop(self, merchant_id: str, at_us: int) -> int:
-        shop = self._shops.get(merchant_id)
-        if shop is None:
-            shop = self._shops[merchant_id] = len(self._shops)
-            if shop == len(self._merchants):
-                self._merchants = np.concatenate([self._merchants, np.zeros_like(self._merchants)])
-            self._merchants[shop] = at_us, 0
+    def _meet(self, merchant_id: str, at_us: int) -> int:
+        """A merchant's row, from now on."""
+        shop = self._shops[merchant_id] = len(self._shops)
+        if shop == len(self._merchants):
+            self._merchants = np.concatenate([self._merchants, np.zeros_like(self._merchants)])
+        self._merchants[shop] = at_us, 0
         return shop
 
 
