@@ -51,7 +51,8 @@ EXEMPTING = 250
 
 def shop(directory: Path, *, history: int = 6_000, trees: int = 500, clock: str = "system") -> list[str]:
     """Fill `directory`; the ids of its two fraud models, the first of which is champion."""
-    formats = __version__, sqlite_journal.FORMAT, artefact.FORMAT, approval_rows.COLUMNS, CATALOGUE.digest
+    rows = approval_rows.COLUMNS, approval_rows.SPREAD
+    formats = __version__, sqlite_journal.FORMAT, artefact.FORMAT, rows, CATALOGUE.digest
     made_of = Path(__file__).read_bytes() + repr(formats).encode()
     key = hashlib.blake2b(made_of, digest_size=6).hexdigest()
     cached = Path(tempfile.gettempdir()) / f"greenlane_shop_{os.getuid()}_{key}_{history}_{trees}_{clock}"

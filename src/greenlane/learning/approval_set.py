@@ -6,7 +6,7 @@ decision believed given the answer, and nothing where fraud was reported. Left o
 answers that never came, and soft declines of exempted attempts, which are counted apart.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from sys import intern
 from typing import Final, NamedTuple
@@ -15,6 +15,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from greenlane.decisions.record import DecisionRecord, record_of
+from greenlane.learning.effects import crossed_effects
 from greenlane.learning.estimator import Record
 from greenlane.learning.examples import Examples
 from greenlane.merchants.book import Book
@@ -23,6 +24,8 @@ from greenlane.models.approval_rows import (
     COLUMNS,
     EXEMPT,
     PLAIN,
+    PRIOR_LOG_ODDS,
+    SPREAD,
     Encoding,
     RouteCode,
     Situation,
@@ -43,6 +46,8 @@ PAYMENTS_MAX: Final = 1_000_000
 """Payments whose past is remembered, the latest."""
 PASSED: Final = ("Y", "A")
 ONE_E9: Final = 1_000_000_000
+BLOCKS: Final = 5
+"""Of time, each encoded with what the others show."""
 KEPT_NAMES: Final = ("currency", "merchant_id", "mcc", "channel", "initiator", "method", "bin8", "network", "funding",
                      "credential", "issuer_id", "issuer_country")  # fmt: skip
 
@@ -257,6 +262,43 @@ class Encoded(NamedTuple):
     encoding: Encoding
 
 
+class Named(NamedTuple):
+    """Samples by the names that have an effect on them."""
+
+    names: list[str]
+    places: np.ndarray
+    """int32[combinations of names, kinds] into `names`."""
+    combination: np.ndarray
+    """int64[samples]: which of them each has."""
+    approved: np.ndarray
+    weight: np.ndarray
+    """P(genuine) of first attempts; 0 of retries, which say little of names."""
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> "Named":
+        place: dict[str, int] = {}
+        places = np.zeros((len(samples), len(SPREAD)), np.int32)
+        for row, each in enumerate(samples):
+            names = names_of(each.situation.facts, route=each.route, credential=each.credential, mode=each.mode)
+            places[row] = [place.setdefault(name, len(place)) for name in names]
+        distinct, combination = np.unique(places, axis=0, return_inverse=True)
+        weight = [each.genuine if each.situation.attempt_no == 1 else 0.0 for each in samples]
+        approved = [float(each.approved) for each in samples]
+        return cls(list(place), distinct, combination.ravel(), np.array(approved), np.array(weight))
+
+    def effects(self, *, without: np.ndarray | None = None) -> dict[str, float]:
+        """Of every name, as all samples show it, or all but some."""
+        weight = self.weight.copy()
+        if without is not None:
+            weight[without] = 0.0
+        answered = np.bincount(self.combination, weight, minlength=len(self.places))
+        approved = np.bincount(self.combination, weight * self.approved, minlength=len(self.places))
+        spread = np.array([SPREAD[name.partition(" ")[0]] for name in self.names])
+        share = approved / np.maximum(answered, 1e-300)
+        found = crossed_effects(self.places, share, answered.astype(np.float64), spread=spread, start=PRIOR_LOG_ODDS)
+        return {name: effect for name, effect in zip(self.names, found.tolist(), strict=True) if effect}
+
+
 def encoded(
     samples: Iterable[Sample],
     *,
@@ -264,29 +306,36 @@ def encoded(
     exempted: Iterable[tuple[str, bool, int]] = (),
     frozen_from_us: int | None = None,
 ) -> Encoded:
-    """Rows of samples in time order. Names count from the samples before each (never its own answer), and no more
-    from `frozen_from_us` on: then rows are as a model frozen at that time would see them.
+    """Rows of samples in time order, each with the effects of names as the other fifths of the time show them, so never
+    with its own answer; from `frozen_from_us` on, as a model frozen at that time would see them.
 
     >>> facts = Facts(payment_id="p", payment_us=0, amount_minor=99, currency="EUR", amount_reporting_minor=99,
     ...               issuer_id="iss")
-    >>> rows = [Sample(Situation(facts, at_us), "a", "pan", 0, True, 1.0) for at_us in range(3)]
+    >>> rows = [Sample(Situation(facts, at_us), "a", "pan", 0, True, 1.0) for at_us in range(50)]
     >>> found = encoded(rows, routes={"a": ("north", "NL")})
-    >>> found.examples.X.shape[0], found.encoding.counts["i iss"]
-    (3, (3, 3))
+    >>> found.examples.X.shape[0], found.encoding.effects["issuer iss"] > 0.1
+    (50, True)
     """
     listed = list(samples)
+    known = [s for s in listed if frozen_from_us is None or s.situation.at_us < frozen_from_us]
+    named = Named.of(known)
     encoding = empty_encoding(listed, routes=routes)
     values = np.empty((len(listed), len(COLUMNS)), np.float32)
-    for row, sample in enumerate(listed):
-        values[row] = row_of(sample, encoding)
-        counts = sample.situation.attempt_no == 1 and sample.genuine > 0.5
-        if counts and (frozen_from_us is None or sample.situation.at_us < frozen_from_us):
-            count(sample, encoding)
+
+    def fill(rows: Iterable[int], effects: dict[str, float]) -> None:
+        told = replace(encoding, effects=effects)
+        for row in rows:
+            values[row] = row_of(listed[row], told)
+
+    for block in np.array_split(np.arange(len(known)), BLOCKS):
+        fill(block.tolist(), named.effects(without=block))
+    encoding = replace(encoding, effects=named.effects())
+    fill(range(len(known), len(listed)), encoding.effects)
     for issuer, soft, at_us in exempted:
         if frozen_from_us is None or at_us < frozen_from_us:
             for name in dict.fromkeys(("", issuer)):
-                known = encoding.soft.get(name, (0, 0))
-                encoding.soft[name] = (known[0] + soft, known[1] + 1)
+                of_name = encoding.soft.get(name, (0, 0))
+                encoding.soft[name] = (of_name[0] + soft, of_name[1] + 1)
     return Encoded(examples_of(listed, values), encoding)
 
 
@@ -295,7 +344,7 @@ def empty_encoding(samples: list[Sample], *, routes: Mapping[str, tuple[str, str
     told = {route: routes.get(route, ("", "")) for route in seen}
     acquirers = vocabulary([acquirer or route for route, (acquirer, _) in told.items()])
     return Encoding(
-        counts={},
+        effects={},
         routes={
             route: RouteCode(index, acquirers[told[route][0] or route], told[route][1])
             for index, route in enumerate(seen)
@@ -313,14 +362,6 @@ def row_of(sample: Sample, encoding: Encoding) -> list[float]:
         last_route=situation.last_route,
     )  # fmt: skip
     return [*payment_values(situation, encoding), *over]
-
-
-def count(sample: Sample, encoding: Encoding) -> None:
-    facts = sample.situation.facts
-    for name in names_of(facts, route=sample.route, credential=sample.credential, mode=sample.mode):
-        approved, answered = encoding.counts.get(name, (0, 0))
-        encoding.counts[name] = (approved + sample.approved, answered + 1)
-    encoding.forget()
 
 
 def examples_of(samples: list[Sample], values: np.ndarray) -> Examples:

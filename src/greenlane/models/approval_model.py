@@ -128,7 +128,10 @@ def load_approval(path: Path, *, open_net: OpenNet = no_net) -> ApprovalModel:
     manifest = read_manifest(path, kind=KIND)
     if manifest.names != COLUMNS:
         raise refused(path, "model_features_changed", "its columns are not those of this version")
-    encoding = msgspec.json.decode(verified_bytes(path / ENCODING, manifest.files), type=Encoding)
+    try:
+        encoding = msgspec.json.decode(verified_bytes(path / ENCODING, manifest.files), type=Encoding)
+    except msgspec.ValidationError as error:
+        raise refused(path, "model_encoding", f"its names are not as this version has them: {error}") from error
     calibrators = Calibrators(manifest.calibrator, manifest.segments)
     model = ApprovalModel(path.name, predictor_in(path, manifest, open_net), calibrators, encoding)
     golden = golden_in(path, manifest)

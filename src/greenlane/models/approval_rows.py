@@ -1,17 +1,14 @@
 """The rows of the approval model: one for each way and mode of one attempt, most of them equal in most columns.
 
 What depends on the payment alone comes first, so that the trees look at it once; what depends on the way or the mode
-comes last. Names (issuers, ranges, merchants, routes) enter as log-odds: how often first attempts under the name were
-approved, as integer counts, each drawn towards its parent's
-
-    all -> country -> issuer -> range;  all -> route;  issuer + route -> issuer over route;  issuer + mode, + credential
-
-so that a name that was never seen has its parent's log-odds, and an unseen route the index "missing".
+comes last. Names (issuers, ranges, merchants, routes) enter as log-odds: sums of the effects that each of them, and
+some of them together, have on first attempts (`learning/effects.py`). A name that was never seen adds nothing, and an
+unseen route has the index "missing".
 """
 
 from collections.abc import Sequence
 from functools import cached_property
-from math import exp, log
+from math import log
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -38,8 +35,14 @@ GROUPS: Final = {name: name.replace("_log_odds", "").replace("_", " ") for name 
 
 PRIOR_LOG_ODDS: Final = 1.992
 """88 %, before anything was seen."""
-DRAWN: Final = {"n": 20, "i": 20, "b": 40, "m": 40, "r": 20, "x": 40, "c": 40, "k": 40, "w": 60}
-"""By kind of name: so many attempts at the parent's rate are added to its own. Assumed."""
+SPREAD: Final = {
+    "all": 1.0, "country": 0.5, "issuer": 0.5, "range": 0.3, "merchant": 0.3,
+    "route": 0.4, "country+route": 0.3, "issuer+route": 0.3,
+    "mode": 0.6, "country+mode": 0.4, "issuer+mode": 0.4, "issuer+route+mode": 0.4,
+    "credential": 0.5, "issuer+credential": 0.3, "issuer+route+credential": 0.3,
+    "way": 0.15,
+}  # fmt: skip
+"""By kind of name: the standard deviation of its effects, in log-odds, before anything was seen. Assumed."""
 RANGES_MAX: Final = 16_384
 SOFT_DECLINES: Final = (4, 50)
 """Soft declines among exempted attempts, before any was seen: 8 %."""
@@ -72,35 +75,29 @@ class RouteCode(Struct, frozen=True, array_like=True):
 
 
 class Encoding(Struct, frozen=True, dict=True):
-    """The frozen vocabulary and the counts. A name is a kind, a blank, and what it is the name of.
+    """The frozen vocabulary and the effects. A name is a kind, a blank, and what it is the name of.
 
-    >>> Encoding(counts={"": (90, 100), "i iss_1": (10, 20)}).of_issuer("iss_1", country="DE") < 1.0
-    True
+    >>> Encoding(effects={"all": 0.1, "issuer iss_1": -0.5}).of_issuer("iss_1", country="DE")
+    1.592
     """
 
-    counts: dict[str, tuple[int, int]]
-    """(approved, answered) first attempts under each name."""
+    effects: dict[str, float]
+    """Log-odds that each name adds."""
     routes: dict[str, RouteCode] = {}
     countries: dict[str, int] = {}
     categories: dict[str, int] = {}
     soft: dict[str, tuple[int, int]] = {}
     """(soft declines, exempted attempts) by issuer, "" for all."""
 
-    def drawn(self, name: str, parent: float) -> float:
-        """Log-odds under a name, drawn towards its parent's."""
-        found = self.counts.get(name)
-        if found is None:
-            return parent
-        weight = DRAWN[name[0]] if name else 10
-        p = (found[0] + weight / (1.0 + exp(-parent))) / (found[1] + weight)
-        return log(p / (1.0 - p))
+    def added(self, *names: str) -> float:
+        return sum([self.effects.get(name, 0.0) for name in names])
 
     @cached_property
     def of_all(self) -> float:
-        return self.drawn("", PRIOR_LOG_ODDS)
+        return PRIOR_LOG_ODDS + self.added("all")
 
     def of_issuer(self, issuer: str, *, country: str) -> float:
-        return self.drawn(f"i {issuer}", self.drawn(f"n {country}", self.of_all))
+        return self.of_all + self.added(f"country {country}", f"issuer {issuer}")
 
     def of_range(self, issuer: str, country: str, bin8: str) -> tuple[float, float]:
         """Of the issuer, and of its range."""
@@ -109,17 +106,13 @@ class Encoding(Struct, frozen=True, dict=True):
             if len(self._ranges) >= RANGES_MAX:
                 self._ranges.clear()
             own = self.of_issuer(issuer, country=country)
-            known = self._ranges[issuer, country, bin8] = own, self.drawn(f"b {issuer} {bin8}", own)
+            known = self._ranges[issuer, country, bin8] = own, own + self.added(f"range {issuer} {bin8}")
         return known
 
     @cached_property
     def _ranges(self) -> dict[tuple[str, str, str], tuple[float, float]]:
         """Those asked for lately, worked out."""
         return {}
-
-    def forget(self) -> None:
-        """Counts have moved: nothing that was worked out of them holds any more."""
-        self.__dict__.clear()
 
     def soft_decline(self, issuer: str) -> float:
         """P(soft decline | exemption), drawn towards all issuers'."""
@@ -130,12 +123,24 @@ class Encoding(Struct, frozen=True, dict=True):
 
 
 def names_of(facts: Facts, *, route: str, credential: str, mode: int) -> tuple[str, ...]:
-    """Every name that the answer to a first attempt counts under."""
-    issuer = facts.issuer_id
+    """Every name that has an effect on a first attempt: one of each kind."""
+    issuer, country = facts.issuer_id, facts.issuer_country
     return (
-        "", f"n {facts.issuer_country}", f"i {issuer}", f"b {issuer} {facts.bin8}", f"m {facts.merchant_id}",
-        f"r {route}", f"x {issuer} {route}", f"c {mode}", f"c {issuer} {mode}", f"k {credential}",
-        f"k {issuer} {credential}", f"w {issuer} {route} {credential} {mode}",
+        "all", f"country {country}", f"issuer {issuer}", f"range {issuer} {facts.bin8}",
+        f"merchant {facts.merchant_id}",
+        *names_of_way(issuer, country, route=route, credential=credential, mode=mode),
+    )  # fmt: skip
+
+
+def names_of_way(issuer: str, country: str, *, route: str, credential: str, mode: int) -> tuple[str, ...]:
+    """Those of the route (3), the mode (4), the credential (3), and of all together."""
+    return (
+        f"route {route}", f"country+route {country} {route}", f"issuer+route {issuer} {route}",
+        f"mode {mode}", f"country+mode {country} {mode}", f"issuer+mode {issuer} {mode}",
+        f"issuer+route+mode {issuer} {route} {mode}",
+        f"credential {credential}", f"issuer+credential {issuer} {credential}",
+        f"issuer+route+credential {issuer} {route} {credential}",
+        f"way {issuer} {route} {credential} {mode}",
     )  # fmt: skip
 
 
@@ -150,7 +155,7 @@ def payment_values(situation: Situation, encoding: Encoding) -> list[float]:
         float(day_of_month(day)),
         issuer,
         range_,
-        encoding.drawn(f"m {facts.merchant_id}", encoding.of_all),
+        encoding.of_all + encoding.added(f"merchant {facts.merchant_id}"),
         place_in(FUNDINGS, facts.funding),
         place_in(NETWORKS, facts.network),
         encoding.countries.get(facts.issuer_country, NAN),
@@ -168,19 +173,17 @@ def way_values(
     facts: Facts, encoding: Encoding, *, route: str, credential: str, mode: int, last_route: str = ""
 ) -> tuple[float, ...]:
     """WAY_COLUMNS. All but `switched` depend on issuer, country, way and mode alone."""
-    code, issuer, overall = encoding.routes.get(route), facts.issuer_id, encoding.of_all
-    own = encoding.of_issuer(issuer, country=facts.issuer_country)
-    of_route = encoding.drawn(f"r {route}", overall)
-    pair = encoding.drawn(f"x {issuer} {route}", own + of_route - overall)
-    of_mode, of_credential = (
-        encoding.drawn(f"{kind} {issuer} {which}", own + encoding.drawn(f"{kind} {which}", overall) - overall)
-        for kind, which in (("c", mode), ("k", credential))
-    )
-    known = code is not None and code.country and facts.issuer_country
+    code, issuer, country = encoding.routes.get(route), facts.issuer_id, facts.issuer_country
+    own = encoding.of_issuer(issuer, country=country)
+    names = names_of_way(issuer, country, route=route, credential=credential, mode=mode)
+    of_route = encoding.of_all + encoding.added(names[0])
+    pair, of_mode = own + encoding.added(*names[:3]), own + encoding.added(*names[3:6])
+    of_credential = own + encoding.added(*names[7:9])
+    known = code is not None and code.country and country
     return (
         NAN if code is None else float(code.index),
         NAN if code is None else float(code.acquirer),
-        float(code.country == facts.issuer_country) if code is not None and known else NAN,
+        float(code.country == country) if code is not None and known else NAN,
         of_route,
         pair,
         float(route != last_route) if last_route else NAN,
@@ -188,7 +191,7 @@ def way_values(
         of_credential,
         float(mode),
         of_mode,
-        encoding.drawn(f"w {issuer} {route} {credential} {mode}", pair + of_mode + of_credential - 2.0 * own),
+        own + encoding.added(*names),
     )
 
 

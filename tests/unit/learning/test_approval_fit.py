@@ -116,9 +116,9 @@ def test_rows_served_are_rows_trained_on(trained: Trained, model: ApprovalModel)
 
 def test_the_artefact_is_refused_when_anything_in_it_was_changed(model: ApprovalModel, tmp_path: Path) -> None:
     learned_in = publish_directory(model, tmp_path)
-    counts = json.loads((learned_in / "encoding.json").read_bytes())
-    counts["counts"][""] = [1, 2]
-    (learned_in / "encoding.json").write_text(json.dumps(counts))
+    encoding = json.loads((learned_in / "encoding.json").read_bytes())
+    encoding["effects"]["all"] = 1.5
+    (learned_in / "encoding.json").write_text(json.dumps(encoding))
     with pytest.raises(ModelRefused, match=r"encoding.json is not the file that was saved"):
         load_approval(learned_in)
 

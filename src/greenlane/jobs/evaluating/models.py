@@ -58,7 +58,7 @@ WARM_SEED: Final = 1_000_003
 CHALLENGED: Final = 0.15
 EXEMPTED: Final = 0.15
 """Of the logging policy, where admissible; the rest is allowed."""
-VERSION: Final = 5
+VERSION: Final = 6
 """Raised when anything here, or the recipe of `learning`, changes what is kept."""
 
 BESIDE_MIN: Final = 50_000
