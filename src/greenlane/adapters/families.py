@@ -1,11 +1,16 @@
-"""The families of models by name, each with the extra it needs."""
+"""The families of models by name, each with the extra it needs, and on which engine they are fitted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
-from typing import Final, NamedTuple, cast
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final, Literal, NamedTuple, cast
 
 from greenlane.errors import TrainingError
 from greenlane.learning.estimator import Estimator
+
+Engine = Literal["local", "spark"]
 
 
 class Family(NamedTuple):
@@ -35,3 +40,18 @@ def estimator_of(family: str, *, threads: int = 1) -> Estimator:
         raise TrainingError(
             f"{family} needs the [{found.extra}] extra: {error}", hint=f"pip install 'greenlane[{found.extra}]'"
         ) from error
+
+
+@contextmanager
+def estimator_on(engine: Engine, family: str, *, threads: int = 1) -> Iterator[Estimator]:
+    """In this process, or for as long as the session lasts on Spark's workers, which fit xgboost only."""
+    if engine == "local":
+        yield estimator_of(family, threads=threads)
+        return
+    if family != "xgboost":
+        raise TrainingError(f"{family} is not fitted on Spark", hint="--family xgboost, or without --engine spark")
+    from greenlane.adapters.spark_engine import spark_session
+    from greenlane.adapters.xgboost_trainer import SparkXgBoost
+
+    with TemporaryDirectory(prefix="greenlane-spark-") as scratch, spark_session(scratch=Path(scratch)) as session:
+        yield SparkXgBoost(session, Path(scratch) / "examples")

@@ -14,19 +14,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlglot import exp
 
 from greenlane.adapters.duckdb_engine import DAY_TYPES, HELD, TOLD_TYPES, Tell, entry_of
 from greenlane.errors import SettingsError
 from greenlane.features.definition import FeatureSet
+from greenlane.features.kernels import Ints
 from greenlane.features.sql import relations
 
 Told = Callable[[int, int], None]
+Floats = NDArray[np.float64]
+Score = Callable[[Ints], tuple[Floats, Floats]]
+"""Vectors with their inputs, int64[n, k], to margins and probabilities."""
 SETTINGS: Final = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.host": "127.0.0.1",
     "spark.sql.ansi.enabled": "true",  # a sum beyond 64 bits is an error, as in DuckDB, and never wraps
     "spark.sql.session.timeZone": "UTC",
+    "spark.sql.windowExec.buffer.in.memory.threshold": "100000",  # of a hot key; 4,096 rows would be the default
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
 }
@@ -38,11 +45,15 @@ def spark_session(
 ) -> Iterator[Any]:
     """A session of this machine, on loopback only. `partitions`: of every shuffle."""
     if not shutil.which("java") and "JAVA_HOME" not in os.environ:
-        raise SettingsError("Spark needs Java, and there is none here", hint="install Java 17, or --engine duckdb")
+        raise SettingsError(
+            "Spark needs Java, and there is none here", hint="install Java 17, or take the other engine"
+        )
     try:
         from pyspark.sql import SparkSession
     except ModuleNotFoundError:
-        raise SettingsError("pyspark is not installed", hint="pip install -e '.[spark]', or --engine duckdb") from None
+        raise SettingsError(
+            "pyspark is not installed", hint="pip install 'greenlane[spark]', or take the other engine"
+        ) from None
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     builder = SparkSession.builder.master(f"local[{cores}]").appName("greenlane")
@@ -66,6 +77,12 @@ def session_peak_mb(session: Any) -> int:
     """The most memory that the session's Java process ever held."""
     status = Path(f"/proc/{session.sparkContext._gateway.proc.pid}/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) // 1024
+
+
+def session_processor_s(session: Any) -> float:
+    """What the session's Java process has worked so far, all of its threads."""
+    worked = Path(f"/proc/{session.sparkContext._gateway.proc.pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, worked[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 class SparkEngine:
@@ -135,6 +152,33 @@ class SparkEngine:
         for path in self._scratch.glob(f"*{suffix}"):
             if not suffix or (path.name.endswith(suffix) and not path.name.startswith("vectors_")):
                 shutil.rmtree(path)
+
+
+def scores_of(
+    session: Any, vectors: Sequence[Path], rows: Sequence[Path], own: Sequence[str], score: Score
+) -> tuple[Ints, Floats, Floats]:
+    """(seqs rising, margins, probabilities) of a backfill's rows, by the workers, each for its part.
+
+    A vector is `own`, columns of the rows, then those of the vectors but `seq`.
+    """
+    read = session.read.parquet
+    told, known = read(*map(str, rows)).select("seq", *own), read(*map(str, vectors))
+    known = known.toDF("seq", *(f"v{place}" for place in range(1, len(known.columns))))  # a dot would mean a field
+    both = told.join(known, on="seq")
+    kinds = "seq BIGINT, margin DOUBLE, probability DOUBLE"
+    found = both.mapInArrow(partial(scored_batches, score), kinds).toArrow().sort_by("seq")
+    seqs, margins, probabilities = (column.to_numpy() for column in found.columns)
+    return seqs, margins, probabilities
+
+
+def scored_batches(score: Score, batches: Iterable[Any]) -> Iterator[Any]:
+    """On a worker."""
+    import pyarrow
+
+    for batch in batches:
+        seqs, *columns = (column.to_numpy() for column in batch.columns)
+        margins, probabilities = score(np.stack(columns, axis=1))
+        yield pyarrow.RecordBatch.from_pydict({"seq": seqs, "margin": margins, "probability": probabilities})
 
 
 def told_batches(tell: Tell, batches: Iterable[Any]) -> Iterator[Any]:

@@ -1,5 +1,6 @@
 """XGBoost behind the `Estimator` protocol, and its JSON format translated into trees."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +121,7 @@ class SparkXgBoost(XgBoost):
         """Rows with a column per feature, missing where it is NULL or NaN, and `LABEL` and `WEIGHT`."""
         from xgboost.spark import SparkXGBClassifier
 
+        logging.getLogger("XGBoost-PySpark").setLevel(logging.WARNING)
         given = {CALLED.get(name, name): value for name, value in parameters.items()}
         settings: dict[str, Any] = {name: int(value) if name in WHOLE else value for name, value in given.items()}
         if signs:
@@ -131,7 +133,7 @@ class SparkXgBoost(XgBoost):
         fitted = SparkXGBClassifier(
             features_col=numbered, label_col="label", weight_col="weight", num_workers=self._workers,
             missing=float("nan"), tree_method="hist", grow_policy="lossguide", max_depth=0, verbosity=0,
-            random_state=seed, **settings,
+            random_state=seed, verbose=False, **settings,
         ).fit(rows)  # fmt: skip
         booster = fitted.get_booster()
         booster.feature_names = None  # rows come by place from here on

@@ -127,7 +127,7 @@ def backfill_(
         ("vectors", f"{done.rows:,} of {done.columns} columns"),
         ("journal", f"{done.entries:,} entries"),
         ("features", done.feature_set),
-        ("time", f"{done.seconds:,.1f} s"),
+        ("time", f"{done.seconds:,.1f} s, {done.processor_s:,.1f} s of the processor"),
         ("memory at most", f"{done.peak_mb:,} MB"),
     ]
     show(done, f"Backfilled by {done.engine}", ["what", ""], rows, as_json=as_json)

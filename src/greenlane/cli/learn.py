@@ -24,6 +24,7 @@ from greenlane.cli.shown import (
     show,
     show_json,
 )  # fmt: skip
+from greenlane.errors import InputError
 from greenlane.payments.times import DAY_US
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ GapDays = Annotated[float, typer.Option(help="Between what is learned from and w
 Family = Annotated[str, typer.Option(help="lightgbm, xgboost, random_forest, logistic or tabm.")]
 ClassWeight = Annotated[
     float, typer.Option(help="An event counts as so many while fitting; the calibration puts the prior right again.")
+]
+Vectors = Annotated[
+    Path | None, typer.Option(help="Take the set that this `greenlane backfill` wrote, by DuckDB or Spark.")
 ]
 CostSensitive = Annotated[
     bool, typer.Option("--cost-sensitive", help="Payments count by what a wrong choice about them loses.")
@@ -154,9 +158,10 @@ def train_fraud_(
     label: Annotated[
         Literal["fraud_report", "dispute"], typer.Option(help="What is learned; disputes leave authenticated out.")
     ] = "fraud_report",
-    vectors: Annotated[
-        Path | None, typer.Option(help="Learn from the set that this `greenlane backfill` wrote, by DuckDB or Spark.")
-    ] = None,
+    vectors: Vectors = None,
+    engine: Annotated[
+        Literal["local", "spark"], typer.Option(help="Who fits: this process, or Spark's workers (xgboost only).")
+    ] = "local",
     promote: Introduce = True,
     report: Report = None,
     as_json: Json = False,
@@ -174,7 +179,7 @@ def train_fraud_(
     plan = Plan(
         day(first), day(to), day(cut), round(gap_days * DAY_US), trials, seconds, seed, family=family,
         weighing=Weighing(class_weight, cost_sensitive), monotone=monotone, search=search, label=label,
-        vectors=vectors,
+        vectors=vectors, engine=engine,
     )  # fmt: skip
     with progress("training") as tell:
         trained = train_fraud(data, plan, report=report, promote=promote, progress=tell)
@@ -301,13 +306,20 @@ def evaluate_fraud_(
     first: From = None,
     to: To = None,
     cut: Cut = None,
+    vectors: Vectors = None,
+    engine: Annotated[
+        Literal["local", "spark"],
+        typer.Option(help="Who scores --vectors: this process, or Spark's workers."),
+    ] = "local",
     report: Report = None,
     as_json: Json = False,
 ) -> None:
     """Judge a stored model on a window of the journal. Take a window it was not trained on."""
     from greenlane.jobs.training import Plan, evaluate_fraud, figures, learned_until
 
-    plan = Plan(day(first), day(to), day(cut))
+    if engine == "spark" and vectors is None:
+        raise InputError("Spark scores a backfill, and none is named", param="--vectors", hint="greenlane backfill")
+    plan = Plan(day(first), day(to), day(cut), vectors=vectors, engine=engine)
     with progress("evaluating") as tell:
         model_id, evaluation = evaluate_fraud(data, plan, model_id=model, report=report, progress=tell)
     until = learned_until(data, model_id, plan)

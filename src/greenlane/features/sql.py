@@ -181,6 +181,10 @@ class Fold(Struct, frozen=True):
         """Whether more is asked than the last on-time event can tell."""
         return self.has(*SPLIT_OPS)
 
+    def exact(self, number: str) -> str:
+        """A number whose running sum is exact: in 38 digits; portably in 64 bits, where one digit more is an error."""
+        return f"CAST({number} AS {'BIGINT' if self.portable else 'DECIMAL(38, 0)'})"
+
     @property
     def delayed(self) -> bool:
         return any(w.delay_us for w in self.of.parsed_windows)
@@ -228,7 +232,7 @@ def arrivals(fold: Fold) -> str:
 def timeline(fold: Fold) -> str:
     """previous_t: the latest t but one. Each event beats either the latest before it or leaves itself as runner-up."""
     sums = [
-        f"SUM(CASE WHEN on_time THEN CAST({field} AS DECIMAL(38, 0)) END) OVER so_far AS sum_{field}"
+        f"SUM(CASE WHEN on_time THEN {fold.exact(field)} END) OVER so_far AS sum_{field}"
         for field in fold.fields("sum")
     ]
     return f"""
@@ -368,7 +372,7 @@ def distinct_points(fold: Fold, field: str) -> str:
 def blocks(fold: Fold) -> str:
     """A point lies, at each level, in the block r >> level; only odd ones are ever asked. RANGE frames keep peers."""
     merged = ["SUM(n) OVER so_far AS n"]
-    merged += [f"SUM(CAST({name} AS DECIMAL(38, 0))) OVER so_far AS {name}" for name in summed(fold)]
+    merged += [f"SUM({fold.exact(name)}) OVER so_far AS {name}" for name in summed(fold)]
     merged += [f"MIN({field}) OVER so_far AS min_{field}" for field in fold.fields("min")]
     merged += [f"MAX({field}) OVER so_far AS max_{field}" for field in fold.fields("max")]
     if fold.has("first"):

@@ -9,7 +9,7 @@ OUT/
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from functools import partial
+from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,17 +18,21 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from greenlane.adapters.duckdb_engine import DuckdbEngine, Tell, peak_mb, read_table, read_vectors
 from greenlane.errors import InputError, TrainingError
 from greenlane.features.definition import FeatureSet
+from greenlane.features.finalise import Finaliser
+from greenlane.features.kernels import Ints
 from greenlane.features.sql import features_sql
-from greenlane.learning.backfilled_set import HANDED_ON, set_of_vectors, told_by
+from greenlane.learning.backfilled_set import HANDED_ON, OWN, set_of_vectors, told_by
 from greenlane.learning.labels import labels_sql
 from greenlane.learning.training_set import ATTEMPTS, Made, TrainingSet, end_of, logged_vector
+from greenlane.models.fraud_model import FraudModel
 from greenlane.payments.times import day_of, format_day
 from greenlane.ports.journal import Entry
-from greenlane.wiring import Progress, Reader, complete_from, open_reader
+from greenlane.wiring import Places, Progress, Reader, complete_from, load_model, open_reader
 
 Engine = Literal["duckdb", "spark"]
 ORIGIN: Final = "origin.json"
@@ -91,6 +95,8 @@ class Backfilled(Struct, frozen=True):
     feature_set: str
     seconds: float
     """Of the engine alone: the journal lay in Parquet files by then."""
+    processor_s: float
+    """What it worked in that time on all cores; Spark's Python workers apart."""
     peak_mb: int
     """The most memory that the engine's process held."""
 
@@ -161,6 +167,35 @@ def backfilled_set(folder: Path, reader: Reader, asked: Mapping[str, object]) ->
     return set_of_vectors(rows, vectors, reader.features, told.made)
 
 
+def scores(
+    places: Places, model_id: str, features: FeatureSet, vectors: Ints
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What a stored model says of vectors; it is opened once on each worker."""
+    finaliser, model = Finaliser(features), opened(places, model_id)
+    X, bound = finaliser.matrix(vectors), model.bind(finaliser.names)
+    return bound.predictor.margins(X, bound.slots), bound.predict_many(X)
+
+
+@cache
+def opened(places: Places, model_id: str) -> FraudModel:
+    return load_model(places, model_id)
+
+
+def scored_by_spark(
+    folder: Path, reader: Reader, model_id: str, seqs: Ints
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(margins, probabilities) of a stored model at entries of a backfill, by the workers of a Spark session."""
+    from greenlane.adapters.spark_engine import scores_of, spark_session
+
+    vectors, rows = sorted(folder.glob("*.parquet")), sorted((folder / ROWS).glob("*.parquet"))
+    score = partial(scores, reader.places, model_id, reader.features)
+    with TemporaryDirectory(prefix="greenlane-spark-") as scratch, spark_session(scratch=Path(scratch)) as session:
+        found, margins, probabilities = scores_of(session, vectors, rows, OWN, score)
+    at = np.searchsorted(found, seqs)
+    assert np.array_equal(found[at], seqs), "every row is scored"
+    return margins[at], probabilities[at]
+
+
 def day_files(reader: Reader, folder: Path) -> Iterator[Path]:
     """The journal as day files: those that the follower wrote, and the others written into `folder`."""
     yield from (written := sorted(reader.places.days.glob("*.parquet")))
@@ -180,19 +215,20 @@ def write_by_duckdb(work: Work, progress: Progress = lambda _done, _all: None) -
     with closing(DuckdbEngine(threads=work.room.cores, memory_mb_max=work.room.memory_mb_max)) as table:
         table.load_days(work.days)
         since_us = table.first_ingest_us() if work.since_us is None else work.since_us
-        begun = time.perf_counter()
+        begun, worked = time.perf_counter(), time.process_time()
         table.write_at(features_sql(work.features, since_us), work.condition, work.out / "vectors.parquet")
         progress(1, 2)
         if work.labels is not None:
             (work.out / ROWS).mkdir()
             table.write_rows(work.labels.query, work.labels.tell, work.out / ROWS / "rows.parquet")
         progress(2, 2)
-        return backfilled("duckdb", work, seconds=time.perf_counter() - begun, peak=peak_mb())
+        took = time.perf_counter() - begun, time.process_time() - worked
+        return backfilled("duckdb", work, took=took, peak=peak_mb())
 
 
 def write_by_spark(work: Work, progress: Progress = lambda _done, _all: None) -> Backfilled:
     """The same on Spark. The time is without the session's start."""
-    from greenlane.adapters.spark_engine import SparkEngine, session_peak_mb, spark_session
+    from greenlane.adapters.spark_engine import SparkEngine, session_peak_mb, session_processor_s, spark_session
 
     cores, memory_mb = work.room.cores, work.room.memory_mb_max
     with (
@@ -202,15 +238,17 @@ def write_by_spark(work: Work, progress: Progress = lambda _done, _all: None) ->
         engine = SparkEngine(session, Path(scratch) / "steps")
         engine.load_days(work.days)
         since_us = engine.first_ingest_us() if work.since_us is None else work.since_us
-        begun = time.perf_counter()
+        begun, worked = time.perf_counter(), session_processor_s(session)
         engine.write_at(work.features, since_us, condition=work.condition, out=work.out, progress=progress)
         if work.labels is not None:
             engine.write_rows(work.labels.query, work.labels.tell, work.out / ROWS)
-        seconds = time.perf_counter() - begun
-        return backfilled("spark", work, seconds=seconds, peak=session_peak_mb(session))
+        took = time.perf_counter() - begun, session_processor_s(session) - worked
+        return backfilled("spark", work, took=took, peak=session_peak_mb(session))
 
 
-def backfilled(engine: Engine, work: Work, *, seconds: float, peak: int) -> Backfilled:
+def backfilled(engine: Engine, work: Work, *, took: tuple[float, float], peak: int) -> Backfilled:
     with closing(DuckdbEngine()) as table:
         rows, entries = table.rows_of(sorted(work.out.glob("*.parquet"))), table.rows_of(work.days)
-    return Backfilled(engine, rows, len(work.features.columns), entries, work.features.digest, round(seconds, 1), peak)
+    seconds, processor_s = (round(each, 1) for each in took)
+    columns, digest = len(work.features.columns), work.features.digest
+    return Backfilled(engine, rows, columns, entries, digest, seconds, processor_s, peak)

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from greenlane.adapters.families import Engine, estimator_on
 from greenlane.adapters.onnx_net import open_net
 from greenlane.decisions.live import CHAMPION
 from greenlane.errors import TrainingError
@@ -18,7 +19,7 @@ from greenlane.features.catalogue import GROUPS
 from greenlane.features.definition import FeatureSet
 from greenlane.features.finalise import Finaliser
 from greenlane.features.kernels import Ints
-from greenlane.jobs.backfilling import backfilled_set
+from greenlane.jobs.backfilling import backfilled_set, scored_by_spark
 from greenlane.jobs.pricing_rows import priced
 from greenlane.jobs.promoting import introduce
 from greenlane.jobs.simulated_truth import known_of
@@ -80,6 +81,8 @@ class Plan:
     """The journal as it was when this was its last entry."""
     vectors: Path | None = None
     """A backfill that is the training set, by DuckDB or Spark; None: the journal is folded here."""
+    engine: Engine = "local"
+    """Who fits, and who scores what is evaluated: this process, or Spark's workers."""
 
     def recipe(self, names: Iterable[str]) -> Recipe:
         return Recipe(self.weighing, signs_of(names) if self.monotone else {})
@@ -214,9 +217,14 @@ def train_fraud(
 
     TrainingError where there is too little to learn.
     """
-    from greenlane.adapters.families import estimator_of
+    with estimator_on(plan.engine, plan.family, threads=plan.threads) as estimator:
+        return learned(estimator, directory, plan, report=report, promote=promote, progress=progress)
 
-    estimator, reader = estimator_of(plan.family, threads=plan.threads), open_reader(directory)
+
+def learned(
+    estimator: Estimator, directory: Path, plan: Plan, *, report: Path | None, promote: bool, progress: Progress
+) -> Trained:
+    reader = open_reader(directory)
     _, last = reader.store.span()
     steps = last + max(plan.trials, 1)
     found = training_set(reader, plan, progress=lambda done, _: progress(done, steps))
@@ -305,7 +313,11 @@ def evaluate_fraud(
     found = training_set(reader, plan, progress=progress)
     examples, rows = matured_rows(found, plan)
     beside = beside_of(reader, found, plan, rows=rows, y=examples.y)
-    evaluation = evaluate(*predicted(model, examples), examples, beside=beside, seed=plan.seed)
+    if plan.engine == "spark" and plan.vectors:
+        said = scored_by_spark(plan.vectors, reader, model_id, found.seq[rows])
+    else:
+        said = predicted(model, examples)
+    evaluation = evaluate(*said, examples, beside=beside, seed=plan.seed)
     if report is not None:
         facts = {"model": model_id, **found.manifest}
         write_report({report}, evaluation, facts=facts, quality=quality_of(found, reference=reference_of(reader)))

@@ -21,6 +21,7 @@ from greenlane.ports.journal import Entry
 TOLD: Final = ("seq", "said", "weight", "logged", *(f"input_{name}" for name in INPUTS))
 """What single entries tell a SQL engine beyond their columns; all are 64 bits."""
 HANDED_ON: Final = TOLD[2:]
+OWN: Final = TOLD[4:]
 
 
 def told_by(entries: Sequence[Entry], logged: Logged) -> dict[str, NDArray[Any]]:
@@ -50,7 +51,7 @@ def set_of_vectors(
 ) -> TrainingSet:
     """The set that `build` makes, of what SQL engines made: the columns of `labels_sql` with those handed on, and the
     vectors without inputs, int64[n, columns], in the same order."""
-    own = np.stack([rows[name] for name in HANDED_ON[2:]], axis=1)
+    own = np.stack([rows[name] for name in OWN], axis=1)
     whole, finaliser, prints = np.concatenate([own, vectors], axis=1), Finaliser(features), rows["logged"]
     differ = [fingerprint(whole[row]) != prints[row] for row in np.flatnonzero(prints)]
     beside = {name: rows[name].astype(dtype) for name, dtype in BESIDE.items()}
