@@ -133,15 +133,9 @@ def measured(folder: Path, events: int, room: Room) -> tuple[list[Bar], dict[str
     days = write_journal(folder / "days", events)
     print(f"{events:,} events written in {time.perf_counter() - begun:.0f} s", flush=True)
     duck = in_its_own_process(write_by_duckdb, days, folder / "duckdb", room)
-    print(
-        f"DuckDB: {duck.rows:,} vectors in {duck.seconds:,.1f} s, {duck.processor_s:,.1f} s worked, {duck.peak_mb:,} MB",
-        flush=True,
-    )
+    tell("DuckDB", duck)
     spark = in_its_own_process(write_by_spark, days, folder / "spark", room)
-    print(
-        f"Spark: {spark.rows:,} vectors in {spark.seconds:,.1f} s, {spark.processor_s:,.1f} s worked, {spark.peak_mb:,} MB",
-        flush=True,
-    )
+    tell("Spark", spark)
     cells, differ = differing_cells(folder / "duckdb", folder / "spark")
     print(f"{cells:,} cells compared, {differ:,} differ", flush=True)
     bars = [

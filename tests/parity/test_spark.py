@@ -16,19 +16,23 @@ from hypothesis import given, settings
 from msgspec.structs import replace
 from parity.journals import EVERYTHING, HOUR, MINUTE, ONE_BY_ONE, STARTS, journals, seeded_journal
 from parity.three_ways import agree, agreed_rows, defined_rows
+from small_history import small_history
 
 from greenlane.adapters.duckdb_engine import DuckdbEngine, read_table
 from greenlane.decisions.releases import Releases
 from greenlane.features.definition import FeatureSet
 from greenlane.features.parity import compare
 from greenlane.features.sql import features_sql
-from greenlane.learning.backfilled_set import HANDED_ON, set_of_vectors, told_by
+from greenlane.jobs.backfilling import backfill, scores
+from greenlane.jobs.training import Plan, predicted, train_fraud, training_set
+from greenlane.learning.backfilled_set import HANDED_ON, OWN, set_of_vectors, told_by
 from greenlane.learning.examples import Examples
 from greenlane.learning.labels import labels_sql
 from greenlane.learning.training_set import Made, TrainingSet, build, logged_vector
 from greenlane.payments.facts import Facts
 from greenlane.payments.outcome import OutcomeRecord
 from greenlane.ports.journal import SOURCE_BIT, Entry
+from greenlane.wiring import load_model, open_reader
 
 HURT = {"gap": (0, 0, 1, 1_000_000, MINUTE, HOUR), "card": (7, 7, 8, 0), "merchant_id": ("1", "12", "")}
 HARDEST = FeatureSet(tuple(a for a in EVERYTHING.aggregations if a.name in ("shop_some", "labels")))
@@ -199,6 +203,25 @@ def written(out: Path) -> tuple[np.ndarray, np.ndarray]:
     seq, *columns = duckdb.sql(f"FROM '{out}/*.parquet' ORDER BY seq").fetchnumpy().values()
     assert {column.dtype for column in columns} == {np.dtype("int64")}
     return seq, np.stack(columns, axis=1)
+
+
+def test_a_model_says_on_sparks_workers_what_it_says_here(spark: Any, tmp_path: Path) -> None:
+    from greenlane.adapters.spark_engine import scores_of
+
+    data, out = small_history(tmp_path, payments=800), tmp_path / "out"
+    model_id = train_fraud(data, Plan(family="logistic"), progress=quiet).model_id
+    backfill(data, out)
+    reader = open_reader(data)
+    score = partial(scores, reader.places, model_id, reader.features)
+    seqs, *said = scores_of(spark, [out / "vectors.parquet"], [out / "rows" / "rows.parquet"], OWN, score)
+    examples = training_set(reader, Plan(vectors=out)).examples()
+    assert len(seqs) == len(examples) == 800
+    for there, here in zip(said, predicted(load_model(reader.places, model_id), examples), strict=True):
+        assert there.tobytes() == here.tobytes(), "to the bit"
+
+
+def quiet(_done: int, _all: int) -> None:
+    """Tells nobody."""
 
 
 def test_xgboost_fitted_by_sparks_workers_is_served_like_any_other(spark: Any, tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ import duckdb
 import numpy as np
 import pytest
 from msgspec.structs import replace
+from small_history import small_history
 
 from greenlane.adapters.duckdb_engine import DuckdbEngine
-from greenlane.errors import InputError, TrainingError
+from greenlane.errors import InputError, SettingsError, TrainingError
 from greenlane.features.catalogue import CATALOGUE
 from greenlane.features.definition import FeatureSet
 from greenlane.features.inputs import INPUTS
@@ -18,11 +19,12 @@ from greenlane.features.stream import StreamEngine
 from greenlane.jobs.backfilling import ORIGIN, Engine, backfill, day_files
 from greenlane.jobs.declaring import declare_features
 from greenlane.jobs.simulating import simulate
-from greenlane.jobs.training import Plan, training_set
+from greenlane.jobs.training import Plan, evaluate_fraud, train_fraud, training_set
 from greenlane.journal.draft import ATTEMPTS
+from greenlane.models.artefact import read_manifest
 from greenlane.ports.journal import Entry
 from greenlane.simulation.world import World
-from greenlane.wiring import open_reader
+from greenlane.wiring import Places, open_reader
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +66,18 @@ def test_days_that_have_files_are_taken_as_they_are(shop: Path, tmp_path: Path) 
     shutil.rmtree(reader.places.days)
 
 
+def skip_without_spark() -> None:
+    pytest.importorskip("pyspark", reason="pyspark comes with the spark extra")
+    if not shutil.which("java") and "JAVA_HOME" not in os.environ:
+        pytest.skip("Spark needs Java, and there is none on this machine")
+
+
 @pytest.mark.parametrize("engine", ["duckdb", "spark"])
 def test_a_training_set_of_a_backfill_is_the_one_of_the_stream_to_the_byte(
     shop: Path, tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if engine == "spark":
-        pytest.importorskip("pyspark", reason="pyspark comes with the spark extra")
-        if not shutil.which("java") and "JAVA_HOME" not in os.environ:
-            pytest.skip("Spark needs Java, and there is none on this machine")
+        skip_without_spark()
     # a short job: the JVM's second compiler would cost more than it saves
     monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
     few, reader = few_features(shop, tmp_path), open_reader(tmp_path / "shop")
@@ -120,3 +126,28 @@ def test_a_directory_with_something_in_it_is_refused(shop: Path, tmp_path: Path)
     (tmp_path / "mine.txt").touch()
     with pytest.raises(InputError, match="is not empty"):
         backfill(shop, tmp_path)
+
+
+def test_without_java_spark_says_what_it_needs(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    with pytest.raises(SettingsError, match="Spark needs Java, and there is none here"):
+        backfill(shop, tmp_path / "out", engine="spark")
+
+
+@pytest.mark.prove
+def test_a_model_fitted_and_judged_by_sparks_workers_is_an_ordinary_model(tmp_path: Path) -> None:
+    skip_without_spark()
+    data, out = small_history(tmp_path, payments=1000), tmp_path / "out"
+    backfill(data, out)
+    plan = Plan(family="xgboost", engine="spark", vectors=out)
+    trained = train_fraud(data, plan, progress=quiet)
+    manifest = read_manifest(Places(data).models / trained.model_id)
+    assert trained.alias == "fraud/champion"
+    assert " on spark " in manifest.trainer and manifest.verified["largest_difference"] < 1e-9
+    _, here = evaluate_fraud(data, Plan(vectors=out), progress=quiet)
+    assert evaluate_fraud(data, plan, progress=quiet)[1].record() == here.record()
+
+
+def quiet(_done: int, _all: int) -> None:
+    """Tells nobody."""

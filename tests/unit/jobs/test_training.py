@@ -78,3 +78,8 @@ def test_a_model_of_disputes_learns_from_disputes_alone(tmp_path):
     assert trained.evaluation.average_precision.low > trained.evaluation.events / trained.evaluation.rows
     with pytest.raises(TrainingError, match="no fraud report"):
         train_fraud(data, Plan(), progress=lambda *_: None)
+
+
+def test_only_xgboost_is_fitted_on_spark(tmp_path):
+    with pytest.raises(TrainingError, match="lightgbm is not fitted on Spark"):
+        train_fraud(tmp_path, Plan(engine="spark"), progress=lambda _done, _all: None)
