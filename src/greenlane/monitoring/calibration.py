@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from greenlane.learning.maturity import SHARE_MIN, Maturity, learn_maturity, poisson_interval
 from greenlane.learning.reliability import RATIO_BAND, Bin
 from greenlane.monitoring.alarms import Alarm, Cause, ControlProposal, Finding, Severity, Signal
+from greenlane.payments.times import DAY_US
 
 Floats = NDArray[np.float64]
 
-DAY_US: Final = 86_400_000_000
 COHORTS: Final = 64
 """Days that are remembered."""
 HORIZON_DAYS: Final = 34

@@ -16,10 +16,10 @@ from greenlane.monitoring.alarms import Alarm, Cause, Signal
 from greenlane.monitoring.incidents import Incidents
 from greenlane.monitoring.streams import Budget, Change, Streams
 from greenlane.monitoring.traffic import APPROVAL_TILTS, OUTAGE_TILTS
+from greenlane.payments.times import HOUR_US, MINUTE_US
 from greenlane.policy.heard import kind_of
 
-MINUTE_US: Final = 60_000_000
-WARM_US: Final = 4 * 3_600_000_000
+WARM_US: Final = 4 * HOUR_US
 APPROVED: Final = ("0", "00", "000", "10", "approved", "succeeded", "success")
 TECHNICAL: Final = ("failed", "error", "timeout", "unavailable", "unknown", "backend_reversed")
 PAGES_FROM: Final = 0.05
@@ -34,10 +34,10 @@ SLOW: Final = 0.003
 """The weight of a minute in the volume's dispersion."""
 SHARP: Final = 0.5
 """Of its limit: a sharper sum this far up dates an outage, not the one that had wandered up before."""
-OFF_US: Final = 12 * 3_600_000_000
+OFF_US: Final = 12 * HOUR_US
 BACK: Final = 0.5
 """It is over once a minute is nearer to the usual than to what was seen since."""
-OTHERWISE_US: Final = 3 * 3_600_000_000
+OTHERWISE_US: Final = 3 * HOUR_US
 """What lasts for hours is the evening, or the new usual."""
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from greenlane.monitoring.alarms import Alarm, Cause
 from greenlane.monitoring.distances import chance_psi, js_distance, psi
+from greenlane.payments.times import DAY_US, HOUR_US
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -29,9 +30,8 @@ REFERENCE_ROWS: Final = 2_000
 WINDOW_MIN: Final = 1_000
 GROSS_MIN: Final = 200
 """Observations; a quick look at this many finds only what is broken."""
-HOUR_US: Final = 3_600_000_000
 SPREAD: Final = 0x9E3779B97F4A7C15
-WINDOW_US: Final = 86_400_000_000
+WINDOW_US: Final = DAY_US
 """A window is as long as the reference, so that days are compared with days."""
 PSI_MAX: Final = 0.2
 JS_MAX: Final = 0.15

@@ -12,13 +12,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from greenlane.monitoring.alarms import RANK, Alarm, Cause, Severity, Signal
-from greenlane.payments.times import format_rfc3339
+from greenlane.payments.times import MINUTE_US, format_rfc3339
 
-GAP_US: Final = 10 * 60_000_000
+GAP_US: Final = 10 * MINUTE_US
 """Alarms that begin or end this near to each other are one incident."""
 MORE_HARM: Final = 1.5
-TOGETHER_US: Final = 45 * 60_000_000
-RELEASE_US: Final = 60 * 60_000_000
+TOGETHER_US: Final = 45 * MINUTE_US
+RELEASE_US: Final = 60 * MINUTE_US
 """A change this shortly before the start is under suspicion."""
 TRAFFIC: Final = ("approval", "outage")
 CLOSED_MAX: Final = 1_000

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from greenlane.experiments.srm import sequential_check
 from greenlane.monitoring.alarms import Alarm, Cause, ControlProposal, Finding
 from greenlane.monitoring.calibration import alarm_of
+from greenlane.payments.times import HOUR_US
 from greenlane.policy.arms import Experiment, Exposure
 from greenlane.policy.distribution import TOTAL, sums
 from greenlane.policy.explore import Explored
@@ -26,7 +27,6 @@ DRAWS_MIN: Final = 100.0
 """Variance, in draws, of a bin before it is judged."""
 SURPRISE_MAX: Final = 5.0
 """Standard errors; looked at every hour for years."""
-HOUR_US: Final = 3_600_000_000
 SENT_MIN: Final = 200
 ANSWERED_MIN: Final = 0.9
 RATIO_ALPHA: Final = 1e-4

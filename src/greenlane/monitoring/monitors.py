@@ -32,6 +32,7 @@ from greenlane.monitoring.incidents import Incidents
 from greenlane.monitoring.logs import Logs
 from greenlane.monitoring.traffic import Answered, Traffic, told
 from greenlane.payments.facts import Facts
+from greenlane.payments.times import MINUTE_US
 from greenlane.policy.attacked import APPROVED, ASKED, DECLINED
 from greenlane.policy.explore import Explored
 from greenlane.policy.heard import issuer_of, kind_of
@@ -41,7 +42,6 @@ from greenlane.settings import write_whole
 
 ANSWERS: Final = SOURCE_BIT["approvals"] | SOURCE_BIT["declines"]
 REPORTS: Final = SOURCE_BIT["fraud_reports"]
-MINUTE_US: Final = 60_000_000
 WAITING_MAX: Final = 131_072
 """Decisions whose answers are waited for, the latest."""
 DRIFT_SAMPLE: Final = 10

@@ -16,10 +16,9 @@ from msgspec import Struct
 from greenlane.decisions.control import control_of
 from greenlane.monitoring.alarms import RANK, Severity
 from greenlane.monitoring.incidents import Incident
-from greenlane.payments.times import format_rfc3339
+from greenlane.payments.times import MINUTE_US, format_rfc3339
 from greenlane.ports.journal import Entry
 
-MINUTE_US: Final = 60_000_000
 ESCALATES_US: Final = 15 * MINUTE_US
 FLAPS_US: Final = 30 * MINUTE_US
 TRIES_MAX: Final = 6

@@ -23,13 +23,13 @@ from numba import njit
 from numpy.typing import NDArray
 
 from greenlane.monitoring.cusum import threshold
+from greenlane.payments.times import DAY_US, MINUTE_US
 
 Floats = NDArray[np.float64]
 Series = Sequence[tuple[str, tuple[str, ...]]]
 Key = TypeVar("Key", bound=Hashable)
 
-DAY_US: Final = 86_400_000_000
-BLOCK_US: Final = 15 * 60_000_000
+BLOCK_US: Final = 15 * MINUTE_US
 """Residuals this near are not strangers to each other."""
 LIMITS_US: Final = 4 * BLOCK_US
 """How often thresholds are set anew."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from greenlane.monitoring.alarms import Alarm, Cause, CauseKind, ControlProposal, Finding, Severity, Signal
 from greenlane.monitoring.streams import Budget, Change, Series, Streams
+from greenlane.payments.times import HOUR_US
 
 Floats = NDArray[np.float64]
 
@@ -32,7 +33,7 @@ TECHNICAL_BASE: Final = 0.01
 PAGES_PER_DAY: Final = 0.15
 """Of each of the two signals: together one false page in three days, and two tickets a day."""
 TICKETS_PER_DAY: Final = 1.0
-PENALTY_US: Final = 6 * 3_600_000_000
+PENALTY_US: Final = 6 * HOUR_US
 """A penalty ends by itself, where nobody takes it back."""
 KIND_OF_LEVEL: Final[dict[str, CauseKind]] = {"network": "network", "route": "route", "issuer": "issuer"}
 
