@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-import numpy as np
 from msgspec.structs import replace
 
 from greenlane.decisions.packing import pack, unpack
@@ -197,7 +196,7 @@ def believe(known: Known, *, lane: Lane) -> Believed:
 
 def believed_from(vector: Ints, finaliser: Finaliser, model: FraudModel) -> Believed:
     """Replay takes the same way."""
-    belief = model.predict(np.ascontiguousarray(finaliser.row(vector)))
+    belief = model.predict(finaliser.row(vector))
     reasons = tuple([(group, round(odds * 1e6)) for group, odds in belief.reasons.top(REASONS_MAX)])
     return Believed(belief.fraud_probability_e9, reasons)
 

@@ -13,6 +13,7 @@ reading it gives back the very same, so the round trip is exact. What the short 
 
 import struct
 from collections.abc import Sequence
+from itertools import chain
 from sys import intern
 from typing import Final
 
@@ -210,14 +211,14 @@ def keep_approvals(approvals: Sequence[Approval]) -> bytes | tuple[Approval, ...
     >>> len(keep_approvals(same)), approvals_of(keep_approvals(same)) == same
     (20, True)
     """
-    goods = [good for rates in approvals for good in rates[:6:2]]
-    frauds = [fraud for rates in approvals for fraud in rates[1:6:2]]
+    plain, plain_fraud, asked, asked_fraud, exempt, exempt_fraud, soft = zip(*approvals, strict=True)
+    goods, frauds = plain + asked + exempt, plain_fraud + asked_fraud + exempt_fraud
     best = max(goods)
     ratio = -(-frauds[goods.index(best)] * PPM // best) if best else 0
-    (soft_e9, *others) = {rates[6] for rates in approvals}
-    if others or frauds != [good * ratio // PPM for good in goods]:
+    if len(set(soft)) > 1 or frauds != tuple([good * ratio // PPM for good in goods]):
         return tuple(approvals)
-    return struct.pack(f"<{len(goods) + 2}I", ratio, soft_e9, *goods)
+    threes = chain.from_iterable(zip(plain, asked, exempt, strict=True))
+    return struct.pack(f"<{len(goods) + 2}I", ratio, soft[0], *threes)
 
 
 def approvals_of(kept: bytes | tuple[Approval, ...] | None) -> tuple[Approval, ...] | None:

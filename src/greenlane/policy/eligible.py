@@ -137,9 +137,10 @@ def _exempt_rows(attempt: Attempt, ways: tuple[Way, ...], *, economics: Economic
         if terms is None or not terms.exemptions:
             continue
         alike = terms.exemptions, terms.tra_band
-        if alike not in asked:
-            asked[alike] = exemption_over(terms, attempt, economics, amount_minor=amount_minor)
-        bits[asked[alike]] = bits.get(asked[alike], 0) | 1 << at
+        exemption = asked.get(alike)
+        if exemption is None:
+            exemption = asked[alike] = exemption_over(terms, attempt, economics, amount_minor=amount_minor)
+        bits[exemption] = bits.get(exemption, 0) | 1 << at
     return [Row("exempt", exemption, bits[exemption]) for exemption in EXEMPTIONS if exemption in bits]
 
 

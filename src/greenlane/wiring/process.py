@@ -6,13 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from greenlane.adapters.huge_pages import hold_in_huge_pages
+from greenlane.journal.writer import GIVES_WAY_S
 from greenlane.monitoring.notices import Line, LogChannel
 from greenlane.settings import Settings
 
 SERVER_PID = "GREENLANE_SERVER_PID"
 """How a follower is told which server started it: it ends with that server, however that ends."""
-WRITER_WAITS_S = 0.002
-"""So long a busy event loop keeps the interpreter from who writes: a decision ends before the writer has its turn."""
 
 
 def alarm_lines(settings: Settings, tell: Callable[[str], None]) -> list[Line]:
@@ -31,7 +30,7 @@ def run_http(application: Callable[..., Any], *, host: str, port: int, on_ready:
     """Serve until told to stop."""
     from greenlane.adapters.uvicorn_server import run
 
-    sys.setswitchinterval(WRITER_WAITS_S)
+    sys.setswitchinterval(GIVES_WAY_S)
     run(application, host=host, port=port, on_ready=on_ready)
 
 

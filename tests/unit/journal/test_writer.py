@@ -1,4 +1,5 @@
 import asyncio
+import sys
 import threading
 from collections.abc import Sequence
 
@@ -6,7 +7,7 @@ import pytest
 
 from greenlane.errors import JournalError, LimitExceeded
 from greenlane.journal.memory import MemoryJournal
-from greenlane.journal.writer import Pace, Writer, _Waiter
+from greenlane.journal.writer import GIVES_WAY_S, LATE_S, Pace, Writer, _Waiter
 from greenlane.ports.journal import Entry, Row
 
 
@@ -212,3 +213,29 @@ def test_an_event_loop_that_closes_that_moment_stops_nothing(gate: Gate) -> None
     writer.submit([row(2)])
     writer.wait(2, timeout_s=5)
     writer.close()
+
+
+class Interpreter(MemoryJournal):
+    """Remembers how soon a thread that waits for the interpreter asked for it back while each batch was written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits_s: list[float] = []
+
+    def commit(self, batch: Sequence[Row]) -> None:
+        self.waits_s.append(round(sys.getswitchinterval(), 6))
+        super().commit(batch)
+
+
+@pytest.mark.parametrize(("late_us", "waits_s"), [(-1, LATE_S), (10**9, GIVES_WAY_S)])
+def test_decisions_give_way_to_what_is_late(late_us: int, waits_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("greenlane.journal.writer.LATE_US", late_us)
+    before_s, store = sys.getswitchinterval(), Interpreter()
+    sys.setswitchinterval(GIVES_WAY_S)
+    try:
+        writer = Writer(store)
+        writer.submit([row(1)])
+        writer.close()
+        assert store.waits_s == [waits_s] and round(sys.getswitchinterval(), 6) == GIVES_WAY_S
+    finally:
+        sys.setswitchinterval(before_s)
