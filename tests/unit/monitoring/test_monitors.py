@@ -59,6 +59,25 @@ def test_a_restart_changes_nothing(warm):
     assert one.dump() == other.dump()
 
 
+@pytest.mark.parametrize(("drill", "together"), [(0, 1), (0, 37), (4, 1), (4, 300)])
+def test_entries_worked_through_together_say_what_each_says_alone(warm, drill, together):
+    many, few = Monitors(FeatureSet(())), Monitors(FeatureSet(()))
+    for each in (many, few):
+        each.load(warm[0])
+    begins_us = START_US + WARM_US
+    entries = list(Stream(seed=7, per_minute=90.0).entries(begins_us, begins_us + HOUR // 2, FAST[drill].fault))
+    found, again = [], []
+    for number, entry in enumerate(entries):
+        many.apply(entry)
+        few.apply(entry)
+        if number % together == 0:
+            again += few.due(entry.ingest_us)
+    found += many.due(entries[-1].ingest_us)
+    again += few.due(entries[-1].ingest_us)
+    assert found == again != []
+    assert many.dump() == few.dump()
+
+
 def test_state_is_kept_with_its_position(warm, tmp_path: Path):
     monitors, path = Monitors(FeatureSet(())), tmp_path / "monitors"
     monitors.load(warm[0])
