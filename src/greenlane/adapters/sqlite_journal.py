@@ -148,7 +148,8 @@ class SqliteJournal(JournalStore):
         self._wal.sync()
 
     def index_names(self) -> None:
-        if len(self._unindexed) >= UNINDEXED_MAX:
+        """Not while retirement has the index: names can wait for it, the next sync cannot."""
+        if len(self._unindexed) >= UNINDEXED_MAX and not self._indexing.locked():
             self._index_names()
 
     def span(self) -> tuple[int, int]:

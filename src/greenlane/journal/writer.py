@@ -82,7 +82,8 @@ class Writer:
         self._accepted = self._taken = 0
         self.last_wait_us = 0
         """How long the oldest entry of the latest batch waited to be written."""
-        self._committing_ns = self._syncing_ns = 0
+        self._unsynced: deque[Written] = deque()
+        self._committing_ns = 0
         self._failure: JournalError | None = None
         self._closing = self._asleep = False
         self._work, self._waited_for = threading.Event(), threading.Event()
@@ -134,9 +135,11 @@ class Writer:
         return (time.monotonic_ns() - oldest_ns) // 1000
 
     def unsynced_us(self) -> int:
-        """Age of the oldest entry that the disk was asked for but has not taken yet: a power cut may lose it."""
-        oldest_ns = self._syncing_ns
-        return (time.monotonic_ns() - oldest_ns) // 1000 if oldest_ns else 0
+        """Age of the oldest entry that is written but that the disk has not taken yet: a power cut may lose it."""
+        try:
+            return (time.monotonic_ns() - self._unsynced[0].accepted_ns) // 1000
+        except IndexError:
+            return 0
 
     def wait(self, seq: int, *, timeout_s: float | None = None) -> None:
         """Block this thread until the entry is durable; JournalError when it will not be, or not in time."""
@@ -235,13 +238,14 @@ class Writer:
                 sys.setswitchinterval(GIVES_WAY_S)
         written = Written(batch[-1].entry.seq, len(batch), self._committing_ns)
         self.last_wait_us = (time.monotonic_ns() - written.accepted_ns) // 1000
+        self._unsynced.append(written)
         self._committing_ns = 0
         self._written.put(written)
 
     def _make_durable(self) -> None:
         """Whatever was written while the disk was busy becomes durable together."""
         while (written := self._written.get()) is not None:
-            self._syncing_ns, rows, closing = written.accepted_ns, written.rows, False
+            rows, closing = written.rows, False
             while not self._written.empty():
                 more = self._written.get()
                 if more is None:
@@ -271,7 +275,8 @@ class Writer:
         with self._progress:
             self.durable_seq = durable_seq
             self._taken += rows
-            self._syncing_ns = 0
+            while self._unsynced and self._unsynced[0].seq <= durable_seq:
+                self._unsynced.popleft()
             ready = [w for w in self._waiters if w.seq <= durable_seq]
             self._waiters = [w for w in self._waiters if w.seq > durable_seq]
             self._progress.notify_all()

@@ -1,6 +1,7 @@
 import asyncio
 import sys
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -195,6 +196,36 @@ def test_event_loops_are_told(gate: Gate) -> None:
             await writer.when_durable(4)
 
     asyncio.run(scene())
+
+
+def test_what_is_written_while_names_are_indexed_counts_as_unsynced() -> None:
+    class Indexing(MemoryJournal):
+        def __init__(self) -> None:
+            super().__init__()
+            self.begun, self.go, self.committed = threading.Event(), threading.Event(), threading.Event()
+
+        def commit(self, batch: Sequence[Row]) -> None:
+            super().commit(batch)
+            if batch[-1].entry.seq == 2:
+                self.committed.set()
+
+        def index_names(self) -> None:
+            self.begun.set()
+            assert self.go.wait(5)
+
+    store = Indexing()
+    writer = Writer(store)
+    writer.submit([row(1)])
+    writer.wait(1, timeout_s=5)
+    assert store.begun.wait(5) and writer.unsynced_us() == 0
+    writer.submit([row(2)])
+    assert store.committed.wait(5)
+    while writer.lag_us():
+        time.sleep(0.001)
+    assert writer.durable_seq == 1 and writer.unsynced_us() > 0
+    store.go.set()
+    writer.close()
+    assert writer.durable_seq == 2 and writer.unsynced_us() == 0
 
 
 def test_an_event_loop_that_closes_that_moment_stops_nothing(gate: Gate) -> None:
