@@ -25,7 +25,8 @@ GIVES_WAY_S: Final = 0.002
 """So long whoever decides keeps the interpreter from us, a few times in a commit: a decision ends first."""
 LATE_US: Final = 4_500
 LATE_S: Final = 0.0002
-"""The same once an entry waited for LATE_US: then decisions give way, so that the loss bound holds."""
+"""The same once an entry waited for LATE_US: then decisions give way, so that the loss bound holds. An import has none:
+its batches wait longer by design."""
 IDLE_TICKS_MAX: Final = 250
 """Ticks without work before the thread sleeps until woken; waking it costs whoever submits a few microseconds."""
 
@@ -227,7 +228,7 @@ class Writer:
         return batch
 
     def _commit(self, batch: list[Row]) -> None:
-        late = self.lag_us() > LATE_US
+        late = not self._pace.producer_waits and self.lag_us() > LATE_US
         if late:
             sys.setswitchinterval(LATE_S)
         try:

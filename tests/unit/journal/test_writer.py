@@ -258,13 +258,18 @@ class Interpreter(MemoryJournal):
         super().commit(batch)
 
 
-@pytest.mark.parametrize(("late_us", "waits_s"), [(-1, LATE_S), (10**9, GIVES_WAY_S)])
-def test_decisions_give_way_to_what_is_late(late_us: int, waits_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("late_us", "importing", "waits_s"),
+    [(-1, False, LATE_S), (10**9, False, GIVES_WAY_S), (-1, True, GIVES_WAY_S)],
+)
+def test_decisions_give_way_to_what_is_late_but_an_import_does_not(
+    late_us: int, importing: bool, waits_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("greenlane.journal.writer.LATE_US", late_us)
     before_s, store = sys.getswitchinterval(), Interpreter()
     sys.setswitchinterval(GIVES_WAY_S)
     try:
-        writer = Writer(store)
+        writer = Writer(store, importing=importing)
         writer.submit([row(1)])
         writer.close()
         assert store.waits_s == [waits_s] and round(sys.getswitchinterval(), 6) == GIVES_WAY_S
