@@ -6,6 +6,7 @@ What entries are full of does not depend on whose they are: names of fields, sha
 dictionary is part of the journal's format (`adapters/entries.zdict`): a new one is another file and another format.
 """
 
+import argparse
 import random
 import subprocess
 import sys
@@ -37,11 +38,14 @@ def entries_of(world: str, directory: Path) -> list[bytes]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    out = parser.parse_args().out
     with tempfile.TemporaryDirectory() as work:
         samples = [sample for world in WORLDS for sample in entries_of(world, Path(work, world))]
     random.Random(SEED).shuffle(samples)
     dictionary = zstandard.train_dictionary(SIZE, samples)
-    Path(sys.argv[1]).write_bytes(dictionary.as_bytes())
+    out.write_bytes(dictionary.as_bytes())
     print(f"{len(samples):,} entries, {len(dictionary.as_bytes()):,} bytes")
 
 

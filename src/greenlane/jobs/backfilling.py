@@ -36,6 +36,7 @@ from greenlane.wiring import Places, Progress, Reader, complete_from, load_model
 
 Engine = Literal["duckdb", "spark"]
 ORIGIN: Final = "origin.json"
+AGAIN: Final = "greenlane backfill --data DIR --out OUT, into a new directory"
 ROWS: Final = "rows"
 
 
@@ -154,16 +155,15 @@ def backfilled_set(folder: Path, reader: Reader, asked: Mapping[str, object]) ->
     with suppress(OSError, msgspec.MsgspecError):  # nothing told, or damaged
         told = msgspec.json.decode((folder / ORIGIN).read_bytes(), type=Origin)
     if told is None or not told.of(reader):
-        hint = f"greenlane backfill --data DIR --out {folder}, into a new directory"
-        raise TrainingError(f"{folder} is no backfill of this journal by the features that are live", hint=hint)
+        raise TrainingError(f"{folder} is no backfill of this journal by the features that are live", hint=AGAIN)
     for name, wanted in asked.items():
         if wanted is not None and wanted != (held := getattr(told.made, name)):
             hint = "backfill with the same --from, --to, --cut and --label"
             raise TrainingError(f"{folder} was backfilled with {name} {held}, not {wanted}", hint=hint)
     names, seqs, vectors = read_vectors(folder)
-    assert names == tuple(column.name for column in reader.features.columns), "the digest is of these columns"
     rows = dict(zip(*read_table(folder / ROWS), strict=True))
-    assert np.array_equal(rows["seq"], seqs), "one condition chose both"
+    if names != tuple(column.name for column in reader.features.columns) or not np.array_equal(rows["seq"], seqs):
+        raise TrainingError(f"{folder} is damaged: its vectors and its rows are not of the same entries", hint=AGAIN)
     return set_of_vectors(rows, vectors, reader.features, told.made)
 
 
