@@ -142,7 +142,7 @@ class Shop:
         if not recent:
             return
         key = chance.choice(recent)
-        event_id = f"{chance.getrandbits(64):x}"
+        event_id = f"{chance.getrandbits(128):032x}"
         kind = chance.choice(({"type": "fraud_report"}, {"type": "authorization", "result": "approved"}))
         outcome = {**kind, "source": "bench", "event_id": event_id, "attempt_id": key.partition("/")[0]}
         message = request("/v1/outcomes", json.dumps(outcome).encode(), key=self.key)
