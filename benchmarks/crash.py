@@ -34,6 +34,7 @@ from load import Connection, request
 from shop import FIRST_NEW, shop
 from table import Bar, about, bar, shown
 
+from greenlane.adapters.sqlite_journal import SqliteJournal
 from greenlane.features.stream import StreamEngine
 from greenlane.jobs.replaying import replay_sample
 from greenlane.payments.times import DAY_US, SECOND_US, format_rfc3339
@@ -46,7 +47,6 @@ from greenlane.wiring import Places, complete_from, current_engine, day_entries,
 THREADS = 4
 STEP_US = 300 * SECOND_US
 AIMS = ("any", "swap", "snapshot", "day close", "start")
-BOUND_MS = 10
 AIM_TIMEOUT_S = 3.0
 SENT_AGAIN = 20
 
@@ -71,7 +71,6 @@ class Found:
     asynchronous: int = 0
     synchronous: int = 0
     lost_async: int = 0
-    worst_ms: float = 0.0
     repeated: int = 0
     replayed: int = 0
     days: int = 0
@@ -219,6 +218,9 @@ class Shop:
         copy = work / "copy"
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(self.directory, copy, ignore=shutil.ignore_patterns("models", "*spill*", "*.lock"))
+        store = SqliteJournal(copy / "journal.sqlite")  # as the next server will: it finds what waited for its commit
+        store.open(simulated=self.simulated)
+        store.close()
         reader = open_reader(copy)
         entries = list(reader.entries())
         self.check_sequence(entries, found)
@@ -246,8 +248,7 @@ class Shop:
                 del self.decisions[key]
                 age_ms = (self.killed_at - acked.acked_at) * 1000
                 found.lost_async += 1
-                found.worst_ms = max(found.worst_ms, age_ms)
-                found.expect(age_ms <= BOUND_MS, f"nothing older than {BOUND_MS} ms is lost", f"{key} {age_ms:.1f} ms")
+                found.expect(False, "what was answered at once is there", f"{key} {age_ms:.1f} ms before the kill")
 
     def check_state(self, reader: Any, entries: list[Entry], found: Found) -> None:
         recovered = current_engine(reader.places, reader.features, reader.store, settings=reader.settings)
@@ -375,7 +376,7 @@ def aims() -> Iterator[str]:
 
 
 PROMISES = (
-    "what was acknowledged under sync is there", "nothing older than 10 ms is lost", "seq has no gap",
+    "what was acknowledged under sync is there", "what was answered at once is there", "seq has no gap",
     "generation never goes back", "ingest_us never goes back", "recovered state equals a fresh fold",
     "a day file holds its day", "the generation rises", "the same request has the same answer",
     "the same outcome has the same answer", "replay gives the same decisions",
@@ -389,8 +390,7 @@ def bars_of(found: Found) -> list[Bar]:
         bar("kills", found.kills.total(), "kills"),
         *(bar(f"  aimed at: {aim}, hit", found.hits[aim], "kills", reference=found.kills[aim]) for aim in found.kills),
         bar("decisions acknowledged (async)", found.asynchronous, "entries"),
-        bar("  lost with the tail", found.lost_async, "entries"),
-        bar("  worst age of a lost one, acknowledged to killed", found.worst_ms, "ms", value_max=BOUND_MS),
+        bar("  lost", found.lost_async, "entries", value_max=0),
         bar("acknowledged under sync", found.synchronous, "entries"),
         bar("recoveries that had a snapshot", found.from_snapshot, "kills"),
         bar("day files compared with the journal", found.days, "files"),

@@ -172,14 +172,14 @@ def at_rate(rate: int, seconds: float) -> dict[str, float]:
     encoded = paced(count, rate, encode)
     paced(count, rate, append)
     journal.writer.wait(journal.position.seq)
-    position, lag_us = journal.position.seq, journal.writer.lag_us()
+    position, unsynced_us = journal.position.seq, journal.writer.unsynced_us()
     gc.enable()
     time.sleep(0.05)
     journal.close()
     subjects.close()
     size = sum((directory / name).stat().st_size for name in ("journal.sqlite", "journal.names"))
     shutil.rmtree(directory)
-    assert lag_us == 0
+    assert unsynced_us == 0
     result = {"bytes": size / position, "payload": sum(len(ENCODER.encode(r)) for r in records[count:]) / count}
     for name, values in (("encode", encoded), ("freeze", frozen), ("append", appended), ("durable", durable.taken_ms)):
         result[f"{name}_p50"], result[f"{name}_p99"] = percentiles(values)

@@ -36,11 +36,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     clock: Literal["system", "simulated"] = "system"
     """simulated: the time comes from the request (`at`); refused on a directory that has live entries."""
     decision_durability: Literal["async", "sync"] = "async"
-    """async answers at once and may lose at most `loss_bound_ms` of decisions in a crash; sync waits for the disk.
-
-    In a power cut, what the disk had not taken yet is lost too: five times as much at most.
+    """async answers at once: a crash of the server loses nothing of it, a power cut `loss_bound_ms` at most. sync waits
+    for the disk.
     """
-    loss_bound_ms: Annotated[int, Meta(ge=1, le=1000)] = 10
+    loss_bound_ms: Annotated[int, Meta(ge=1, le=1000)] = 50
     body_bytes_max: Annotated[int, Meta(ge=1024, le=16_777_216)] = 1_048_576
     requests_per_second_max: Annotated[int, Meta(ge=1)] = 50_000
     days_in_sqlite: Annotated[int, Meta(ge=1, le=3650)] = 35

@@ -316,3 +316,46 @@ def test_a_process_killed_inside_a_batch_leaves_the_prefix_before_it(tmp_path: P
     assert store.open()[:2] == (2, 2)
     assert [e.seq for e in store.read()] == [1, 2]
     assert len(b"".join(store.names())) == 4 * 16
+
+
+KILLED = """
+import os, sys
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from test_journal_store import row
+from greenlane.adapters.sqlite_journal import SqliteJournal
+store = SqliteJournal(Path(sys.argv[1]))
+store.open()
+assert store.hold([row(1), row(2)]) and store.hold([row(3)]) and store.hold([row(4, payload=bytes(500))])
+store.commit([row(1), row(2)])
+os._exit(9)
+"""
+
+
+def test_what_a_killed_process_held_is_committed_by_the_next_once(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path), str(Path(__file__).parent)], check=False)
+    assert done.returncode == 9
+    store = SqliteJournal(path)
+    assert store.open() == (2, 4, 4)
+    assert list(store.read()) == [row(1).entry, row(2).entry, row(3).entry, row(4, payload=bytes(500)).entry]
+    assert [r.entry.seq for r in store.named(name_of("payment", "pay_4"))] == [4]
+    assert store.hold([row(5)])
+    store.commit([row(5)])
+    store.index_names()
+    store.close()
+    again = SqliteJournal(path)
+    assert again.open()[:2] == (3, 5) and len(b"".join(again.names())) == 10 * 16
+    again.close()
+    assert not (tmp_path / "journal.tail").exists()
+
+
+def test_what_could_not_be_committed_is_there_at_the_next_open(tmp_path: Path) -> None:
+    store = SqliteJournal(tmp_path / "journal.sqlite")
+    store.open()
+    store.commit([row(1)])
+    assert store.hold([row(2)])
+    store.close()
+    again = SqliteJournal(tmp_path / "journal.sqlite")
+    assert again.open()[:2] == (2, 2)
+    again.close()

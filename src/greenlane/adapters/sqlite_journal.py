@@ -6,7 +6,7 @@ about    generation, kind of clock, first seq not retired
 
 A second file is the index: (16-byte name, seq) for dedup keys, payments, attempts, decisions. Names are random, so each
 touches a page of its own: small pages, a transaction for many entries, and no waiting for the disk, because what a
-crash takes from the index is made again from the entries.
+crash takes from the index is made again from the entries. A third, `journal_tail`, keeps what waits for its commit.
 """
 
 import os
@@ -21,6 +21,7 @@ from typing import Any, Final
 from msgspec.structs import astuple
 
 from greenlane.adapters.entry_packing import packed, unpacked
+from greenlane.adapters.journal_tail import JournalTail
 from greenlane.adapters.sqlite import (
     RANDOM_PAGE_BYTES,
     Checkpoints,
@@ -96,6 +97,7 @@ class SqliteJournal(JournalStore):
         self._writer: sqlite3.Connection | None = None
         self._indexer: sqlite3.Connection | None = None
         self._checkpoints: Checkpoints | None = None
+        self._tail: JournalTail | None = None
         if not path.exists():
             if read_only:
                 raise JournalError(f"there is no journal at {path}", code="no_journal", hint="is --data right?")
@@ -125,6 +127,8 @@ class SqliteJournal(JournalStore):
         self._writer.create_function("facts_of", 2, _facts_of, deterministic=True)
         self._indexer = connect(self._index_path, read_only=False, synchronous="NORMAL")
         self._checkpoints = Checkpoints(self._path, self._index_path)
+        self._seq, _ = self._last()
+        self._recover_tail()
         with self._transaction() as db:
             db.execute("UPDATE about SET value = ? WHERE key = 'clock'", (clock,))
             db.execute("UPDATE about SET value = value + 1 WHERE key = 'generation'")
@@ -143,6 +147,11 @@ class SqliteJournal(JournalStore):
                 for name in row.names:
                     self._unindexed.setdefault(name, []).append(row.entry.seq)
             self._seq = batch[-1].entry.seq
+        if self._tail is not None:
+            self._tail.committed_seq = self._seq
+
+    def hold(self, rows: Sequence[Row]) -> bool:
+        return self._tail is not None and self._tail.put(rows)
 
     def sync(self) -> None:
         self._wal.sync()
@@ -216,7 +225,18 @@ class SqliteJournal(JournalStore):
             self._indexer.close()
             self._writer.close()
             self._writer = self._indexer = None
+        if self._tail is not None:
+            self._tail.close()
+            self._tail = None
         self._unlock()
+
+    def _recover_tail(self) -> None:
+        """Commit what a killed process had appended and not committed."""
+        tail = JournalTail(self._path.with_suffix(".tail"))
+        for group in tail.after(self._seq, generation=int(self._about("generation"))):
+            self.commit(group)
+        self._unindexed.clear()  # the index is made whole from the entries next
+        self._tail = tail
 
     def _index_names(self) -> None:
         """In the order of the index, so that names which share a page find it at hand. Commits go on meanwhile."""

@@ -1,9 +1,8 @@
 """Two threads make entries durable, in order: one hands a batch per tick to the operating system, the other waits for
-the disk, then sees to the index. So nothing slow holds up what a crash of this process would lose.
+the disk, then sees to the index. What waits for them, the store holds where a crash of this process does not reach.
 """
 
 import asyncio
-import sys
 import threading
 import time
 from collections import deque
@@ -17,16 +16,12 @@ from msgspec import Struct
 from greenlane.errors import JournalError, LimitExceeded
 from greenlane.ports.journal import JournalStore, Row
 
-TICK_S: Final = 0.004
-"""Between two batches where nobody waits for one: well within the loss bound of an asynchronous answer."""
+TICK_S: Final = 0.01
+"""Between two batches where nobody waits for one."""
 HURRIED_TICK_S: Final = 0.001
 """Where somebody waits."""
 GIVES_WAY_S: Final = 0.002
 """So long whoever decides keeps the interpreter from us, a few times in a commit: a decision ends first."""
-LATE_US: Final = 4_500
-LATE_S: Final = 0.0002
-"""The same once an entry waited for LATE_US: then decisions give way, so that the loss bound holds. An import has none:
-its batches wait longer by design."""
 IDLE_TICKS_MAX: Final = 250
 """Ticks without work before the thread sleeps until woken; waking it costs whoever submits a few microseconds."""
 
@@ -44,12 +39,10 @@ IMPORT: Final = Pace(65_536, 131_072, True)
 
 
 class Written(Struct, frozen=True, gc=False):
-    """A batch that survives this process, but perhaps no power cut yet."""
+    """A batch that the operating system has, but the disk perhaps has not."""
 
     seq: int
     rows: int
-    accepted_ns: int
-    """Of its oldest entry."""
 
 
 class _Waiter(Struct, gc=False):
@@ -78,13 +71,12 @@ class Writer:
         self.durable_seq = durable_seq
         self._store, self._pace = store, IMPORT if importing else LIVE
         self._before_commit, self._before_sync = before_commit, before_sync
-        self._queue: deque[tuple[int, Sequence[Row]]] = deque()
+        self._queue: deque[Sequence[Row]] = deque()
         self._written: SimpleQueue[Written | None] = SimpleQueue()
         self._accepted = self._taken = 0
-        self.last_wait_us = 0
-        """How long the oldest entry of the latest batch waited to be written."""
-        self._unsynced: deque[Written] = deque()
-        self._committing_ns = 0
+        self._unsynced: deque[tuple[int, int]] = deque()
+        """(last seq, when it was accepted in ns) of the groups that a power cut may lose."""
+        self._exposed_seq = self._written_seq = durable_seq
         self._failure: JournalError | None = None
         self._closing = self._asleep = False
         self._work, self._waited_for = threading.Event(), threading.Event()
@@ -120,25 +112,24 @@ class Writer:
 
     def submit(self, rows: Sequence[Row]) -> None:
         """Accept a group that follows everything accepted before."""
-        self._queue.append((time.monotonic_ns(), rows))
+        seq = rows[-1].entry.seq
+        if not self._pace.producer_waits and not self._store.hold(rows):
+            self._exposed_seq = seq
+        self._unsynced.append((seq, time.monotonic_ns()))
+        self._queue.append(rows)
         self._accepted += len(rows)
         if self._asleep:
             self._work.set()
 
-    def lag_us(self) -> int:
-        """Age of the oldest entry that is not written yet, which a crash of this process would lose; 0: none."""
-        oldest_ns = self._committing_ns
-        if not oldest_ns:
-            try:
-                oldest_ns = self._queue[0][0]
-            except IndexError:
-                return 0
-        return (time.monotonic_ns() - oldest_ns) // 1000
+    @property
+    def exposed(self) -> bool:
+        """Would a crash of this process lose something? Only where the store has no room to hold what it must commit."""
+        return self._exposed_seq > self._written_seq
 
     def unsynced_us(self) -> int:
-        """Age of the oldest entry that is written but that the disk has not taken yet: a power cut may lose it."""
+        """Age of the oldest entry that the disk has not taken yet: a power cut may lose it. 0: none."""
         try:
-            return (time.monotonic_ns() - self._unsynced[0].accepted_ns) // 1000
+            return (time.monotonic_ns() - self._unsynced[0][1]) // 1000
         except IndexError:
             return 0
 
@@ -221,27 +212,14 @@ class Writer:
     def _batch(self) -> list[Row]:
         batch: list[Row] = []
         while self._queue and len(batch) < self._pace.batch_rows_max:
-            accepted_ns, rows = self._queue.popleft()
-            if not batch:
-                self._committing_ns = accepted_ns
-            batch.extend(rows)
+            batch.extend(self._queue.popleft())
         return batch
 
     def _commit(self, batch: list[Row]) -> None:
-        late = not self._pace.producer_waits and self.lag_us() > LATE_US
-        if late:
-            sys.setswitchinterval(LATE_S)
-        try:
-            self._before_commit()
-            self._store.commit(batch)
-        finally:
-            if late:
-                sys.setswitchinterval(GIVES_WAY_S)
-        written = Written(batch[-1].entry.seq, len(batch), self._committing_ns)
-        self.last_wait_us = (time.monotonic_ns() - written.accepted_ns) // 1000
-        self._unsynced.append(written)
-        self._committing_ns = 0
-        self._written.put(written)
+        self._before_commit()
+        self._store.commit(batch)
+        self._written_seq = batch[-1].entry.seq
+        self._written.put(Written(self._written_seq, len(batch)))
 
     def _make_durable(self) -> None:
         """Whatever was written while the disk was busy becomes durable together."""
@@ -276,7 +254,7 @@ class Writer:
         with self._progress:
             self.durable_seq = durable_seq
             self._taken += rows
-            while self._unsynced and self._unsynced[0].seq <= durable_seq:
+            while self._unsynced and self._unsynced[0][0] <= durable_seq:
                 self._unsynced.popleft()
             ready = [w for w in self._waiters if w.seq <= durable_seq]
             self._waiters = [w for w in self._waiters if w.seq > durable_seq]

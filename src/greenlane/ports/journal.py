@@ -96,6 +96,12 @@ class JournalStore(Protocol):
         What a store that is open for reading only gives out is durable."""
         ...
 
+    def hold(self, rows: Sequence[Row]) -> bool:  # noqa: ARG002 - for stores that have to
+        """Keep a group from a crash of this process until it is committed; at once, by the thread that appends. False
+        where there is no room for it. For stores that live no longer than the process there is nothing to do.
+        """
+        return True
+
     def sync(self) -> None:
         """Everything committed before is durable when this returns; by a third thread. For stores that commit so anyway
         there is nothing to do.

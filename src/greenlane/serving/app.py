@@ -43,8 +43,6 @@ PAGE_MAX: Final = 100
 SCANNED_MAX: Final = 1_000
 """Entries looked at for one page: decisions wait meanwhile, so a page may come back short, with a cursor to go on."""
 REPLAYED_MAX: Final = 1000
-POWER_CUT: Final = 5
-"""Loss bounds: so long the disk may take for what is written already, until decisions wait for it."""
 ATTEMPT_FIELDS: Final = all_field_names(Attempt)
 OUTCOME_FIELDS: Final = all_field_names(Outcome)
 HAPPENED_FIELDS: Final = all_field_names(Happened)
@@ -164,8 +162,7 @@ class Doors:
         settings = system.settings
         self.simulated = settings.clock == "simulated"
         self.always_sync = settings.decision_durability == "sync"
-        self.late_us = settings.loss_bound_ms * 1000 * 8 // 10
-        self.unsynced_us = settings.loss_bound_ms * 1000 * POWER_CUT
+        self.late_us = settings.loss_bound_ms * 1000
         rate = settings.requests_per_second_max
         self.rate = RateLimit(per_second=rate, burst=rate)
         self.models = ModelDoors(system, self.allow)
@@ -207,10 +204,9 @@ class Doors:
         return Reply(200, ANSWER_ENCODER.encode(answer), durable_seq=self.durable_seq(entry))
 
     def durable_seq(self, entry: Entry) -> int:
-        """Async answers at once, unless writing is, or just was, so late that the loss bound might not hold."""
+        """Async answers at once, unless the disk is so late that the loss bound might not hold."""
         writer = self.system.journal.writer
-        late = self.always_sync or max(writer.lag_us(), writer.last_wait_us) > self.late_us
-        late = late or writer.unsynced_us() > self.unsynced_us
+        late = self.always_sync or writer.exposed or writer.unsynced_us() > self.late_us
         return entry.seq if late else 0
 
     def again(self, stored: Entry, body_hash: bytes, event_id: str) -> Reply:

@@ -46,7 +46,7 @@ def test_what_is_appended_together_is_one_commit(store):
     journal = Sequencer(store, FakeClock(7), [])
     with journal.together():
         journal.append(decision(1))
-        assert journal.writer.lag_us() == 0
+        assert journal.writer.unsynced_us() == 0
         journal.append(refund(2))
     journal.close()
     assert store.commits == [2]

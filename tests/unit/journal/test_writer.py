@@ -1,14 +1,12 @@
 import asyncio
-import sys
 import threading
-import time
 from collections.abc import Sequence
 
 import pytest
 
 from greenlane.errors import JournalError, LimitExceeded
 from greenlane.journal.memory import MemoryJournal
-from greenlane.journal.writer import GIVES_WAY_S, LATE_S, Pace, Writer, _Waiter
+from greenlane.journal.writer import Pace, Writer, _Waiter
 from greenlane.ports.journal import Entry, Row
 
 
@@ -111,8 +109,7 @@ def test_a_slow_disk_holds_up_no_commit_and_takes_all_that_came_meanwhile_at_onc
         writer.submit([row(seq)])
         while disk.span()[1] < seq:
             threading.Event().wait(0.001)
-    assert (writer.lag_us(), writer.durable_seq) == (0, 0)
-    assert writer.unsynced_us() > 0
+    assert writer.durable_seq == 0 and writer.unsynced_us() > 0
     disk.go.set()
     writer.wait(5, timeout_s=5)
     writer.close()
@@ -132,15 +129,34 @@ def test_a_failed_sync_is_fail_stop() -> None:
         writer.check()
 
 
-def test_lag_is_the_age_of_the_oldest_entry_not_written(gate: Gate) -> None:
+def test_age_is_that_of_the_oldest_entry_the_disk_has_not_taken(gate: Gate) -> None:
     writer = Writer(gate)
-    assert writer.lag_us() == 0
+    assert writer.unsynced_us() == 0
     writer.submit([row(1)])
     threading.Event().wait(0.02)
-    assert writer.lag_us() >= 15_000
+    assert writer.unsynced_us() >= 15_000
     gate.go.set()
     writer.wait(1, timeout_s=5)
-    assert writer.lag_us() == 0
+    assert writer.unsynced_us() == 0
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("room", "importing", "exposed"), [(True, False, False), (False, False, True), (False, True, False)]
+)
+def test_what_the_store_has_no_room_to_hold_is_exposed_until_it_is_written(
+    room: bool, importing: bool, exposed: bool, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "hold", lambda rows: room)
+    writer = Writer(gate, importing=importing)
+    writer.submit([row(1)])
+    assert writer.exposed == exposed
+    monkeypatch.setattr(gate, "hold", lambda rows: True)
+    writer.submit([row(2)])
+    assert writer.exposed == exposed, "what is held behind a gap would be lost with it"
+    gate.go.set()
+    writer.wait(2, timeout_s=5)
+    assert not writer.exposed
     writer.close()
 
 
@@ -220,8 +236,6 @@ def test_what_is_written_while_names_are_indexed_counts_as_unsynced() -> None:
     assert store.begun.wait(5) and writer.unsynced_us() == 0
     writer.submit([row(2)])
     assert store.committed.wait(5)
-    while writer.lag_us():
-        time.sleep(0.001)
     assert writer.durable_seq == 1 and writer.unsynced_us() > 0
     store.go.set()
     writer.close()
@@ -244,34 +258,3 @@ def test_an_event_loop_that_closes_that_moment_stops_nothing(gate: Gate) -> None
     writer.submit([row(2)])
     writer.wait(2, timeout_s=5)
     writer.close()
-
-
-class Interpreter(MemoryJournal):
-    """Remembers how soon a thread that waits for the interpreter asked for it back while each batch was written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.waits_s: list[float] = []
-
-    def commit(self, batch: Sequence[Row]) -> None:
-        self.waits_s.append(round(sys.getswitchinterval(), 6))
-        super().commit(batch)
-
-
-@pytest.mark.parametrize(
-    ("late_us", "importing", "waits_s"),
-    [(-1, False, LATE_S), (10**9, False, GIVES_WAY_S), (-1, True, GIVES_WAY_S)],
-)
-def test_decisions_give_way_to_what_is_late_but_an_import_does_not(
-    late_us: int, importing: bool, waits_s: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("greenlane.journal.writer.LATE_US", late_us)
-    before_s, store = sys.getswitchinterval(), Interpreter()
-    sys.setswitchinterval(GIVES_WAY_S)
-    try:
-        writer = Writer(store, importing=importing)
-        writer.submit([row(1)])
-        writer.close()
-        assert store.waits_s == [waits_s] and round(sys.getswitchinterval(), 6) == GIVES_WAY_S
-    finally:
-        sys.setswitchinterval(before_s)
