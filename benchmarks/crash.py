@@ -47,7 +47,7 @@ from greenlane.wiring import Places, complete_from, current_engine, day_entries,
 THREADS = 4
 STEP_US = 300 * SECOND_US
 AIMS = ("any", "swap", "snapshot", "day close", "start")
-AIM_TIMEOUT_S = 3.0
+AIM_TIMEOUT_S = 15.0
 SENT_AGAIN = 20
 
 
@@ -388,7 +388,7 @@ PROMISES = (
 def bars_of(found: Found) -> list[Bar]:
     return [
         bar("kills", found.kills.total(), "kills"),
-        *(bar(f"  aimed at: {aim}, hit", found.hits[aim], "kills", reference=found.kills[aim]) for aim in found.kills),
+        *(bar(f"  aimed at: {aim}, hit", found.hits[aim], "kills", reference=found.kills[aim], ratio_min=0.5) for aim in found.kills),
         bar("decisions acknowledged (async)", found.asynchronous, "entries"),
         bar("  lost", found.lost_async, "entries", value_max=0),
         bar("acknowledged under sync", found.synchronous, "entries"),

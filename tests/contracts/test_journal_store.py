@@ -144,6 +144,7 @@ def test_control_entries_never_retire(store: JournalStore) -> None:
     store.commit([row(1, kind="control", payload=b"c" * 300), row(2), row(3, kind="control", payload=b"d")])
     store.retire(3, forget_before_seq=3)
     assert [(e.seq, e.payload) for e in store.controls()] == [(1, b"c" * 300), (3, b"d")]
+    assert [e.seq for e in store.controls(after_seq=1)] == [3]
 
 
 def test_the_end_is_remembered_when_everything_has_retired(reopen: Reopen) -> None:

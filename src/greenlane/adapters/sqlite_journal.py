@@ -176,10 +176,10 @@ class SqliteJournal(JournalStore):
                 yield _row(values).entry
             after_seq = page[-1][0]
 
-    def controls(self) -> Iterator[Entry]:
+    def controls(self, *, after_seq: int = 0) -> Iterator[Entry]:
         for table in ("retired", "entries"):
-            query = f"SELECT {COLUMNS} FROM {table} WHERE kind = 'control' ORDER BY seq"
-            found = self._reader.execute(query).fetchall()
+            query = f"SELECT {COLUMNS} FROM {table} WHERE kind = 'control' AND seq > ? ORDER BY seq"
+            found = self._reader.execute(query, (after_seq,)).fetchall()
             if self._read_only and found:
                 self.sync()
             yield from [_row(values).entry for values in found]

@@ -49,9 +49,9 @@ class MemoryJournal(JournalStore):
         for seq in range(after_seq + 1, (last if upto_seq is None else min(last, upto_seq)) + 1):
             yield self._rows[seq].entry
 
-    def controls(self) -> Iterator[Entry]:
+    def controls(self, *, after_seq: int = 0) -> Iterator[Entry]:
         rows = (self._retired | self._rows).values()
-        yield from [row.entry for row in rows if row.entry.kind == "control"]
+        yield from [row.entry for row in rows if row.entry.kind == "control" and row.entry.seq > after_seq]
 
     def named(self, name: bytes) -> list[Row]:
         return [self._rows.get(seq) or self._retired[seq] for seq in self._by_name.get(name, ())]

@@ -123,7 +123,7 @@ class Writer:
 
     @property
     def exposed(self) -> bool:
-        """Would a crash of this process lose something? Only where the store has no room to hold what it must commit."""
+        """Would a crash of this process lose something? Only where the store has no room to hold what waits."""
         return self._exposed_seq > self._written_seq
 
     def unsynced_us(self) -> int:

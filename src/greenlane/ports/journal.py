@@ -120,8 +120,8 @@ class JournalStore(Protocol):
         """Durable entries in order. JournalError when entries just after `after_seq` have retired."""
         ...
 
-    def controls(self) -> Iterator[Entry]:
-        """All durable control entries in order, whole: they never retire."""
+    def controls(self, *, after_seq: int = 0) -> Iterator[Entry]:
+        """The durable control entries in order, whole: they never retire."""
         ...
 
     def named(self, name: bytes) -> list[Row]:

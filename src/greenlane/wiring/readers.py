@@ -1,7 +1,7 @@
 """A directory as people and the follower see it."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -12,7 +12,6 @@ from greenlane.decisions.live import Live
 from greenlane.decisions.releases import Releases
 from greenlane.errors import JournalError, SettingsError
 from greenlane.features.definition import FeatureSet
-from greenlane.journal.sequencer import folded
 from greenlane.merchants.book import Book
 from greenlane.ports.journal import Entry, JournalStore
 from greenlane.settings import Settings, read_settings
@@ -31,18 +30,13 @@ class Reader:
     places: Places
     settings: Settings
     store: JournalStore
+    live: Live = field(default_factory=Live, init=False)
+    book: Book = field(default_factory=Book, init=False)
+    releases: Releases = field(default_factory=Releases, init=False)
+    _control_seq: int = field(default=0, init=False)
 
-    @cached_property
-    def live(self) -> Live:
-        return folded(Live(), self.store.controls())
-
-    @cached_property
-    def book(self) -> Book:
-        return folded(Book(), self.store.controls())
-
-    @cached_property
-    def releases(self) -> Releases:
-        return folded(Releases(), self.store.controls())
+    def __post_init__(self) -> None:
+        self.refresh()
 
     @cached_property
     def salt(self) -> str:
@@ -56,9 +50,11 @@ class Reader:
         return self.live.features
 
     def refresh(self) -> None:
-        """What control entries say is asked of the journal again, as it stands by then."""
-        for fold in ("live", "releases", "book"):
-            self.__dict__.pop(fold, None)
+        """Fold in what control entries have said since."""
+        for entry in self.store.controls(after_seq=self._control_seq):
+            for fold in (self.live, self.book, self.releases):
+                fold.apply(entry)
+            self._control_seq = entry.seq
 
     def entries(self, *, after_seq: int = 0, progress: Progress | None = None) -> Iterator[Entry]:
         """All after that position, in order; `progress` hears now and then how far it is (seq, last seq)."""
