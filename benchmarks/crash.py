@@ -388,7 +388,10 @@ PROMISES = (
 def bars_of(found: Found) -> list[Bar]:
     return [
         bar("kills", found.kills.total(), "kills"),
-        *(bar(f"  aimed at: {aim}, hit", found.hits[aim], "kills", reference=found.kills[aim], ratio_min=0.5) for aim in found.kills),
+        *(
+            bar(f"  aimed at: {aim}, hit", found.hits[aim], "kills", reference=found.kills[aim], ratio_min=0.5)
+            for aim in found.kills
+        ),
         bar("decisions acknowledged (async)", found.asynchronous, "entries"),
         bar("  lost", found.lost_async, "entries", value_max=0),
         bar("acknowledged under sync", found.synchronous, "entries"),
