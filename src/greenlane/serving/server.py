@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -28,11 +29,12 @@ from greenlane.wiring import (
 
 LOOK_EVERY_S = 10.0
 RETIRE_EVERY_LOOKS = 360
+TOLD_EVERY_S = 3.0
 
 
 def run_server(directory: Path, *, host: str, port: int, with_follower: bool, tell: Callable[[str], None]) -> None:
     """Serves until SIGTERM or SIGINT. Raises SettingsError or JournalError before it listens, never after."""
-    system = open_system(directory)
+    system = open_system(directory, progress=slowly(tell))
     keys = KeyFile(system.places.keys)
     created = format_rfc3339(system.clock.now_us())
     first_key = "" if keys.stored() else keys.create(GRANTS, created=created)
@@ -55,6 +57,19 @@ def run_server(directory: Path, *, host: str, port: int, with_follower: bool, te
     finally:
         system.places.server.unlink(missing_ok=True)
         beside.stop()
+
+
+def slowly(tell: Callable[[str], None], *, every_s: float = TOLD_EVERY_S) -> Callable[[str, int, int], None]:
+    """A line now and then while a journal is folded that no snapshot stands for, as after an import."""
+    told_at = time.monotonic()
+
+    def progress(what: str, seq: int, last: int) -> None:
+        nonlocal told_at
+        if time.monotonic() - told_at >= every_s:
+            told_at = time.monotonic()
+            tell(f"folding the journal into {what}: {seq:,} of {last:,} entries")
+
+    return progress
 
 
 class Beside:

@@ -10,6 +10,7 @@ A snapshot is two files of one position: the features' state, and how everything
 
 from greenlane.wiring.importer import Importer
 from greenlane.wiring.kept import (
+    Progress,
     all_entries,
     complete_from,
     current_engine,
@@ -22,7 +23,7 @@ from greenlane.wiring.kept import (
 )
 from greenlane.wiring.places import Places, is_running, lock_follower, model_path, write_server_file
 from greenlane.wiring.process import SERVER_PID, alarm_lines, freeze_memory, run_http
-from greenlane.wiring.readers import Progress, Reader, open_reader
+from greenlane.wiring.readers import Reader, open_reader
 from greenlane.wiring.retiring import HORIZON_DAYS, beyond_horizon, erase_subject, retire_old_days
 from greenlane.wiring.system import System, load_model, open_system
 from greenlane.wiring.versions import engine_version, runtime_fingerprint

@@ -1,9 +1,9 @@
 """What a directory kept, brought up to an entry: feature state, counts of the policy, entries wherever they lie."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -21,8 +21,15 @@ from greenlane.wiring.places import Places
 if TYPE_CHECKING:
     from greenlane.adapters.duckdb_engine import DuckdbEngine
 
+Progress = Callable[[int, int], None]
+"""Told now and then how far a reading of the journal is: (seq, last seq)."""
+TOLD_EVERY: Final = 1_000
+"""Entries between two reports of progress."""
 
-def standing_at(places: Places, store: JournalStore, exploring: Exploring, *, seq: int) -> Standing:
+
+def standing_at(
+    places: Places, store: JournalStore, exploring: Exploring, *, seq: int, progress: Progress | None = None
+) -> Standing:
     """As of an entry: the newest that was saved before it by this build, and is of this journal, brought up to it."""
     standing, after_seq = Standing(exploring), 0
     for path in sorted(places.snapshots.glob("*.standing"), reverse=True):
@@ -31,7 +38,7 @@ def standing_at(places: Places, store: JournalStore, exploring: Exploring, *, se
             if int(path.stem) <= seq and holds(store, int(generation), int(path.stem)):
                 standing, after_seq = Standing.load(dumped, exploring), int(path.stem)
                 break
-    for entry in all_entries(places, store, after_seq=after_seq):
+    for entry in all_entries(places, store, after_seq=after_seq, progress=progress):
         if entry.seq > seq:
             break
         standing.apply(entry)
@@ -51,10 +58,17 @@ def kept_engine(
     return engine, Position(0, 0)
 
 
-def current_engine(places: Places, features: FeatureSet, store: JournalStore, *, settings: Settings) -> StreamEngine:
+def current_engine(
+    places: Places,
+    features: FeatureSet,
+    store: JournalStore,
+    *,
+    settings: Settings,
+    progress: Progress | None = None,
+) -> StreamEngine:
     """The kept engine, brought up to the last durable entry."""
     engine, position = kept_engine(places, features, store, settings=settings)
-    engine.apply_many(all_entries(places, store, after_seq=position.seq))
+    engine.apply_many(all_entries(places, store, after_seq=position.seq, progress=progress))
     return engine
 
 
@@ -79,8 +93,22 @@ def complete_from(store: JournalStore) -> int | None:
     return None
 
 
-def all_entries(places: Places, store: JournalStore, *, after_seq: int = 0) -> Iterator[Entry]:
+def all_entries(
+    places: Places, store: JournalStore, *, after_seq: int = 0, progress: Progress | None = None
+) -> Iterator[Entry]:
     """The journal in order: closed days from Parquet where they have retired, the rest from the store."""
+    entries = _all_entries(places, store, after_seq)
+    return entries if progress is None else _told(entries, store.span()[1], progress)
+
+
+def _told(entries: Iterable[Entry], last: int, progress: Progress) -> Iterator[Entry]:
+    for entry in entries:
+        yield entry
+        if entry.seq % TOLD_EVERY == 0 or entry.seq == last:
+            progress(entry.seq, last)
+
+
+def _all_entries(places: Places, store: JournalStore, after_seq: int) -> Iterator[Entry]:
     first, _ = store.span()
     if after_seq + 1 < first:
         for path in sorted(places.days.glob("*.parquet")):

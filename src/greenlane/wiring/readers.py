@@ -1,10 +1,9 @@
 """A directory as people and the follower see it."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Final
 
 from greenlane.adapters.sqlite_journal import SqliteJournal
 from greenlane.adapters.sqlite_subjects import secret_of
@@ -15,12 +14,8 @@ from greenlane.features.definition import FeatureSet
 from greenlane.merchants.book import Book
 from greenlane.ports.journal import Entry, JournalStore
 from greenlane.settings import Settings, read_settings
-from greenlane.wiring.kept import all_entries
+from greenlane.wiring.kept import Progress, all_entries
 from greenlane.wiring.places import Places
-
-Progress = Callable[[int, int], None]
-TOLD_EVERY: Final = 1_000
-"""Entries between two reports of progress."""
 
 
 @dataclass
@@ -58,15 +53,7 @@ class Reader:
 
     def entries(self, *, after_seq: int = 0, progress: Progress | None = None) -> Iterator[Entry]:
         """All after that position, in order; `progress` hears now and then how far it is (seq, last seq)."""
-        entries = all_entries(self.places, self.store, after_seq=after_seq)
-        return entries if progress is None else told(entries, self.store.span()[1], progress)
-
-
-def told(entries: Iterable[Entry], last: int, progress: Progress) -> Iterator[Entry]:
-    for entry in entries:
-        yield entry
-        if entry.seq % TOLD_EVERY == 0 or entry.seq == last:
-            progress(entry.seq, last)
+        return all_entries(self.places, self.store, after_seq=after_seq, progress=progress)
 
 
 def open_reader(directory: Path) -> Reader:

@@ -1,6 +1,6 @@
 """Everything that answers, joined once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -228,8 +228,15 @@ class System:
             self.lane.features.close()
 
 
-def open_system(directory: Path, *, clock: Clock | None = None, features: FeatureSet = CATALOGUE) -> System:
-    """The one writer of a data directory, up to date and warm. `features` are declared where nothing was before.
+def open_system(
+    directory: Path,
+    *,
+    clock: Clock | None = None,
+    features: FeatureSet = CATALOGUE,
+    progress: Callable[[str, int, int], None] = lambda _what, _seq, _last: None,
+) -> System:
+    """The one writer of a data directory, up to date and warm. `features` are declared where nothing was before;
+    `progress` hears how far the journal is folded: (into what, seq, last seq).
 
     Raises SettingsError, JournalError (another server holds it, the clock is behind), ModelRefused.
     """
@@ -254,8 +261,11 @@ def open_system(directory: Path, *, clock: Clock | None = None, features: Featur
         journal.writer.wait(journal.position.seq)
     assert live.features is not None, "declared just above"
     policy = Policy(perspective=settings.perspective)
-    engine = current_engine(places, live.features, store, settings=settings)
-    standing = standing_at(places, store, policy.exploring, seq=journal.position.seq)
+    told = {what: partial(progress, what) for what in ("features", "limits and health")}
+    engine = current_engine(places, live.features, store, settings=settings, progress=told["features"])
+    standing = standing_at(
+        places, store, policy.exploring, seq=journal.position.seq, progress=told["limits and health"]
+    )
     late.folds = (engine, standing)
     approving = Approving(standing.online.health, policy.priors, lambda id_, mcc: book.economics(id_, mcc=mcc))
     reporting = reporting_of(settings)
