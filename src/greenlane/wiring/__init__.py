@@ -2,8 +2,9 @@
 
 DIR/
   greenlane.toml   settings           journal.sqlite  entries           days/       closed days, Parquet
-  keys.json        API keys, hashed   subjects.sqlite people's map      snapshots/  feature state
-  server.json      while one runs     spill.sqlite    cold state        models/     artefacts, by hash
+  keys.json        API keys, hashed   journal.names   its index         snapshots/  feature state
+  server.json      while one runs     subjects.sqlite people's map      models/     artefacts, by hash
+  journal.tail     what waits for its commit          spill.sqlite    cold state
 
 A snapshot is two files of one position: the features' state, and how everything stands that the policy counts.
 """
