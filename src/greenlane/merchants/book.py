@@ -11,8 +11,6 @@ from greenlane.merchants.inherit import inherit
 from greenlane.ports.journal import CHANGE_DECODER, Entry
 
 SUBJECT: Final = "merchant"
-
-
 ECONOMICS_DECODER: Final = msgspec.msgpack.Decoder(Economics | None)
 
 
@@ -23,8 +21,10 @@ class Book:
     800000
     """
 
-    def __init__(self, merchants: Mapping[str, Economics] = MappingProxyType({})):
-        self._merchants = MappingProxyType(dict(merchants))
+    def __init__(self) -> None:
+        self._configured: dict[str, Economics] = {}
+        self.merchants: Mapping[str, Economics] = MappingProxyType(self._configured)
+        """The configured ones, as they are by now."""
 
     def apply(self, entry: Entry) -> None:
         """Folds a `merchant` control entry in and passes over all others; `after` None takes the merchant out."""
@@ -33,15 +33,10 @@ class Book:
         change = CHANGE_DECODER.decode(entry.payload)
         if change.subject != SUBJECT:
             return
-        rest = {name: economics for name, economics in self._merchants.items() if name != change.id}
-        after = ECONOMICS_DECODER.decode(change.after)
-        self._merchants = MappingProxyType(rest if after is None else {**rest, change.id: after})
-
-    @property
-    def merchants(self) -> Mapping[str, Economics]:
-        """The configured ones. The mapping is never written to again: who holds it holds a snapshot."""
-        return self._merchants
+        self._configured.pop(change.id, None)  # a merchant stands where it was last changed
+        if (after := ECONOMICS_DECODER.decode(change.after)) is not None:
+            self._configured[change.id] = after
 
     def economics(self, merchant_id: str, *, mcc: str | None = None, country: str | None = None) -> Economics:
         """In force now; `mcc` and `country` are the payment's, for a merchant that is not configured."""
-        return self._merchants.get(merchant_id) or inherit(mcc, country)
+        return self._configured.get(merchant_id) or inherit(mcc, country)
