@@ -16,6 +16,7 @@ from zlib import crc32
 
 import msgspec
 
+from greenlane.errors import JournalError
 from greenlane.ports.journal import ENCODER, Row
 
 FORMAT: Final = 1
@@ -33,10 +34,13 @@ class JournalTail:
     """Put by the thread that appends, told of commits by the one that commits."""
 
     def __init__(self, path: Path):
+        """JournalError where the disk has no room for the whole file: later that would be a SIGBUS."""
         fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            os.posix_fallocate(fd, 0, TABLE_BYTES + RING_BYTES)  # a full disk is told now, and not by SIGBUS later
+            os.posix_fallocate(fd, 0, TABLE_BYTES + RING_BYTES)
             self._map = mmap.mmap(fd, TABLE_BYTES + RING_BYTES)
+        except OSError as error:
+            raise JournalError(f"{path} cannot be laid out: {error}", hint="free or repair the disk") from error
         finally:
             os.close(fd)
         self._path = path

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from greenlane.adapters import journal_tail
 from greenlane.adapters.journal_tail import SLOT, SLOTS, TABLE_BYTES, JournalTail
+from greenlane.errors import JournalError
 from greenlane.ports.journal import Entry, Row
 
 
@@ -62,6 +63,15 @@ def test_what_has_no_room_is_refused_and_nothing_is_written_over(tail: JournalTa
     assert put > 15 and seqs(tail, 0) == list(range(1, put + 1))
     tail.committed_seq = put
     assert tail.put(group(put + 1, size=100_000)) and seqs(tail, put) == [put + 1]
+
+
+def test_a_full_disk_is_told_before_anything_is_kept_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(JournalError, match="No space left"):
+        JournalTail(tmp_path / "journal.tail")
 
 
 def test_the_file_goes_with_the_last_commit_and_stays_without(tmp_path: Path) -> None:
