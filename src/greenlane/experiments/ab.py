@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from greenlane.experiments.distributions import student_beyond, student_quantile
 from greenlane.experiments.moments import Moments
-
-Floats = NDArray[np.float64]
+from greenlane.payments.arrays import Floats
 
 
 @dataclass(frozen=True, eq=False)

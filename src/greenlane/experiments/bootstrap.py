@@ -1,12 +1,10 @@
 """The same comparison without the delta method: clusters drawn again, with replacement."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from greenlane.errors import InputError
 from greenlane.experiments.ab import Effect
-
-Floats = NDArray[np.float64]
+from greenlane.payments.arrays import Floats
 
 
 def cluster_bootstrap(

@@ -3,12 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from greenlane.errors import InputError
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from greenlane.payments.arrays import Floats, Ints
 
 
 @dataclass(frozen=True, eq=False)

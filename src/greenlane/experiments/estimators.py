@@ -8,11 +8,9 @@ averaged over the target policy's actions. A model must not have seen the row th
 from math import log, sqrt
 
 import numpy as np
-from numpy.typing import NDArray
 
 from greenlane.experiments.distributions import student_quantile
-
-Floats = NDArray[np.float64]
+from greenlane.payments.arrays import Floats
 
 
 def ipw(weight: Floats, reward: Floats) -> Floats:

@@ -13,14 +13,12 @@ from typing import Final
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from greenlane.errors import InputError
 from greenlane.experiments.distributions import normal_quantile
 from greenlane.experiments.off_policy import Difference, Overlap, Term, between, differences, mean_difference
 from greenlane.experiments.weights import effective_size
-
-Floats = NDArray[np.float64]
+from greenlane.payments.arrays import Floats, Ints
 
 EFFECTIVE_ROWS_MIN: Final = 1_000
 EFFECTIVE_EVENTS_MIN: Final = 50
@@ -216,7 +214,7 @@ def calibration_check(seen: Overlap) -> Check:
     )
 
 
-def bin_surprise(seen: Overlap, rows: NDArray[np.int64], surprise: Floats) -> float:
+def bin_surprise(seen: Overlap, rows: Ints, surprise: Floats) -> float:
     """How far a bin is from what its propensities say, in standard errors by cluster."""
     sums = np.bincount(seen.groups.single[0][rows], surprise)
     spread = float(np.sqrt(sums @ sums))

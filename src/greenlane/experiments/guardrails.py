@@ -11,7 +11,8 @@ import numpy as np
 from msgspec import Struct
 
 from greenlane.experiments.ab import Lift
-from greenlane.experiments.sequences import UNITS_MIN, Floats, log_evidence_above
+from greenlane.experiments.sequences import UNITS_MIN, log_evidence_above
+from greenlane.payments.arrays import Floats
 from greenlane.policy.arms import Rail
 
 Harm = Literal["rise", "fall"]

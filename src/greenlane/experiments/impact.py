@@ -11,14 +11,11 @@ from typing import Any, Final
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from greenlane.errors import InputError
 from greenlane.experiments.ab import compare
 from greenlane.experiments.moments import Moments
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from greenlane.payments.arrays import Flags, Floats, Ints
 
 STEPS: Final = ("gross", "fees", "fraud", "disputes", "review", "friction")
 """In the order of the bridge; they add up to the net."""
@@ -159,7 +156,7 @@ def bridge_of_summary(found: Mapping[str, Any], policy: str, baseline: str) -> I
     return Impact(title=title, source="simulation", currency=found["currency"], bridge=bridge, groups={}, notes=notes)
 
 
-def named_groups(labels: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
+def named_groups(labels: Sequence[str]) -> dict[str, Flags]:
     """Rows of each label, the largest first; what is beyond GROUPS_MAX is "others".
 
     >>> {name: rows.tolist() for name, rows in named_groups(["a", "b", "a"]).items()}

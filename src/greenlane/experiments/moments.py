@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from greenlane.errors import InputError
-
-Floats = NDArray[np.float64]
+from greenlane.payments.arrays import Floats, Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +41,7 @@ class Moments:
         return cls(np.full(y.shape[:-1], float(y.shape[-1])), mean, np.swapaxes(centred, -1, -2) @ centred)
 
     @classmethod
-    def clustered(
-        cls, numerator: Floats, cluster: NDArray[np.int64], *, denominator: Floats | None = None
-    ) -> "Moments":
+    def clustered(cls, numerator: Floats, cluster: Ints, *, denominator: Floats | None = None) -> "Moments":
         """From rows: each cluster's sums become one unit.
 
         >>> arm = Moments.clustered(np.array([1.0, 0.0, 1.0]), np.array([7, 7, 9]))
@@ -106,6 +103,6 @@ class Moments:
         return np.asarray(known)
 
 
-def cluster_sums(place: NDArray[np.int64], rows: Floats) -> Floats:
+def cluster_sums(place: Ints, rows: Floats) -> Floats:
     """[clusters], of rows whose cluster is numbered by `place`."""
     return np.bincount(place, rows).astype(np.float64)

@@ -6,15 +6,11 @@ release probability) payments. What lies above the ceiling was never released: i
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from greenlane.errors import InputError
 from greenlane.experiments.clusters import Groups
 from greenlane.experiments.distributions import student_quantile
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
+from greenlane.payments.arrays import Flags, Floats, Ints
 
 
 class Money(Struct, frozen=True):

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from greenlane.payments.arrays import Floats, Ints
 
 
 def holm(p_values: Sequence[float] | Floats) -> Floats:
@@ -32,7 +31,7 @@ def benjamini_hochberg(p_values: Sequence[float] | Floats) -> Floats:
     return replaced(order, np.minimum(steps, 1.0))
 
 
-def replaced(order: NDArray[np.int64], values: Floats) -> Floats:
+def replaced(order: Ints, values: Floats) -> Floats:
     """`values`, stated in that order, back in their first places."""
     found = np.empty_like(values)
     found[order] = values

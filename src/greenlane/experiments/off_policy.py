@@ -15,16 +15,13 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from greenlane.errors import InputError
 from greenlane.experiments.clusters import Groups
 from greenlane.experiments.distributions import student_quantile
 from greenlane.experiments.estimators import doubly_robust, ipw
 from greenlane.experiments.weights import importance, per_decision
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from greenlane.payments.arrays import Flags, Floats, Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +38,7 @@ class Overlap:
     """float64[rows, actions]"""
     action: Ints
     step: Ints
-    taken: NDArray[np.bool_]
+    taken: Flags
     """False where a payment had ended before this step."""
     groups: Groups
     """By whom, and by when, rows move together."""

@@ -6,14 +6,10 @@ released: nothing is estimated there, and what could be true is stated as bounds
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from greenlane.errors import InputError
 from greenlane.experiments.distributions import normal_quantile
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
+from greenlane.payments.arrays import Flags, Floats, Ints
 
 
 class Share(Struct, frozen=True):

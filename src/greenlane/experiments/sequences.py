@@ -10,12 +10,11 @@ from math import log, sqrt
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from greenlane.experiments.ab import Effect, Lift, between
 from greenlane.experiments.distributions import normal_below
-
-Floats = NDArray[np.float64]
+from greenlane.payments.arrays import Floats
 
 UNITS_MIN: Final = 50
 """Below, the central limit says nothing yet and the interval is the whole line."""

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from greenlane.errors import InputError
 from greenlane.experiments.distributions import chi_square_above, log_gamma
-
-Floats = NDArray[np.float64]
+from greenlane.payments.arrays import Floats
 
 
 def intended(shares: Sequence[float]) -> Floats:

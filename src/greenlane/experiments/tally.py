@@ -28,13 +28,12 @@ from greenlane.learning.labels import kind_of
 from greenlane.learning.lateness import Late, Lateness
 from greenlane.merchants.economics import Economics
 from greenlane.merchants.stakes import stakes
+from greenlane.payments.arrays import Floats
 from greenlane.payments.facts import Facts
 from greenlane.payments.times import DAY_US
 from greenlane.policy.arms import PPM, Arm, Assignment, Experiment, Exposure, hashed
 from greenlane.policy.running import EXPERIMENT, EXPERIMENT_DECODER, HOLDOUT, SHARE_DECODER
 from greenlane.ports.journal import CHANGE_DECODER, Entry
-
-Floats = NDArray[np.float64]
 
 COLUMNS: Final = (
     "exposed", "settled", "approved", "attempts", "attempts_approved", "decisions", "challenged", "blocked",

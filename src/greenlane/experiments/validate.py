@@ -10,7 +10,6 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from greenlane.errors import InputError
 from greenlane.experiments.ab import compare, lift, slope
@@ -21,8 +20,8 @@ from greenlane.experiments.moments import Moments
 from greenlane.experiments.off_policy import overlap, term
 from greenlane.experiments.sequences import always_valid, log_evidence_above, mixture_rho
 from greenlane.experiments.srm import chi_square_check, sequential_check
+from greenlane.payments.arrays import Flags, Floats
 
-Floats = NDArray[np.float64]
 Rng = np.random.Generator
 
 ALPHA: Final = 0.05
@@ -48,7 +47,7 @@ class Case(Struct, frozen=True):
 class Found(NamedTuple):
     """Of one chunk."""
 
-    covered: NDArray[np.bool_]
+    covered: Flags
     width: Floats
     reference: Floats
     """Fixed-size width of sequences; of the others the error of the estimate, whose spread gives it."""
@@ -141,7 +140,7 @@ PER_ATTEMPT: Final = World(per_attempt, control=(0.9 + 2 * 0.8 + 3 * 0.7) / 6.0,
 CLUSTERS: Final = World(in_clusters, control=5.0, lift=0.1)
 
 
-def contains(low: Floats, high: Floats, value: float) -> NDArray[np.bool_]:
+def contains(low: Floats, high: Floats, value: float) -> Flags:
     return np.asarray(np.logical_and(low <= value, value <= high), np.bool_)
 
 
@@ -199,7 +198,7 @@ def peeked(world: World, *, relative: bool = False, cuped: bool = False) -> Call
     return draw
 
 
-def never(alarm: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def never(alarm: Flags) -> Flags:
     """For each experiment: at no look."""
     return np.asarray(~alarm.any(axis=-1), np.bool_)
 

@@ -4,10 +4,8 @@ Taming trades bias for variance. It shows an estimate from several sides; the ga
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from greenlane.payments.arrays import Floats, Ints
 
 
 def importance(target: Floats, logging: Floats, action: Ints) -> Floats:

@@ -11,14 +11,13 @@ from greenlane.errors import FeatureError
 from greenlane.features.definition import MARK_MAX, NEVER, FeatureSet
 from greenlane.features.expression import Step, parse
 from greenlane.features.inputs import INPUTS
-from greenlane.features.kernels import Ints, kernel
+from greenlane.features.kernels import kernel
+from greenlane.payments.arrays import Floats, Ints
 
 NUMBER, VALUE, NEVER_SEEN, STORE, NEGATE, COALESCE = range(6)
 ADD, SUBTRACT, MULTIPLY, DIVIDE, LESS, LESS_EQUAL, GREATER, GREATER_EQUAL, EQUAL, UNEQUAL = range(6, 16)
 BINARY: Final = ("+", "-", "*", "/", "<", "<=", ">", ">=", "==", "!=")
 IN_SECONDS: Final = ("time_since", "previous_gap")
-
-Floats = npt.NDArray[np.float64]
 
 
 @kernel
@@ -54,9 +53,7 @@ def never_seen(value: int) -> float:
 
 
 @kernel
-def finalise(
-    ints: Ints, divisors: Floats, code: Ints, numbers: Floats, out: npt.NDArray[np.float32] | npt.NDArray[np.float64]
-) -> None:
+def finalise(ints: Ints, divisors: Floats, code: Ints, numbers: Floats, out: npt.NDArray[np.float32] | Floats) -> None:
     """out[n, m]: the integers over their divisors with marks as NaN, then what `code` derives, in float64."""
     width = ints.shape[1]
     values, stack = np.empty(out.shape[1]), np.empty(code.shape[0] + 2)

@@ -25,8 +25,8 @@ class Alarm(Struct, frozen=True, kw_only=True):
     """One series that moved; told again with `ended_us` when it is back.
 
     >>> alarm = Alarm(signal="approval", series="route acq_a", severity="page", started_us=5, detected_us=9)
-    >>> alarm.runbook, alarm.key
-    ('docs/monitoring.md#approval', 'approval route acq_a')
+    >>> alarm.key
+    'approval route acq_a'
     """
 
     signal: Signal
@@ -52,10 +52,6 @@ class Alarm(Struct, frozen=True, kw_only=True):
     @property
     def key(self) -> str:
         return f"{self.signal} {self.series}"
-
-    @property
-    def runbook(self) -> str:
-        return f"docs/monitoring.md#{self.signal}"
 
 
 class ControlProposal(Struct, frozen=True, kw_only=True):

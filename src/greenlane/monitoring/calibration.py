@@ -16,14 +16,12 @@ from typing import Final, NamedTuple
 import msgspec
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from greenlane.learning.maturity import SHARE_MIN, Maturity, learn_maturity, poisson_interval
 from greenlane.learning.reliability import RATIO_BAND, Bin
 from greenlane.monitoring.alarms import Alarm, Cause, ControlProposal, Finding, Severity, Signal
+from greenlane.payments.arrays import Floats, Ints
 from greenlane.payments.times import DAY_US
-
-Floats = NDArray[np.float64]
 
 COHORTS: Final = 64
 """Days that are remembered."""
@@ -184,7 +182,7 @@ class Cohorts:
             factor[inside] = (each.observed + 10.0) / (each.expected + 10.0)
         return factor
 
-    def _ages(self, now_us: int) -> NDArray[np.int64]:
+    def _ages(self, now_us: int) -> Ints:
         """int64[COHORTS]: whole days since each row's day."""
         today = now_us // DAY_US
         return (today - np.arange(COHORTS)) % COHORTS

@@ -197,7 +197,10 @@ def filled(minutes: Sequence[Minute]) -> list[Minute]:
     """Every minute of every group and every code from the first to the last, in order of time."""
     known = {(minute.at_us, minute.group): minute.counts for minute in minutes}
     groups = sorted({minute.group for minute in minutes})
-    codes = {group: sorted({c for m in minutes if m.group == group for c in m.counts}) for group in groups}
+    seen: dict[tuple[str, ...], set[str]] = {group: set() for group in groups}
+    for minute in minutes:
+        seen[minute.group].update(minute.counts)
+    codes = {group: sorted(found) for group, found in seen.items()}
     return [
         Minute(at_us, group, {code: known.get((at_us, group), {}).get(code, 0) for code in codes[group]})
         for at_us in ticks(sorted({minute.at_us for minute in minutes}))

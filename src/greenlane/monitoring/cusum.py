@@ -7,11 +7,10 @@ from math import exp, log
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from greenlane.experiments.distributions import normal_below
-
-Floats = NDArray[np.float64]
+from greenlane.payments.arrays import Floats
 
 OVERSHOOT: Final = 1.166
 """By so many deviations a sum of normal steps passes its threshold, over both ends (Siegmund 1985, p. 50 and 216)."""

@@ -5,9 +5,9 @@ from typing import Final
 
 import numpy as np
 from numba import njit
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
+from greenlane.payments.arrays import Floats
 
 FLOOR: Final = 1e-4
 """The least share of a bin: an empty one would make the index infinite (Yurdakul 2018)."""

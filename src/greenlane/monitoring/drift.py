@@ -14,14 +14,11 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
-from numpy.typing import NDArray
 
 from greenlane.monitoring.alarms import Alarm, Cause
 from greenlane.monitoring.distances import chance_psi, js_distance, psi
+from greenlane.payments.arrays import Floats, Ints
 from greenlane.payments.times import DAY_US, HOUR_US
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 BINS: Final = 10
 VALUES_MAX: Final = 30
@@ -129,8 +126,8 @@ class Drift:
     (0, 'amount', 'feature amount')
     """
 
-    def __init__(self, columns: Sequence[str], *, window_us: int = WINDOW_US):
-        self.columns, self.window_us = list(columns), window_us
+    def __init__(self, columns: Sequence[str]):
+        self.columns = list(columns)
         self.watched = [at for at, name in enumerate(self.columns) if name not in CLOCKS]
         self._begin("", 0)
 
@@ -143,8 +140,6 @@ class Drift:
         self.window: list[Ints] = []
         self.window_at_us = self.hour_at_us = at_us
         self.open: dict[str, Alarm] = {}
-        self.looks: list[Look] = []
-        """The last whole window."""
 
     def hear(self, version: str, vector: Callable[[], Floats], at_us: int) -> list[Alarm]:
         """A sampled vector, one number a column, NaN where it is missing; `version` of model and features together.
@@ -173,7 +168,7 @@ class Drift:
     def turn(self, at_us: int) -> list[Alarm]:
         """Look, where an hour or a window is over."""
         if not self.bins:
-            if self.rows and at_us - self.hour_at_us >= self.window_us and self.heard >= WINDOW_MIN:
+            if self.rows and at_us - self.hour_at_us >= WINDOW_US and self.heard >= WINDOW_MIN:
                 self.learn(self.version, self._read(), at_us)
             return []
         if at_us - self.hour_at_us < HOUR_US or len(self.rows) < GROSS_MIN:
@@ -182,7 +177,7 @@ class Drift:
         self.window = [all_ + new for all_, new in zip(self.window, hour, strict=True)]
         found = self._judge(hour, at_us, gross=True)
         self.rows, self.heard, self.hour_at_us = [], 0, at_us
-        if at_us - self.window_at_us >= self.window_us:
+        if at_us - self.window_at_us >= WINDOW_US:
             found += self._judge(self.window, at_us, gross=False)
             self.window = [np.zeros_like(each) for each in self.reference]
             self.window_at_us = at_us
@@ -191,19 +186,9 @@ class Drift:
     def dump(self) -> bytes:
         rows = self._read().tobytes() if self.rows else b""
         counts = [[each.tolist() for each in kept] for kept in (self.reference, self.window)]
-        return msgspec.msgpack.encode(
-            (
-                self.columns,
-                self.version,
-                self.heard,
-                rows,
-                self.bins,
-                *counts,
-                self.window_at_us,
-                self.hour_at_us,
-                self.open,
-            )
-        )
+        times = self.window_at_us, self.hour_at_us
+        whole = (self.columns, self.version, self.heard, rows, self.bins, *counts, *times, self.open)
+        return msgspec.msgpack.encode(whole)
 
     def load(self, dumped: bytes) -> None:
         """Of other columns nothing is taken."""
@@ -228,8 +213,6 @@ class Drift:
         columns = [self.columns[at] for at in self.watched]
         looks = [Look.at(*each) for each in zip(columns, self.reference, counts, strict=True)]
         since_us = self.hour_at_us if gross else self.window_at_us
-        if not gross:
-            self.looks = looks
         found = []
         for look in looks:
             what, value = look.verdict(gross=gross)

@@ -100,13 +100,12 @@ class Incidents:
 
     def hear(self, alarm: Alarm) -> None:
         """An alarm that opened, or the same with its end."""
-        incident = next((one for one in self.open if same(alarm, one)), None)
-        known = None if incident is None else next(one for one in incident.alarms if is_same(alarm, one))
-        if incident is not None and known is not None and alarm.started_us > known.detected_us:
+        told = ((one, each) for one in self.open for each in one.alarms if each.key == alarm.key and not each.ended_us)
+        incident, known = next(told, (None, None))
+        if known is not None and alarm.started_us > known.detected_us:
             self.hear(replace(known, ended_us=alarm.started_us))
             incident = None
-        if incident is None:
-            incident = next((one for one in self.open if belongs(alarm, one)), None)
+        incident = incident or next((one for one in self.open if belongs(alarm, one)), None)
         if incident is None:
             if alarm.ended_us:
                 return
@@ -130,7 +129,9 @@ class Incidents:
         latest = {alarm.key: alarm for alarm in alarms}
         for incident in self.open:
             fresh = [
-                each if each.ended_us or each.key not in latest else as_it_stands(each, latest[each.key])
+                replace(latest[each.key], started_us=each.started_us, detected_us=each.detected_us)
+                if each.key in latest and not each.ended_us
+                else each
                 for each in incident.alarms
             ]
             if fresh != incident.alarms:
@@ -176,20 +177,6 @@ class Incidents:
     def _suspect(self, started_us: int) -> Cause:
         recent = [cause for at_us, cause in self.releases if 0 <= started_us - at_us + GAP_US <= RELEASE_US + GAP_US]
         return recent[-1] if recent else Cause()
-
-
-def as_it_stands(alarm: Alarm, now: Alarm) -> Alarm:
-    """The same alarm with today's figures."""
-    return replace(now, started_us=alarm.started_us, detected_us=alarm.detected_us)
-
-
-def same(alarm: Alarm, incident: Incident) -> bool:
-    """Is it told there already?"""
-    return any(is_same(alarm, each) for each in incident.alarms)
-
-
-def is_same(alarm: Alarm, told: Alarm) -> bool:
-    return told.key == alarm.key and not told.ended_us
 
 
 def comes_back(alarm: Alarm, incident: Incident) -> bool:

@@ -12,11 +12,11 @@ from typing import Any, Final, Literal
 import msgspec
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from greenlane.experiments.srm import sequential_check
 from greenlane.monitoring.alarms import Alarm, Cause, ControlProposal, Finding
 from greenlane.monitoring.calibration import alarm_of
+from greenlane.payments.arrays import Floats
 from greenlane.payments.times import HOUR_US
 from greenlane.policy.arms import Experiment, Exposure
 from greenlane.policy.distribution import TOTAL, sums
@@ -68,7 +68,7 @@ class Logs:
     """
 
     def __init__(self) -> None:
-        self.draws: NDArray[np.float64] = np.zeros((BINS, 3))
+        self.draws: Floats = np.zeros((BINS, 3))
         """Of all but the most probable action, by halvings of its probability: expected, taken, variance."""
         self.drawn: list[tuple[tuple[int, ...], int]] = []
         """Masses and the place that was drawn, not yet counted."""

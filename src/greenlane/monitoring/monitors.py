@@ -14,7 +14,6 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from greenlane.decisions import releases
 from greenlane.decisions.control import control_of
@@ -30,7 +29,8 @@ from greenlane.monitoring.drift import Drift
 from greenlane.monitoring.expected import Expected, expected_of, glance
 from greenlane.monitoring.incidents import Incidents
 from greenlane.monitoring.logs import Logs
-from greenlane.monitoring.traffic import Answered, Traffic, told
+from greenlane.monitoring.traffic import Answer, Traffic, told
+from greenlane.payments.arrays import Floats
 from greenlane.payments.facts import Facts
 from greenlane.payments.times import MINUTE_US
 from greenlane.policy.attacked import APPROVED, ASKED, DECLINED
@@ -48,13 +48,10 @@ DRIFT_SAMPLE: Final = 10
 """One decision in so many is looked at for drift."""
 IN_FORCE: Final = (releases.SUBJECT, MODEL, FEATURES, POLICY)
 """Subjects of control entries after which things may behave otherwise."""
-
-
 TOGETHER_MAX: Final = 512
 """Decisions and answers that are worked through at once."""
-VERSION: Final = 4
-KINDS: Final = tuple[list[bytes], list[tuple[str, Expected]], int, int]
-
+VERSION: Final = 5
+KINDS: Final = tuple[list[bytes], list[tuple[str, Expected]], int]
 
 Asked = tuple[Facts, int, int, "Expected | Believed | Look | None"]
 """For `attacks.answer`, and what else is to be learned of it: of an answer what was expected, ..."""
@@ -70,7 +67,7 @@ class Look(Struct, frozen=True, array_like=True, gc=False):
     fraud: float
     approval: float
 
-    def vector(self, width: int) -> NDArray[np.float64]:
+    def vector(self, width: int) -> Floats:
         """float64[width + 2], NaN where nothing is known."""
         whole = unpack(self.known, width) if width else np.zeros(0)
         return np.append(np.where(whole > MARK_MAX, whole, np.nan), (self.fraud, self.approval or np.nan))
@@ -105,7 +102,6 @@ class Monitors:
         self._asked: list[Asked] = []
         self._found: list[Finding] = []
         self._minute_us = 0
-        self.alarms = 0
 
     def apply(self, entry: Entry) -> None:
         """Any entry, in the order of the journal. Many together cost less than each alone, and say the same."""
@@ -138,14 +134,14 @@ class Monitors:
     def dump(self) -> bytes:
         self._work()
         parts = [part.dump() for part in self._parts()]
-        return msgspec.msgpack.encode((VERSION, parts, list(self._waiting.items()), self._minute_us, self.alarms))
+        return msgspec.msgpack.encode((VERSION, parts, list(self._waiting.items()), self._minute_us))
 
     def load(self, dumped: bytes) -> bool:
         """False, and nothing taken, where another version of this room wrote it."""
         version, *rest = msgspec.msgpack.decode(dumped)
         if version != VERSION:
             return False
-        parts, waiting, self._minute_us, self.alarms = msgspec.convert(rest, type=KINDS)
+        parts, waiting, self._minute_us = msgspec.convert(rest, type=KINDS)
         self._waiting = dict(waiting)
         for part, each in zip(self._parts(), parts, strict=True):
             part.load(each)
@@ -202,7 +198,7 @@ class Monitors:
             self._learn(asked)
 
     def _learn(self, asked: list[Asked]) -> None:
-        believed, answers, times = list[Believed](), list[Answered](), list[int]()
+        believed, answers, times = list[Believed](), list[Answer](), list[int]()
         found = list[tuple[int, int, Finding]]()
         """With the answers before it; what is found at an answer stands behind what was found before it."""
         facts, at_us, said, _ = zip(*asked, strict=True)
@@ -218,7 +214,7 @@ class Monitors:
                 if one.route_id:
                     approval, money_minor = 0.0 if about is None else about.approval, one.amount_reporting_minor
                     way = issuer_of(one), one.route_id, one.network
-                    answers.append((*way, approval, what == APPROVED, what == ASKED, money_minor))
+                    answers.append(Answer(*way, approval, what == APPROVED, what == ASKED, money_minor))
                     times.append(at)
                 if what == APPROVED and about is not None and about.passes:
                     believed.append(Believed(at, about.model, about.fraud, about.weight))
@@ -262,7 +258,6 @@ class Monitors:
     def _tell(self, found: Sequence[Finding]) -> None:
         for one in found:
             if isinstance(one, Alarm):
-                self.alarms += not one.ended_us
                 self.incidents.hear(one)
         self._found += found
 

@@ -118,8 +118,6 @@ class Notifier:
         self.known: dict[str, Told] = {}
         self.silences: dict[str, int] = {}
         self.waiting: list[Waiting] = []
-        self.lost = 0
-        """Notices given up."""
 
     def apply(self, entry: Entry) -> None:
         """A control entry; all but two subjects are passed over."""
@@ -151,11 +149,11 @@ class Notifier:
             self._try(each, at_us)
 
     def dump(self) -> bytes:
-        return msgspec.msgpack.encode((self.known, self.silences, self.waiting, self.lost))
+        return msgspec.msgpack.encode((self.known, self.silences, self.waiting))
 
     def load(self, dumped: bytes) -> None:
-        kinds = tuple[dict[str, Told], dict[str, int], list[Waiting], int]
-        self.known, self.silences, self.waiting, self.lost = msgspec.msgpack.decode(dumped, type=kinds)
+        kinds = tuple[dict[str, Told], dict[str, int], list[Waiting]]
+        self.known, self.silences, self.waiting = msgspec.msgpack.decode(dumped, type=kinds)
 
     def _news(self, incident: Incident, at_us: int) -> What | None:
         told = self.known.get(incident.id)
@@ -181,7 +179,6 @@ class Notifier:
         for number, line in enumerate(self.lines):
             if RANK[incident.severity] >= RANK[line.least] and line.escalation <= (what == "escalated"):
                 self.waiting.append(Waiting(notice, number, at_us))
-        self.lost += max(0, len(self.waiting) - QUEUE_MAX)
         self.waiting = self.waiting[-QUEUE_MAX:]
 
     def _try(self, each: Waiting, at_us: int) -> None:
@@ -194,5 +191,3 @@ class Notifier:
             each.due_us = at_us + MINUTE_US * 2**each.tries
             if each.tries < TRIES_MAX:
                 self.waiting.append(each)
-            else:
-                self.lost += 1

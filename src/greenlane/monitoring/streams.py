@@ -20,12 +20,11 @@ from typing import Final, NamedTuple, TypeVar
 import msgspec
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from greenlane.monitoring.cusum import threshold
+from greenlane.payments.arrays import Floats, Ints
 from greenlane.payments.times import DAY_US, MINUTE_US
 
-Floats = NDArray[np.float64]
 Series = Sequence[tuple[str, tuple[str, ...]]]
 Key = TypeVar("Key", bound=Hashable)
 
@@ -214,7 +213,7 @@ class Streams:
         self.tilts, self.budgets, self.base, self.rows_max = np.array(tilts, np.float64), tuple(budgets), base, rows_max
         self.state: Floats = np.zeros((64, COLUMNS))
         self._rows: dict[tuple[str, tuple[str, ...]], int] = {}
-        self._at: dict[str, NDArray[np.int64]] = {}
+        self._at: dict[str, Ints] = {}
         """The rows of each level, as far as they were counted."""
         self.names: list[tuple[str, tuple[str, ...]]] = []
         self._known: dict[Hashable, int] = {}
@@ -249,7 +248,7 @@ class Streams:
         logits: Floats,
         *,
         happened: Floats,
-        at_us: NDArray[np.int64],
+        at_us: Ints,
         money_minor: Floats,
     ) -> list[tuple[int, Change]]:
         """As many observations in their order, and at which of them something changed. A key stands for its series."""
@@ -279,7 +278,7 @@ class Streams:
             self._placed[number] = rows
         return number
 
-    def _news(self, rows: NDArray[np.int64]) -> list[Change]:
+    def _news(self, rows: Ints) -> list[Change]:
         return [self._change(row) for row in rows.tolist() if row >= 0 and self.state[row, NEWS]]
 
     def turn(self, at_us: int) -> None:
@@ -342,7 +341,7 @@ class Streams:
         self._known.clear()
         self._at.clear()
 
-    def _place(self, series: Series, at_us: int) -> NDArray[np.int64]:
+    def _place(self, series: Series, at_us: int) -> Ints:
         if len(self.names) + len(series) > self.rows_max:
             self._make_room()
         rows = np.array([self._row(one, at_us) for one in series], np.int64)
@@ -404,7 +403,7 @@ class Streams:
                 self._seen[level] += 1
         state[:, [BLOCK_HARM, BLOCK_INFORMATION]] = 0.0
 
-    def _rows_at(self, level: str) -> NDArray[np.int64]:
+    def _rows_at(self, level: str) -> Ints:
         """The rows of a level, in order."""
         if not self._at or sum(map(len, self._at.values())) != len(self.names):
             found: dict[str, list[int]] = {each: [] for each in self._blocks}
@@ -437,7 +436,7 @@ class Streams:
             if len(mine):
                 self._set_level(mine, level, false_alarms_per_day=budget.per_day / count / TILTS)
 
-    def _set_level(self, mine: NDArray[np.int64], level: str, *, false_alarms_per_day: float) -> None:
+    def _set_level(self, mine: Ints, level: str, *, false_alarms_per_day: float) -> None:
         rows = self.state[mine]
         run_length = rows[:, COUNT] / self._observed_us(rows) * DAY_US / false_alarms_per_day
         usual, block = rows[:, INFORMATION] / np.maximum(rows[:, COUNT], 1.0), self._block_information(rows)

@@ -15,13 +15,11 @@ from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from greenlane.monitoring.alarms import Alarm, Cause, CauseKind, ControlProposal, Finding, Severity, Signal
 from greenlane.monitoring.streams import Budget, Change, Series, Streams
+from greenlane.payments.arrays import Floats
 from greenlane.payments.times import HOUR_US
-
-Floats = NDArray[np.float64]
 
 WAY: Final = "issuer x route x network"
 PARENTS: Final = ("all", "network", "route", "issuer")
@@ -36,9 +34,6 @@ TICKETS_PER_DAY: Final = 1.0
 PENALTY_US: Final = 6 * HOUR_US
 """A penalty ends by itself, where nobody takes it back."""
 KIND_OF_LEVEL: Final[dict[str, CauseKind]] = {"network": "network", "route": "route", "issuer": "issuer"}
-
-
-Answered = tuple[str, str, str, float, bool, bool, int]
 
 
 class Answer(NamedTuple):
@@ -84,7 +79,7 @@ class Traffic:
         self.approval = Streams(APPROVAL_TILTS, budgets, base=APPROVAL_BASE)
         self.outage = Streams(OUTAGE_TILTS, budgets, base=TECHNICAL_BASE)
 
-    def hear(self, answers: Sequence[Answered], at_us: Sequence[int]) -> list[tuple[int, Finding]]:
+    def hear(self, answers: Sequence[Answer], at_us: Sequence[int]) -> list[tuple[int, Finding]]:
         """In the order of the journal: what was found, and at which of them. Many together cost far less than each
         alone, and say the same."""
         if not answers:
