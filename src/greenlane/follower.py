@@ -41,6 +41,7 @@ from greenlane.jobs.shadowing import SAVED_S_MAX, SHARE, Shadows, TimeBudget, sh
 from greenlane.journal.days import Day, closed_days
 from greenlane.learning.headroom import Headroom
 from greenlane.monitoring.notices import Notifier
+from greenlane.payments.times import DAY_US, day_of
 from greenlane.policy.multipliers import Pricing, repriced
 from greenlane.policy.parameters import Policy, epoch_of
 from greenlane.ports.clock import SystemClock
@@ -52,6 +53,7 @@ from greenlane.wiring import (
     Places,
     Reader,
     alarm_lines,
+    day_path,
     day_table,
     holds,
     kept_engine,
@@ -81,6 +83,9 @@ class Follower:
     def __init__(self, reader: Reader, *, tell: Callable[[str], None], admin: Client | None):
         self.reader, self.tell, self.admin = reader, tell, admin
         self.parity = Parity()
+        self.today = -1
+        self.ended: list[Day] = []
+        """Days before today that have no file yet, the oldest first."""
         self.closed: list[tuple[str, int]] = []
         """Days that became files, with their entries, and were not told yet."""
         self.saved_at = time.monotonic()
@@ -212,67 +217,64 @@ class Follower:
             save_snapshot(self.reader.places, self.engine, self.position, standing=self.standing)
             save_tallies(self.tallies, self.reader.places, self.position)
             self.monitors.save(monitors_path(self.reader.places), self.position)
-            write_whole(
-                headroom_path(self.reader.places), msgspec.msgpack.encode((self.position, self.headroom.dump()))
-            )
+            headroom = msgspec.msgpack.encode((self.position, self.headroom.dump()))
+            write_whole(headroom_path(self.reader.places), headroom)
             write_whole(notices_path(self.reader.places), self.notifier.dump())
 
     def close_next_day(self) -> int:
         """The oldest closed day that has no file yet, if there is one; how many were closed."""
-        for day in closed_days(self.reader.store):
-            path = self.reader.places.days / f"{day.name}.parquet"
-            if not path.exists():
-                self.close_day(day, path)
-                return 1
-        return 0
+        if day_of(self.at_us) > self.today:
+            self.today = day_of(self.at_us)
+            days = closed_days(self.reader.store)
+            self.ended = [day for day in days if not day_path(self.reader.places, day.name).exists()]
+        if not self.ended:
+            return 0
+        self.close_day(self.ended.pop(0))
+        return 1
 
     def check(self, entry: Entry) -> None:
         """Was the vector that was served the one this fold knows?"""
-        if entry.kind != "decision" or not is_sampled(entry.seq, self.reader.settings.parity_sample):
+        if (served := self.served(entry)) is None or entry.facts is None:
             return
-        record, facts = record_of(entry), entry.facts
-        served = self.served(record)
-        if facts is None or served is None:
-            return
-        again = self.engine.read(facts_asked(record, facts), entry.ingest_us)
+        record, vector = served
+        again = self.engine.read(facts_asked(record, entry.facts), entry.ingest_us)
         seqs = np.array([entry.seq])
-        found = compare(self.engine.features, (seqs, served.reshape(1, -1)), (seqs, again.reshape(1, -1)))
+        found = compare(self.engine.features, (seqs, vector.reshape(1, -1)), (seqs, again.reshape(1, -1)))
         self.parity.vectors += 1
         self.note(found, f"entry {entry.seq}")
 
-    def served(self, record: DecisionRecord) -> Ints | None:
-        """The vector of a decision that read one, under the features of this fold."""
+    def served(self, entry: Entry) -> tuple[DecisionRecord, Ints] | None:
+        """Of a sampled decision that read a vector, under the features of this fold: it, and the vector."""
+        if entry.kind != "decision" or not is_sampled(entry.seq, self.reader.settings.parity_sample):
+            return None
+        record, features = record_of(entry), self.engine.features
         if not record.known or record.vector_of:
             return None
-        if self.reader.releases.versions(record.release).features != self.engine.features.digest:
+        if self.reader.releases.versions(record.release).features != features.digest:
             return None
-        return unpack(record.known, width_of(self.engine.features))
+        return record, unpack(record.known, width_of(features))
 
-    def close_day(self, day: Day, path: Path) -> None:
+    def close_day(self, day: Day) -> None:
+        path = day_path(self.reader.places, day.name)
         path.parent.mkdir(exist_ok=True)
         with closing(day_table()) as table:
             entries = self.reader.store.read(after_seq=day.first_seq - 1, upto_seq=day.last_seq)
-            file = table.write_day(path, entries)
-            self.closed.append((day.name, file.rows))
-            table.load_days(self.days_within_reach(path))
+            self.closed.append((day.name, table.write_day(path, entries).rows))
             self.check_day(day, table)
 
-    def days_within_reach(self, path: Path) -> list[Path]:
+    def days_within_reach(self, day: Day) -> list[Path]:
         """The day files that a vector of this day can depend on."""
         reach_us = max((a.ttl_us for a in self.engine.features.aggregations), default=0)
-        days = 2 + reach_us // 86_400_000_000
-        return sorted(p for p in path.parent.glob("*.parquet") if p.name <= path.name)[-days:]
+        last = day_path(self.reader.places, day.name)
+        return sorted(p for p in last.parent.glob("*.parquet") if p.name <= last.name)[-(2 + reach_us // DAY_US) :]
 
     def check_day(self, day: Day, table: Any) -> None:
         """The day's sample once more, by the SQL engine, over the Parquet files."""
-        served: list[tuple[int, Any]] = []
-        for entry in self.reader.store.read(after_seq=day.first_seq - 1, upto_seq=day.last_seq):
-            if entry.kind == "decision" and is_sampled(entry.seq, self.reader.settings.parity_sample):
-                vector = self.served(record_of(entry))
-                if vector is not None:
-                    served.append((entry.seq, vector))
-        served = served[:SQL_ROWS_MAX]
+        entries = self.reader.store.read(after_seq=day.first_seq - 1, upto_seq=day.last_seq)
+        found = ((entry.seq, self.served(entry)) for entry in entries)
+        served = list(islice(((seq, one[1]) for seq, one in found if one is not None), SQL_ROWS_MAX))
         if served:
+            table.load_days(self.days_within_reach(day))
             seqs = np.array([seq for seq, _ in served], np.int64)
             vectors = np.stack([vector for _, vector in served])
             answered = table.read_at(features_sql(self.engine.features, self.engine.first_complete_us), seqs)

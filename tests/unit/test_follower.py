@@ -93,6 +93,18 @@ def test_days_that_closed_become_files_and_the_open_one_does_not(shop: System) -
     assert [(told["subject"], told["after"]["mismatches"]) for told in admin.told] == [("parity", 0)] * 3
 
 
+def test_a_day_that_ends_while_it_follows_becomes_a_file(shop: System) -> None:
+    decisions(shop, *range(3))
+    follower, _, _ = following(shop)
+    for day in range(2):
+        while follower.step():
+            pass
+        shop.clock.advance(DAY)
+        decisions(shop, 10 + day)
+    follower.step()
+    assert max(path.stem for path in shop.places.days.iterdir()) == "2026-09-22"
+
+
 def test_a_snapshot_stands_where_the_fold_stands(shop: System) -> None:
     decisions(shop, *range(5))
     follower, _, _ = following(shop)

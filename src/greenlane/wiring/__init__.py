@@ -22,7 +22,7 @@ from greenlane.wiring.kept import (
     save_snapshot,
     standing_at,
 )
-from greenlane.wiring.places import Places, is_running, lock_follower, model_path, write_server_file
+from greenlane.wiring.places import Places, day_path, is_running, lock_follower, model_path, write_server_file
 from greenlane.wiring.process import SERVER_PID, alarm_lines, freeze_memory, run_http
 from greenlane.wiring.readers import Reader, open_reader
 from greenlane.wiring.retiring import HORIZON_DAYS, beyond_horizon, erase_subject, retire_old_days
@@ -43,6 +43,7 @@ __all__ = [
     "complete_from",
     "current_engine",
     "day_entries",
+    "day_path",
     "day_table",
     "engine_version",
     "erase_subject",
