@@ -191,8 +191,7 @@ class Follower:
         """Tell what moved by now: by the clock, or by the last entry where time is simulated."""
         simulated = self.reader.settings.clock == "simulated"
         now_us = self.at_us if simulated else max(self.at_us, SystemClock().now_us())
-        for _ in self.monitors.due(now_us):
-            """Incidents gather them; proposals wait for somebody who may accept them."""
+        self.monitors.due(now_us)  # incidents gather alarms; proposals wait for somebody who may accept them
         self.notifier.hear(self.monitors.incidents.changed(), now_us)
         self.notifier.deliver(now_us, self.monitors.incidents.open)
 

@@ -5,6 +5,7 @@ look; p-values of all metrics and arms are adjusted together (Holm). CUPED stand
 pre-period check. What labels will still come is divided by the share that has come (`maturity`).
 """
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from math import fsum
 from typing import Final, NamedTuple
@@ -192,7 +193,7 @@ def payments(*arms: Moments) -> float:
 
 def counted(found: Lift, units: float) -> Lift:
     """The same lift, with time told in payments rather than in buckets."""
-    return Lift(found.estimate, found.se, found.dof, np.asarray(units), found.base_errors)
+    return dataclasses.replace(found, units=np.asarray(units))
 
 
 @np.errstate(divide="ignore", invalid="ignore")

@@ -26,6 +26,7 @@ An entry with sign -1 subtracts from Count and Sum; every other measure, `Seen` 
 
 import hashlib
 import re
+from difflib import get_close_matches
 from functools import cached_property, partial
 from typing import Final, Literal, get_args
 
@@ -121,11 +122,14 @@ class Entity(Struct, frozen=True):
 def fact_named(path: str) -> str:
     name = FACT_OF_PATH.get(path, path)
     if name not in TEXT_FIELDS and name not in INT_FIELDS:
-        raise FeatureError(f"{path!r} is no frozen fact", hint=f"one of {', '.join(TEXT_FIELDS + INT_FIELDS)}")
+        near = get_close_matches(path, (*TEXT_FIELDS, *INT_FIELDS, *FACT_OF_PATH), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(TEXT_FIELDS + INT_FIELDS)}"
+        raise FeatureError(f"{path!r} is no frozen fact", hint=hint)
     return name
 
 
 Op = Literal["count", "sum", "min", "max", "last", "first", "time_since", "previous_gap", "distinct", "seen"]
+OPS: Final[tuple[Op, ...]] = get_args(Op)
 OPS_ALONE: Final[tuple[Op, ...]] = ("count", "time_since", "previous_gap", "seen")
 FIELD_OPS: Final[tuple[Op, ...]] = ("sum", "min", "max", "last", "first")
 """Over an integer fact. `distinct` takes any fact."""
@@ -313,7 +317,7 @@ def measure_from(text: str) -> Measure:
     try:
         op = msgspec.convert(match[1], Op)
     except msgspec.ValidationError:
-        raise FeatureError(f"unknown measure {match[1]!r}", hint=f"one of {', '.join(get_args(Op))}") from None
+        raise FeatureError(f"unknown measure {match[1]!r}", hint=f"one of {', '.join(OPS)}") from None
     cap = int(match[3]) if match[3] else (16 if op == "distinct" else 0)
     return Measure(op, fact_named(match[2]) if match[2] else "", cap)
 

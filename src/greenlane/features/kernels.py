@@ -46,7 +46,7 @@ SLOT_OP, SLOT_ATOM, SLOT_AT = 0, 1, 2
 C_OP, C_WIDTH, C_HOP, C_DELAY, C_STORE, C_AT, C_WORDS = 0, 1, 2, 3, 4, 5, 6
 TILES, VALUES = 0, 1
 COUNT, SUM, MIN, MAX, LAST, FIRST, TIME_SINCE, GAP, DISTINCT, SEEN = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
-OPS: Final = ("count", "sum", "min", "max", "last", "first", "time_since", "previous_gap", "distinct", "seen")
+"""In the order of `definition.OPS`."""
 
 NAME, REF = 0, 1
 

@@ -1,7 +1,5 @@
 """The stream engine's state with its program: the arrays, made larger when they are full, and records as bytes."""
 
-import struct
-
 import numpy as np
 
 from greenlane.features import kernels as k
@@ -77,12 +75,3 @@ class Memory:
         apart = Memory(self.program)
         apart.unpack(words, now_us)
         return apart.packed(int(apart.state.table[:, k.REF].max()), now_us)
-
-
-def expires_us(packed: bytes) -> int:
-    return int(struct.unpack_from("q", packed, 16)[0])
-
-
-def entity_and_key(packed: bytes) -> tuple[int, int]:
-    entity, key = struct.unpack_from("2q", packed)
-    return entity, key

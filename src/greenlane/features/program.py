@@ -6,7 +6,7 @@ import numpy as np
 from msgspec import Struct
 
 from greenlane.features import kernels as k
-from greenlane.features.definition import ABSENT, ADDITIVE_OPS, Aggregation, Column, FeatureSet, Measure, Window
+from greenlane.features.definition import ABSENT, ADDITIVE_OPS, OPS, Aggregation, Column, FeatureSet, Measure, Window
 from greenlane.payments.facts import INT_FIELDS
 from greenlane.ports.journal import SOURCE_BIT
 
@@ -96,7 +96,7 @@ class Tables:
             at_of[measure] = words
             if SLOT_WORDS[measure.op]:
                 atom = self.layout.atom(measure.field) if measure.field else 0
-                self.slots.append([k.OPS.index(measure.op), atom, words])
+                self.slots.append([OPS.index(measure.op), atom, words])
             words += SLOT_WORDS[measure.op]
         return at_of, words
 
@@ -118,7 +118,7 @@ class Tables:
         self, column: Column, store_of: dict[tuple[str, int, int], int], at_of: dict[Measure, int], words: int
     ) -> list[int]:
         measure, window = column.measure, column.window or Window(0, 1)
-        times = [k.OPS.index(measure.op), window.width_us, window.hop_us, window.delay_us]
+        times = [OPS.index(measure.op), window.width_us, window.hop_us, window.delay_us]
         if measure.op == "seen":
             return [*times, 0, 0, 0]
         if measure.op == "distinct":

@@ -83,15 +83,10 @@ def load(
     parts = dict(zip(header.words, np.split(body, ends[:-1]), strict=True))
     if capacity_records is None and parts["dropped"].size:
         capacity_records = UNBOUNDED
-    engine = StreamEngine(
-        features, first_complete_us=known(header.first_complete_us), capacity_records=capacity_records, spill=spill
-    )
+    started_us = None if header.first_complete_us == k.UNKNOWN else header.first_complete_us
+    engine = StreamEngine(features, first_complete_us=started_us, capacity_records=capacity_records, spill=spill)
     restore(engine, parts)
     return engine, header.position
-
-
-def known(first_complete_us: int) -> int | None:
-    return None if first_complete_us == k.UNKNOWN else first_complete_us
 
 
 def parts_of(engine: StreamEngine) -> Iterator[tuple[str, k.Ints]]:

@@ -1,6 +1,5 @@
 """The stream engine: folds the journal, entry by entry, and answers every column for a payment at once."""
 
-import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
@@ -10,7 +9,7 @@ from greenlane.features import kernels as k
 from greenlane.features.capacity import Capacity
 from greenlane.features.definition import FeatureSet
 from greenlane.features.inputs import INPUTS
-from greenlane.features.memory import Memory, entity_and_key, expires_us
+from greenlane.features.memory import Memory
 from greenlane.features.program import program_of
 from greenlane.features.rows import RowWriter
 from greenlane.payments.facts import Facts
@@ -152,11 +151,12 @@ class StreamEngine:
     def canonical(self) -> bytes:
         """Everything a later read can see, in an order that only the entries determine."""
         memory, now = self.memory, self.memory.now_us
-        held = [memory.packed(record, now).tobytes() for record in memory.addresses]
+        held = [memory.packed(record, now) for record in memory.addresses]
         spill = self.capacity.spill if self.capacity else None
         for _, _, blob, _ in spill.items() if spill else ():
-            held.append(memory.repacked(np.frombuffer(blob, np.int64), now).tobytes())
-        live = sorted((packed for packed in held if expires_us(packed) >= now), key=entity_and_key)
+            held.append(memory.repacked(np.frombuffer(blob, np.int64), now))
+        live = sorted((words for words in held if words[2] >= now), key=lambda words: (words[0], words[1]))
         dropped = sorted(self.capacity.dropped.items()) if self.capacity else []
-        lost = [struct.pack("2q", *pair) for pair in dropped if pair[1] >= now]
-        return b"".join([struct.pack("2q", now, memory.state.arena[k.FIRST_COMPLETE]), *live, *lost])
+        lost = [pair for pair in dropped if pair[1] >= now]
+        head = np.array([now, memory.state.arena[k.FIRST_COMPLETE]])
+        return b"".join(part.tobytes() for part in (head, *live, np.array(lost, np.int64)))

@@ -6,7 +6,6 @@ by Unicode code point, which is the order of its UTF-8 bytes and so DuckDB's own
     = <> < <= > >=  AND OR NOT  [NOT] IN (...)  [NOT] BETWEEN x AND y  ( )  TRUE FALSE  'text'  whole numbers  facts
 """
 
-import difflib
 import operator
 from collections.abc import Callable
 from typing import Any, Final
@@ -16,8 +15,8 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from greenlane.errors import FeatureError
-from greenlane.features.definition import FACT_OF_PATH
-from greenlane.payments.facts import INT_FIELDS, TEXT_FIELDS, Facts
+from greenlane.features.definition import fact_named
+from greenlane.payments.facts import TEXT_FIELDS, Facts
 
 Predicate = Callable[[Facts], bool]
 Value = Callable[[Facts], Any]
@@ -31,7 +30,6 @@ COMPARISONS: Final[dict[type[exp.Expr], Callable[[Any, Any], bool]]] = {
     exp.GTE: operator.ge,
 }
 GRAMMAR: Final = "a boolean over facts: = <> < <= > >= AND OR NOT IN BETWEEN, 'text', whole numbers"
-FACT_NAMES: Final = (*TEXT_FIELDS, *INT_FIELDS, *FACT_OF_PATH)
 CHARACTERS_MAX: Final = 4000
 
 
@@ -119,13 +117,7 @@ def operand(node: exp.Expr) -> exp.Expr:
 
 
 def fact(path: str) -> exp.Expr:
-    name = FACT_OF_PATH.get(path, path)
-    if name not in TEXT_FIELDS and name not in INT_FIELDS:
-        near = difflib.get_close_matches(path, FACT_NAMES, n=1)
-        raise FeatureError(
-            f"where= names {path!r}, which is no frozen fact",
-            hint=f"did you mean {near[0]!r}?" if near else f"one of {', '.join(TEXT_FIELDS + INT_FIELDS)}",
-        )
+    name = fact_named(path)
     return typed(exp.column(name, table="e", quoted=True), "TEXT" if name in TEXT_FIELDS else "BIGINT")
 
 
