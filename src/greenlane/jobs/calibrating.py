@@ -68,7 +68,6 @@ class _Seen:
         self.firsts: list[First] = []
         self.recovered: dict[str, list[float]] = defaultdict(list)
         self.challenged: list[bool] = []
-        self.frauds: list[Arrival] = []
         self.approved, self.reported = 0.0, 0.0
         self.penalties: list[float] = []
         self._country = {route.id: route.country for route in world.parameters.routes}
@@ -85,7 +84,6 @@ class _Seen:
         self.approved += answer.approval_probability
         self.reported += answer.approval_probability * arrival.truth.report_probability
         if arrival.truth.fraud:
-            self.frauds.append(arrival)
             return
         self._compare(arrival, answer)
         if bound:

@@ -19,8 +19,9 @@ from greenlane.experiments.tally import Tallies
 from greenlane.features.definition import FeatureSet
 from greenlane.features.finalise import Finaliser
 from greenlane.jobs.asking import server_client
+from greenlane.journal.sequencer import folded
 from greenlane.models.fraud_model import FraudModel
-from greenlane.policy.arms import Arm, Experiment, Otherwise, Rail
+from greenlane.policy.arms import Experiment
 from greenlane.policy.running import Running
 from greenlane.ports.clock import SystemClock
 from greenlane.ports.journal import Position, name_of
@@ -28,7 +29,7 @@ from greenlane.replay import width_of
 from greenlane.settings import write_whole
 from greenlane.wiring import Places, Progress, Reader, holds, is_running, load_model, open_reader
 
-__all__ = ["Arm", "Experiment", "Otherwise", "Rail", "Readout", "page", "readout", "readout_of"]
+__all__ = ["Experiment", "Readout", "page", "readout_of"]
 
 
 class Reference:
@@ -144,10 +145,7 @@ def known_experiments(directory: Path) -> list[Experiment]:
     """Of a directory, whether or not a server runs on it."""
     reader = open_reader(directory)
     try:
-        running = Running()
-        for entry in reader.store.controls():
-            running.apply(entry)
-        return list(running.known.values())
+        return list(folded(Running(), reader.store.controls()).known.values())
     finally:
         reader.store.close()
 

@@ -5,6 +5,7 @@ from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from greenlane.adapters.count_table import read_counts
@@ -32,7 +33,6 @@ class Series(Struct, frozen=True):
     series: str
     usual: float
     harm: float
-    since_us: int
 
 
 class Monitored(Struct, frozen=True, kw_only=True):
@@ -60,13 +60,8 @@ class Monitored(Struct, frozen=True, kw_only=True):
             "incidents": [incident.told() for incident in self.incidents],
             "pages_per_day": self.pages_per_day,
             "alarms": len(self.alarms),
-            "proposals": [
-                {"subject": one.subject, "id": one.id, "why": one.why, "after": one.after} for one in self.proposals
-            ],
-            "series": [
-                {"signal": one.signal, "series": one.series, "usual": one.usual, "harm": one.harm}
-                for one in self.series
-            ],
+            "proposals": msgspec.to_builtins(self.proposals),
+            "series": msgspec.to_builtins(self.series),
         }
 
 
@@ -170,7 +165,7 @@ def series_of(monitors: Monitors) -> list[Series]:
     """Those with the most harm first."""
     signals: tuple[Signal, ...] = ("approval", "outage")
     found = [
-        Series(signal, f"{one.level} {' '.join(one.name)}".strip(), one.expected, one.harm, one.started_us)
+        Series(signal, f"{one.level} {' '.join(one.name)}".strip(), one.expected, one.harm)
         for signal in signals
         for one in monitors.traffic.streams(signal).all()
     ]

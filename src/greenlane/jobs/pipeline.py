@@ -35,7 +35,7 @@ from greenlane.jobs.promoting import evidence_of, promote
 from greenlane.jobs.registering import register, registered_card
 from greenlane.jobs.shadowing import shadow_over
 from greenlane.jobs.training import Plan, beside_of, matured_rows, provenance, split, training_set, write_report
-from greenlane.jobs.training_sets import keep_fraud, kept_fraud, quality_of, reference_of
+from greenlane.jobs.training_sets import keep, kept, quality_of, reference_of
 from greenlane.learning.calibrate import Calibration, calibrate
 from greenlane.learning.evaluate import evaluate
 from greenlane.learning.examples import Examples
@@ -107,7 +107,7 @@ class Run:
 
     @cached_property
     def found(self) -> TrainingSet:
-        return kept_fraud(self.directory / "sets" / str(self.output("set")["set"]))
+        return kept(self.directory / "sets" / str(self.output("set")["set"]))
 
     @cached_property
     def parts(self) -> tuple[Examples, Examples, Examples]:
@@ -152,8 +152,8 @@ class Run:
 
 def build_set(run: Run) -> Outputs:
     found = training_set(run.reader, run.recipe.plan, progress=run.progress)
-    kept = keep_fraud(run.directory / "sets", found, quality_of(found))
-    return {"set": kept.path.name, "rows": len(found), "rows_hash": found.manifest["rows_hash"]}
+    path = keep(run.directory / "sets", found, quality_of(found))
+    return {"set": path.name, "rows": len(found), "rows_hash": found.manifest["rows_hash"]}
 
 
 def report_quality(run: Run) -> Outputs:

@@ -14,17 +14,13 @@ from greenlane.jobs.canary import canary_readout, move_alias
 from greenlane.jobs.registering import measured, register, registered_card, unserved
 from greenlane.jobs.shadowing import shadow_reports
 from greenlane.learning.gates import Evidence, Verdict, failed, judge
-from greenlane.learning.registry import ROLES, Card
+from greenlane.learning.registry import ROLES
 from greenlane.learning.shadow import ShadowReport
 from greenlane.wiring import Places, Reader, is_running, open_reader, open_system
 
 REFUSED: Final = "gates_not_passed"
 ASKED_S_MAX: Final = 180.0
 """So long may the server take: longer than it lets the gates, so that nothing moves after we gave up."""
-
-
-def alias_of(kind: str, role: str) -> str:
-    return f"{kind}/{role}"
 
 
 def check_alias(alias: str) -> str:
@@ -54,22 +50,16 @@ def evidence_of(reader: Reader, model_id: str, *, kind: str) -> Evidence:
         if card is None:
             raise
         refused = error.message
-    champion = reader.live.aliases.get(alias_of(kind, "champion"), "")
+    champion = reader.live.aliases.get(f"{kind}/champion", "")
     champion = "" if champion == model_id else champion
     return Evidence(
         candidate=card,
         refused=refused,
         unserved=unserved(reader, card),
-        champion=card_or_none(reader, champion),
+        champion=(registered_card(reader, champion) or measured(reader, champion)) if champion else None,
         shadow=shadow_of(reader, model_id, champion),
         canary=canary_readout(reader, model_id),
     )
-
-
-def card_or_none(reader: Reader, model_id: str) -> Card | None:
-    if not model_id:
-        return None
-    return registered_card(reader, model_id) or measured(reader, model_id)
 
 
 def shadow_of(reader: Reader, model_id: str, champion: str) -> ShadowReport | None:
@@ -81,7 +71,7 @@ def shadow_of(reader: Reader, model_id: str, champion: str) -> ShadowReport | No
 def verdicts_of(reader: Reader, model_id: str, alias: str) -> tuple[Verdict, ...]:
     """What the gates say of making a model champion; () of any other alias, which takes no traffic."""
     kind = check_alias(alias)
-    if alias != alias_of(kind, "champion"):
+    if alias != f"{kind}/champion":
         return ()
     return judge(evidence_of(reader, model_id, kind=kind))
 
@@ -147,8 +137,8 @@ def introduce(directory: Path, model_id: str, *, kind: str, why: str) -> str:
     The first has nothing to be compared with, and any probability is better than none: gates are told, not asked.
     """
     register(directory, model_id, why=why)
-    first = not open_reader(directory).live.aliases.get(alias_of(kind, "champion"))
-    alias = alias_of(kind, "champion" if first else "shadow")
+    first = not open_reader(directory).live.aliases.get(f"{kind}/champion")
+    alias = f"{kind}/{'champion' if first else 'shadow'}"
     promote(directory, model_id, alias=alias, why=why, force=first)
     return alias
 

@@ -6,16 +6,13 @@ sets/set_3f2a.../
     quality.json     what the checks found, and the profile that later sets are held against
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 import msgspec
-from numpy.typing import NDArray
 
 from greenlane.decisions.live import CHAMPION
 from greenlane.errors import ModelRefused, TrainingError
-from greenlane.learning.estimator import Record
 from greenlane.learning.quality import Profile, Quality, inspect
 from greenlane.learning.training_set import BESIDE, TrainingSet, columns_of, inspected, set_of
 from greenlane.models.artefact import read_manifest, sha256
@@ -27,30 +24,22 @@ PROFILE: Final = "profile"
 """In the manifest of a model's training set: what its columns looked like."""
 
 
-class KeptSet(NamedTuple):
-    """Where a set is, and what is said of it."""
-
-    path: Path
-    manifest: Record
-    quality: Quality
-
-
-def keep(sets: Path, columns: Mapping[str, NDArray[Any]], manifest: Record, *, quality: Quality) -> KeptSet:
+def keep(sets: Path, found: TrainingSet, quality: Quality) -> Path:
     """Write a set under its hash, whole or not at all; one that is there already is left as it is."""
     from greenlane.adapters.parquet_columns import write_columns
 
-    told = msgspec.json.encode(manifest, order="sorted")
+    told = msgspec.json.encode(found.manifest, order="sorted")
     path = sets / f"set_{sha256(told)[:16]}"
     if not (path / MANIFEST).exists():
         make_directory(path)
-        write_columns(path / ROWS, columns)
+        write_columns(path / ROWS, columns_of(found))
         (path / QUALITY).write_bytes(msgspec.json.encode(quality, order="sorted"))
         write_whole(path / MANIFEST, told)
-    return KeptSet(path, manifest, quality)
+    return path
 
 
-def kept(path: Path, dtypes: Mapping[str, str]) -> tuple[dict[str, NDArray[Any]], Record]:
-    """(columns, manifest) of a set; TrainingError where it is not what its name says."""
+def kept(path: Path) -> TrainingSet:
+    """A set that `keep` wrote, proven equal by its hash; TrainingError where it is not what its name says."""
     from greenlane.adapters.parquet_columns import read_columns
 
     try:
@@ -60,16 +49,7 @@ def kept(path: Path, dtypes: Mapping[str, str]) -> tuple[dict[str, NDArray[Any]]
         raise TrainingError(f"{path} holds no training set", hint=hint) from problem
     if path.name != f"set_{sha256(told)[:16]}":
         raise TrainingError(f"the manifest in {path} is not the one of its name", hint="build the set again")
-    return read_columns(path / ROWS, dtypes), msgspec.json.decode(told)
-
-
-def keep_fraud(sets: Path, found: TrainingSet, quality: Quality) -> KeptSet:
-    return keep(sets, columns_of(found), found.manifest, quality=quality)
-
-
-def kept_fraud(path: Path) -> TrainingSet:
-    """A set that `keep_fraud` wrote, proven equal by its hash."""
-    return set_of(*kept(path, BESIDE))
+    return set_of(read_columns(path / ROWS, BESIDE), msgspec.json.decode(told))
 
 
 def quality_of(found: TrainingSet, *, expected: tuple[str, ...] = (), reference: Profile | None = None) -> Quality:

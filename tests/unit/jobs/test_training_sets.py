@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from greenlane.errors import TrainingError
-from greenlane.jobs.training_sets import MANIFEST, ROWS, keep_fraud, kept_fraud, quality_of
+from greenlane.jobs.training_sets import MANIFEST, ROWS, keep, kept, quality_of
 from greenlane.learning.labels import DECLINED, GOOD, REPORTED
 from greenlane.learning.training_set import TrainingSet, rows_hash
 
@@ -40,8 +40,8 @@ def found(seed: int = 1) -> TrainingSet:
 
 def test_a_kept_set_reads_back_equal_and_is_the_same_file_when_kept_twice(tmp_path: Path):
     made = found()
-    one, two = (keep_fraud(tmp_path / where, made, quality_of(made)).path for where in ("one", "two"))
-    again = kept_fraud(one)
+    one, two = (keep(tmp_path / where, made, quality_of(made)) for where in ("one", "two"))
+    again = kept(one)
     for name in ("X", "seq", "weight", "card", "state", "authenticated"):
         assert getattr(again, name).tobytes() == getattr(made, name).tobytes(), name
         assert getattr(again, name).dtype == getattr(made, name).dtype
@@ -51,25 +51,25 @@ def test_a_kept_set_reads_back_equal_and_is_the_same_file_when_kept_twice(tmp_pa
 
 
 def test_another_set_has_another_name(tmp_path: Path):
-    names = {keep_fraud(tmp_path, made, quality_of(made)).path.name for made in (found(), found(2))}
+    names = {keep(tmp_path, made, quality_of(made)).name for made in (found(), found(2))}
     assert len(names) == 2
 
 
 def test_rows_that_are_not_those_of_the_manifest_are_refused(tmp_path: Path):
     made = found()
     other = replace(found(2), manifest=made.manifest)
-    path = keep_fraud(tmp_path, other, quality_of(other)).path
+    path = keep(tmp_path, other, quality_of(other))
     with pytest.raises(TrainingError, match="not those that the manifest names"):
-        kept_fraud(path)
+        kept(path)
 
 
 def test_a_changed_manifest_is_refused(tmp_path: Path):
-    path = keep_fraud(tmp_path, found(), quality_of(found())).path
+    path = keep(tmp_path, found(), quality_of(found()))
     (path / MANIFEST).write_text("{}")
     with pytest.raises(TrainingError, match="not the one of its name"):
-        kept_fraud(path)
+        kept(path)
     with pytest.raises(TrainingError, match="holds no training set"):
-        kept_fraud(tmp_path / "set_none")
+        kept(tmp_path / "set_none")
 
 
 def test_a_set_whose_columns_are_not_those_served_now_is_refused():

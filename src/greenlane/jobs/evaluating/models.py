@@ -9,6 +9,7 @@ from a larger log in which everybody's label is known, whatever was decided.
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -49,7 +50,7 @@ from greenlane.settings import make_directory, write_whole
 from greenlane.simulation.answers import Answer, Sent
 from greenlane.simulation.living import START_US, Living
 from greenlane.simulation.parameters import Parameters
-from greenlane.simulation.world import Arrival, World
+from greenlane.simulation.world import World
 
 WARM: Final = 10_000
 """Attempts of the warm-up log that routers hear of before they begin."""
@@ -225,7 +226,8 @@ def learned(world: World, sizes: Sizes, tell: Tell) -> Kept:
     fraud = fraud_of(firsts, vocabulary)
     tell(f"{name}: approval from {len(logger.rows):,} logged attempts")
     approval = approval_of(samples_of(logger.rows, world))
-    warm = [logged(*row) for row in logger.rows[-WARM:]]
+    last = logger.rows[-WARM:]
+    warm = [Logged(case.facts, sent.route, sent.credential, answer.approved) for case, sent, answer in last]
     tell(f"{name}: the success-rate window's best setting")
     best = best_window(world, TreeScorer(fraud, vocabulary), approval.model, warm, payments=sizes.tuned)
     table = recovery.learned(entries_of(logger.rows)).dump()
@@ -338,29 +340,14 @@ def uncensored(parameters: Parameters, digest: str, vocabulary: Vocabulary, paym
     world = World(parameters, digest)
     observer, subjects = Observer(vocabulary), MemorySubjects()
     reporting = Reporting(world.parameters.currency)
-    facts: list[Facts] = []
-    seen: list[NDArray[np.float32]] = []
-    reported: list[bool] = []
-    chunk: list[Arrival] = []
-
-    def take() -> None:
+    facts, seen, reported = list[Facts](), list[NDArray[np.float32]](), list[bool]()
+    arrivals = Living(world, WARM_SEED + 1).arrivals(payments)
+    while chunk := list(islice(arrivals, 10_000)):
         known = [freeze(a.attempt, subjects=subjects, reporting=reporting, ingest_us=a.at_us) for a in chunk]
-        facts.extend(known)
+        facts += known
         seen.append(observer.observe(known))
-        reported.extend(a.truth.would_be_reported for a in chunk)
-        chunk.clear()
-
-    for arrival in Living(world, WARM_SEED + 1).arrivals(payments):
-        chunk.append(arrival)
-        if len(chunk) == 10_000:
-            take()
-    if chunk:
-        take()
+        reported += [a.truth.would_be_reported for a in chunk]
     return fitted(np.concatenate(seen), np.array(reported), facts, 0.0)
-
-
-def logged(case: Case, sent: Sent, answer: Answer) -> Logged:
-    return Logged(case.facts, sent.route, sent.credential, answer.approved)
 
 
 def entries_of(rows: Sequence[Row]) -> Iterator[Entry]:

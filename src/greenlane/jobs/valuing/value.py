@@ -26,7 +26,7 @@ from greenlane.experiments.planning import Metric, Reading, plan
 from greenlane.experiments.planning import Row as Design
 from greenlane.jobs.valuing.claims import Claims, bridged, claims
 from greenlane.jobs.valuing.ladders import Climbed, Ladders, answered, climbed
-from greenlane.jobs.valuing.questions import FACTORS, number, releaser, router, swapper
+from greenlane.jobs.valuing.questions import BLOCKED, FACTORS, PASSED, number, releaser, router, swapper
 from greenlane.jobs.valuing.traffic import Traffic, traffic_of
 from greenlane.learning.maturity import poisson_interval
 from greenlane.models.approval_model import load_approval
@@ -274,8 +274,6 @@ def planned(traffic: Traffic, net: Step, effect: float | None) -> tuple[Design, 
 
 def threshold(case: Case, candidate: str, *, effect: float | None, currency: str) -> Valued:
     """Blocked from p = `candidate` on, instead of where blocking was worth most."""
-    from greenlane.jobs.valuing.questions import BLOCKED, PASSED
-
     traffic, at = case.traffic, number(candidate, "a fraud probability, such as 0.05")
     if not 0.0 < at <= 1.0:
         raise InputError(f"{candidate} is no probability", param="--candidate", hint="between 0 and 1")
