@@ -15,7 +15,7 @@ It reads durable entries only and writes none. What it finds it tells the server
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
@@ -256,10 +256,21 @@ class Follower:
     def close_day(self, day: Day) -> None:
         path = day_path(self.reader.places, day.name)
         path.parent.mkdir(exist_ok=True)
+        sample: list[tuple[int, Ints]] = []
         with closing(day_table()) as table:
             entries = self.reader.store.read(after_seq=day.first_seq - 1, upto_seq=day.last_seq)
-            self.closed.append((day.name, table.write_day(path, entries).rows))
-            self.check_day(day, table)
+            file = table.write_day(path, self.sampling(entries, sample))
+            self.closed.append((day.name, file.rows))
+            if sample:
+                self.check_day(day, table, sample)
+        self.say("parity", day.name, {"vectors": self.parity.vectors, "mismatches": len(self.parity.mismatches)})
+
+    def sampling(self, entries: Iterable[Entry], sample: list[tuple[int, Ints]]) -> Iterator[Entry]:
+        """Passes entries on; the first vectors that were served come to `sample`, with their seqs."""
+        for entry in entries:
+            if len(sample) < SQL_ROWS_MAX and (served := self.served(entry)) is not None:
+                sample.append((entry.seq, served[1]))
+            yield entry
 
     def days_within_reach(self, day: Day) -> list[Path]:
         """The day files that a vector of this day can depend on."""
@@ -267,18 +278,13 @@ class Follower:
         last = day_path(self.reader.places, day.name)
         return sorted(p for p in last.parent.glob("*.parquet") if p.name <= last.name)[-(2 + reach_us // DAY_US) :]
 
-    def check_day(self, day: Day, table: Any) -> None:
+    def check_day(self, day: Day, table: Any, sample: list[tuple[int, Ints]]) -> None:
         """The day's sample once more, by the SQL engine, over the Parquet files."""
-        entries = self.reader.store.read(after_seq=day.first_seq - 1, upto_seq=day.last_seq)
-        found = ((entry.seq, self.served(entry)) for entry in entries)
-        served = list(islice(((seq, one[1]) for seq, one in found if one is not None), SQL_ROWS_MAX))
-        if served:
-            table.load_days(self.days_within_reach(day))
-            seqs = np.array([seq for seq, _ in served], np.int64)
-            vectors = np.stack([vector for _, vector in served])
-            answered = table.read_at(features_sql(self.engine.features, self.engine.first_complete_us), seqs)
-            self.note(compare(self.engine.features, (seqs, vectors[:, len(INPUTS) :]), answered), day.name)
-        self.say("parity", day.name, {"vectors": self.parity.vectors, "mismatches": len(self.parity.mismatches)})
+        table.load_days(self.days_within_reach(day))
+        seqs = np.array([seq for seq, _ in sample], np.int64)
+        vectors = np.stack([vector for _, vector in sample])
+        answered = table.read_at(features_sql(self.engine.features, self.engine.first_complete_us), seqs)
+        self.note(compare(self.engine.features, (seqs, vectors[:, len(INPUTS) :]), answered), day.name)
 
     def note(self, mismatches: list[Mismatch], where: str) -> None:
         """Any mismatch pages: it is told here, and to the server, whose metric an alarm watches."""
