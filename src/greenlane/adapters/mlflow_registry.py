@@ -69,5 +69,5 @@ def fetched(uri: str, model_id: str) -> Iterator[Path]:
     with mlflow_client(uri) as client, TemporaryDirectory(prefix="greenlane-mlflow-") as folder:
         found = versions_of(client, model_id)
         if not found:
-            raise NotFound(f"MLflow at {uri} has no {model_id}", hint="greenlane models export MODEL --to mlflow")
+            raise NotFound(f"MLflow at {uri} has no {model_id}", hint="greenlane models export MODEL --uri URI")
         yield Path(client.download_artifacts(found[0].run_id, FOLDER, folder))

@@ -311,17 +311,10 @@ Uri = Annotated[str, typer.Option(help="Of MLflow: sqlite:///mlflow.db, or the a
 
 
 @models_app.command("export")
-def models_export(
-    data: Data,
-    model: Model,
-    uri: Uri,
-    to: Annotated[str, typer.Option(help="Which registry; mlflow is the one there is.")] = "mlflow",
-) -> None:
+def models_export(data: Data, model: Model, uri: Uri) -> None:
     """Put a stored model into MLflow: its files, its lineage as tags, its evaluation as metrics."""
     from greenlane.jobs.exchanging import export_to_mlflow
 
-    if to != "mlflow":
-        raise InputError(f"there is no registry {to!r}", param="--to", hint="mlflow")
     out.print(f"{model}: {export_to_mlflow(data, model, uri=uri)}")
 
 

@@ -18,12 +18,13 @@ from greenlane.errors import FeatureError, TrainingError
 from greenlane.features.definition import Derived, FeatureSet
 from greenlane.features.finalise import Finaliser
 from greenlane.features.stream import StreamEngine
+from greenlane.jobs import training
 from greenlane.jobs.comparing_against import AGAINST_COLUMNS, Against, against_lines, sets_beside
 from greenlane.jobs.pricing_rows import priced
 from greenlane.jobs.training import Plan, groups_of, matured_rows, provenance, searched, split, training_set
 from greenlane.jobs.training_sets import quality_of, reference_of
 from greenlane.learning.estimator import Estimator
-from greenlane.learning.evaluate import Evaluation, evaluate
+from greenlane.learning.evaluate import Evaluation
 from greenlane.learning.examples import Examples
 from greenlane.learning.fit import Fit
 from greenlane.learning.frontier import BUDGET_US, Candidate, Choice, Value, choose
@@ -197,9 +198,7 @@ def made(ground: Ground, directory: Path, estimator: Estimator) -> Made:
 def judge(plan: Plan, earlier: Examples, later: Examples, *, parameters: dict[str, float] | None = None) -> Judged:
     """Fit and calibrate on the earlier time, within the plan's budget or with these parameters; judge on the later."""
     found = searched(plan, estimator_of(plan.family, threads=plan.threads), earlier, parameters=parameters)
-    margins = found.fitted.margins(later.X)
-    probabilities = calibrated(found, earlier).calibrator.probabilities(margins)
-    return Judged(found, evaluate(margins, probabilities, later, seed=plan.seed), probabilities)
+    return Judged(found, *training.judge(found, earlier, later, seed=plan.seed))
 
 
 def ablate(ground: Ground, family: str, whole: Judged) -> list[Ablated]:

@@ -233,7 +233,7 @@ def learned(
     earlier, later = split(found, examples, plan)
     beside = beside_of(reader, found, plan, rows=rows[len(rows) - len(later) :], y=later.y)
     judged = searched(plan, estimator, earlier, on_trial=lambda number, _: progress(last + number, steps))
-    evaluation = judge(judged, earlier, later, beside=beside, seed=plan.seed)
+    evaluation, _ = judge(judged, earlier, later, beside=beside, seed=plan.seed)
     whole = searched(plan, estimator, examples, parameters=judged.parameters)
     places = reader.places
     model = publish(
@@ -278,11 +278,13 @@ def beside_of(
     )
 
 
-def judge(judged: Fit, earlier: Examples, later: Examples, *, beside: Beside = NOTHING, seed: int) -> Evaluation:
-    """How the recipe, fitted and calibrated on the earlier time, did on the later."""
+def judge(
+    judged: Fit, earlier: Examples, later: Examples, *, beside: Beside = NOTHING, seed: int
+) -> tuple[Evaluation, NDArray[np.float64]]:
+    """How the recipe, fitted and calibrated on the earlier time, did on the later; and what it said of it."""
     margins = judged.fitted.margins(later.X)
-    calibrator = calibrated(judged, earlier).calibrator
-    return evaluate(margins, calibrator.probabilities(margins), later, beside=beside, seed=seed)
+    probabilities = calibrated(judged, earlier).calibrator.probabilities(margins)
+    return evaluate(margins, probabilities, later, beside=beside, seed=seed), probabilities
 
 
 def provenance(found: TrainingSet, features: FeatureSet, quality: Quality) -> Provenance:

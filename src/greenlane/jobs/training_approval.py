@@ -1,7 +1,6 @@
 """From the journal to an approval model: samples, fit, calibrate, judge on later time, artefact, alias."""
 
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,6 @@ from greenlane.learning.approval_set import Samples
 from greenlane.learning.fit import Recipe
 from greenlane.learning.report import approval_html
 from greenlane.wiring import Progress, Reader, open_reader
-
-CHUNK = 20_000
 
 
 @dataclass(frozen=True)
@@ -43,12 +40,8 @@ class TrainedApproval:
 
 def approval_samples(reader: Reader, plan: Plan, *, progress: Progress) -> Samples:
     """The answered attempts of the plan's time; what came before it is read for the payments' pasts."""
-    samples, entries, done = Samples(), reader.entries(), 0
-    _, last = reader.store.span()
-    while chunk := list(islice(entries, CHUNK)):
-        samples.take(entry for entry in chunk if plan.cut_us is None or entry.ingest_us <= plan.cut_us)
-        done += len(chunk)
-        progress(done, max(last, done))
+    samples, entries = Samples(), reader.entries(progress=progress)
+    samples.take(entry for entry in entries if plan.cut_us is None or entry.ingest_us <= plan.cut_us)
     samples.keep(from_us=plan.from_us or 0, to_us=plan.to_us)
     return samples
 

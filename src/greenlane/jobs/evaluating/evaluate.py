@@ -53,10 +53,9 @@ def evaluate(
     loaded = world_of(world, interaction)
     models_of(loaded, cache, tell, sizes=sizes)
     names = tuple(field.FULL if full else field.DEFAULT)
-    courses: list[Course] = []
-    for done, found in enumerate(
-        all_courses(Work((world, interaction), payments, names, cache, sizes), seeds, processes or cores()), start=1
-    ):
+    work = Work((world, interaction), payments, names, cache, sizes)
+    courses = list[Course]()
+    for done, found in enumerate(all_courses(work, seeds, processes or multiprocessing.cpu_count()), start=1):
         courses += found
         tell(f"{loaded.parameters.name}: {done} of {seeds} seeds")
     return evaluated(
@@ -75,10 +74,6 @@ def world_of(world: str, interaction: float | None) -> World:
         return loaded
     varied = structs.replace(loaded.parameters, interaction=interaction)
     return World(varied, sha256(f"{loaded.digest} {interaction}".encode()).hexdigest())
-
-
-def cores() -> int:
-    return multiprocessing.cpu_count()
 
 
 class Work(NamedTuple):

@@ -43,13 +43,14 @@ DRAW: Final = secret_draw(b"evaluation")
 
 
 class Belief(Protocol):
-    """Approval over each way now."""
+    """Approval over each way now, and 3-D Secure by the stated priors where it is not said otherwise."""
 
     def approvals(self, case: Case, ways: Sequence[Way], now_us: int, offsets: Sequence[int]) -> tuple[Approval, ...]:
         """`offsets`: what the online layer adds to the log-odds over each way, in thousandths."""
         ...
 
-    def payer(self, case: Case) -> Authentication: ...
+    def payer(self, case: Case) -> Authentication:
+        return authentication(POLICY.priors, case.facts.issuer_country or None)
 
 
 class PriorBelief(Belief):
@@ -57,9 +58,6 @@ class PriorBelief(Belief):
 
     def approvals(self, case: Case, ways: Sequence[Way], now_us: int, offsets: Sequence[int]) -> tuple[Approval, ...]:  # noqa: ARG002 - priors know no time
         return prior_approvals(case.arrival.attempt, tuple(ways), economics=case.economics, priors=POLICY.priors)
-
-    def payer(self, case: Case) -> Authentication:
-        return authentication(POLICY.priors, case.facts.issuer_country or None)
 
 
 Memo = dict[tuple[str, str, int, tuple[Way, ...]], list[list[int]]]
@@ -86,9 +84,6 @@ class ModelBelief(Belief):
             known = self._model.predict(situation_of(attempt, facts, NOTHING_YET, at_us=now_us), ways)
             self._memo[key] = known
         return known
-
-    def payer(self, case: Case) -> Authentication:
-        return authentication(POLICY.priors, case.facts.issuer_country or None)
 
 
 class Table(NamedTuple):

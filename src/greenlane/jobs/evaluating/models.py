@@ -130,14 +130,9 @@ class TreeScorer:
     """Fraud probabilities of one course; it remembers who came before."""
 
     def __init__(self, kept: FraudTrees, vocabulary: Vocabulary):
-        self._made_of = kept, vocabulary
         self._trees = trees_of(kept.nodes, kept.roots, len(NAMES))
         self._calibrator, self._shift = kept.calibrator, kept.shift
         self._observer = Observer(vocabulary)
-
-    def anew(self) -> "TreeScorer":
-        """The same, for another course."""
-        return TreeScorer(*self._made_of)
 
     def score(self, facts: Sequence[Facts]) -> list[int]:
         margins = self._trees.margins(np.ascontiguousarray(self._observer.observe(facts)))
@@ -229,7 +224,7 @@ def learned(world: World, sizes: Sizes, tell: Tell) -> Kept:
     last = logger.rows[-WARM:]
     warm = [Logged(case.facts, sent.route, sent.credential, answer.approved) for case, sent, answer in last]
     tell(f"{name}: the success-rate window's best setting")
-    best = best_window(world, TreeScorer(fraud, vocabulary), approval.model, warm, payments=sizes.tuned)
+    best = best_window(world, lambda: TreeScorer(fraud, vocabulary), approval.model, warm, payments=sizes.tuned)
     table = recovery.learned(entries_of(logger.rows)).dump()
     return Kept(vocabulary, fraud, oracle(), approval, table, warm, *best)
 
@@ -254,7 +249,7 @@ def fraud_of(firsts: Sequence[Row], vocabulary: Vocabulary) -> FraudTrees:
 
 
 def best_window(
-    world: World, scorer: "TreeScorer", model: ApprovalModel, warm: Sequence[Logged], *, payments: int
+    world: World, scorer: Callable[[], TreeScorer], model: ApprovalModel, warm: Sequence[Logged], *, payments: int
 ) -> tuple[str, bool]:
     """The key, and whether fees count, with which the success-rate window earns most on a seed of its own."""
     net, memo = {}, Memo()
@@ -262,7 +257,7 @@ def best_window(
         for by_money in (False, True):
             hands = Hands(ModelBelief(model, memo), online=False)
             contestant = Staged(hands, SuccessRateWindow(key, by_money=by_money), warm)
-            contest = Contest(Living(world, WARM_SEED + 2), contestant, scorer.anew(), Limits())
+            contest = Contest(Living(world, WARM_SEED + 2), contestant, scorer(), Limits())
             net[key, by_money] = float(contest.run(key, payments).net_minor.sum())
     return max(net, key=net.__getitem__)
 

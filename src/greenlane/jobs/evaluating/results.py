@@ -22,6 +22,7 @@ Triple = tuple[float, float, float]
 ALPHA: Final = 0.05
 ORACLE: Final = "informed_oracle"
 JOINT: Final = "joint"
+ABLATION: Final = "joint_without_"
 NO_BAR: Final = frozenset({JOINT, ORACLE, "clairvoyant"})
 CURVE_POINTS: Final = 40
 
@@ -102,9 +103,11 @@ class Evaluated(Struct, frozen=True, kw_only=True):
 
 def evaluated(courses: Sequence[Course], *, world: str, world_hash: str, currency: str, payments: int) -> Evaluated:
     """Every figure from the courses of at least the joint policy, the oracle and one baseline, over the same seeds."""
-    together = {name: Together.of([c for c in courses if c.policy == name]) for name in names_of(courses)}
+    together = {
+        name: Together.of([c for c in courses if c.policy == name]) for name in dict.fromkeys(c.policy for c in courses)
+    }
     oracle, joint = together[ORACLE], together[JOINT]
-    baselines = {name: one for name, one in together.items() if name not in NO_BAR and not is_ablation(name)}
+    baselines = {name: one for name, one in together.items() if name not in NO_BAR and not name.startswith(ABLATION)}
     best = max(baselines, key=lambda name: float(baselines[name].net.mean()))
     regrets = {name: oracle.less(one) for name, one in together.items()}
     base = regrets[best][0]
@@ -121,14 +124,6 @@ def evaluated(courses: Sequence[Course], *, world: str, world_hash: str, currenc
         regret_ratio=regrets[JOINT][0] / base if base > 0.0 else float("nan"),
         learning={name: oracle.curve_against(one) for name, one in together.items()},
     )
-
-
-def names_of(courses: Sequence[Course]) -> list[str]:
-    return list(dict.fromkeys(course.policy for course in courses))
-
-
-def is_ablation(name: str) -> bool:
-    return name.startswith("joint_without_")
 
 
 class Together(NamedTuple):
