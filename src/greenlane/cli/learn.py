@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from greenlane.cli.models import evaluate_shadow
 from greenlane.cli.shown import (
     Cut,
     Data,
@@ -328,6 +327,3 @@ def evaluate_fraud_(
         err.print(f"careful: {said}\n  hint: --from the day after", soft_wrap=True)
     told = {"model": model_id, "evaluation": evaluation.record()}
     show(told, model_id, ["figure", ""], figures(evaluation), as_json=as_json)
-
-
-evaluate_app.command("shadow")(evaluate_shadow)

@@ -1,6 +1,5 @@
 """Verbs for the life of a model: registered, in the shadow, judged, promoted, rolled back; `greenlane models`."""
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from greenlane.cli.shown import Data, Json, err, fail_unless, out, print_table, progress, show, show_json
+from greenlane.cli.shown import Data, Json, err, fail_unless, out, print_table, show, show_json
 from greenlane.errors import InputError
 
 if TYPE_CHECKING:
@@ -123,16 +122,12 @@ def models_shadow(
 def models_shadow_report(data: Data, as_json: Json = False) -> None:
     """What each shadow would have changed: the 5x5 flip matrix in money, labels, coverage, errors, latency.
 
-    The follower keeps it up to date; see `greenlane evaluate shadow` for a model that never stood beside a champion.
+    The follower keeps it up to date.
     """
     from greenlane.jobs.shadowing import shadow_reports
     from greenlane.wiring import open_reader
 
-    show_shadows(shadow_reports(open_reader(data)), as_json=as_json)
-
-
-def show_shadows(reports: Sequence[object], *, as_json: bool) -> None:
-    told = msgspec.to_builtins(reports)
+    told = msgspec.to_builtins(shadow_reports(open_reader(data)))
     if as_json:
         show_json(told)
         return
@@ -290,21 +285,6 @@ def models_prune(
 
 def show_alias(alias: str, model: str, *, as_json: bool) -> None:
     show_json({"alias": alias, "model": model}) if as_json else out.print(f"{alias}: {model}")
-
-
-def evaluate_shadow(
-    data: Data,
-    model: Model,
-    kind: Annotated[str, typer.Option(help="fraud or approval.")] = "fraud",
-    as_json: Json = False,
-) -> None:
-    """What a model would have changed in all that the journal's champions decided: nothing has to run for it."""
-    from greenlane.jobs.shadowing import shadow_over
-    from greenlane.wiring import open_reader
-
-    with progress("scoring") as tell:
-        reports = shadow_over(open_reader(data), model, kind=kind, progress=tell)
-    show_shadows(reports, as_json=as_json)
 
 
 Uri = Annotated[str, typer.Option(help="Of MLflow: sqlite:///mlflow.db, or the address of a tracking server.")]

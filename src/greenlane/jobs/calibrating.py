@@ -48,7 +48,7 @@ def check(world: World, seed: int, payments: int) -> list[Calibration]:
     seen = _Seen(world, seed)
     for arrival in seen.living.arrivals(payments):
         seen.look(arrival)
-    return [*_approval(seen), *_retries(seen), *_authentication(seen, world), *_fraud(seen, world)]
+    return [*_approval(seen), *_retries(seen), *_authentication(seen), *_fraud(seen)]
 
 
 class First(NamedTuple):
@@ -178,16 +178,17 @@ def _retries(seen: _Seen) -> Iterator[Calibration]:
             yield Calibration(f"recovery of {name}", float(np.mean(cases)), (low, high), source)
 
 
-def _authentication(seen: _Seen, world: World) -> Iterator[Calibration]:
+def _authentication(seen: _Seen) -> Iterator[Calibration]:
     if len(seen.challenged) >= 100:
-        weights = np.array([country.share for country in world.parameters.countries])
-        prior = float(weights @ [country.frictionless for country in world.parameters.countries] / weights.sum())
+        countries = seen.world.parameters.countries
+        weights = np.array([country.share for country in countries])
+        prior = float(weights @ [country.frictionless for country in countries] / weights.sum())
         share = float(np.mean(seen.challenged))
         yield Calibration("frictionless share", share, (prior - 0.15, prior + 0.08), "[A] 3.3, by country")
 
 
-def _fraud(seen: _Seen, world: World) -> Iterator[Calibration]:
-    reported = 1e4 * seen.reported / seen.approved
+def _fraud(seen: _Seen) -> Iterator[Calibration]:
+    world, reported = seen.world, 1e4 * seen.reported / seen.approved
     yield Calibration(
         "reported fraud, bps of approved", reported, _bps(world), "[A] 7: 8 EEA, 25 US; x2.5 digital, x3 abroad"
     )

@@ -133,7 +133,7 @@ def prune(directory: Path, *, keep: int) -> tuple[list[str], dict[str, str]]:
     """Delete stored models that nothing needs; what was deleted, and why each other one was not.
 
     A model stays where an alias names it, a release of the journal does (decisions are replayed with it), or it is one
-    of the `keep` that were stored last. JournalError while a server runs.
+    of the `keep` that were stored last. Conflict while a server runs.
     """
     reader = open_reader(directory)
     if is_running(reader.places):

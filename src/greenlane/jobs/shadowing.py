@@ -239,17 +239,14 @@ def kept_at(path: Path, reader: Reader) -> list[Watched]:
     return []
 
 
-def shadow_over(reader: Reader, model_id: str, *, kind: str = "fraud", progress: Progress) -> list[ShadowReport]:
-    """What this model would have done in all that the journal's champions decided; nothing has to run for it."""
-    policy = Policy(perspective=reader.settings.perspective)
-    standing = Standing(policy.exploring)
+def shadow_over(reader: Reader, model_id: str, *, progress: Progress) -> list[ShadowReport]:
+    """What this fraud model would have done in all that the journal's champions decided; nothing has to run for it."""
+    standing = Standing(Policy(perspective=reader.settings.perspective).exploring)
     failed, lateness = list[str](), Lateness()
-    shadows = Shadows(reader, standing, tell=failed.append, budget=None, aliases={f"{kind}/shadow": model_id})
+    shadows = Shadows(reader, standing, tell=failed.append, budget=None, aliases={"fraud/shadow": model_id})
     for entry in reader.entries(progress=progress):
         lateness.apply(entry)
         shadows.apply(entry)
-        if kind == "approval":
-            standing.apply(entry)
     if failed:
         raise TrainingError(failed[0])
     return [reported(reader, watched, lateness) for watched in shadows.watched]
