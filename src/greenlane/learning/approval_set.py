@@ -40,7 +40,7 @@ from greenlane.payments.facts import Facts
 from greenlane.payments.outcome import RECORD_DECODER
 from greenlane.policy.heard import kind_of
 from greenlane.policy.online import ANSWERS, Online
-from greenlane.ports.journal import Entry
+from greenlane.ports.journal import CHANGE_DECODER, Entry
 
 PAYMENTS_MAX: Final = 1_000_000
 """Payments whose past is remembered, the latest."""
@@ -155,9 +155,9 @@ class Samples:
 
     def _configured(self, entry: Entry) -> None:
         self._book.apply(entry)
-        for economics in self._book.merchants.values():
-            for terms in economics.routes:
-                self._told(terms.id, terms.acquirer, terms.acquirer_country)
+        changed = self._book.merchants.get(CHANGE_DECODER.decode(entry.payload).id)
+        for terms in changed.routes if changed is not None else ():
+            self._told(terms.id, terms.acquirer, terms.acquirer_country)
 
     def _told(self, route: str, acquirer: str | None, country: str | None) -> None:
         known = self.routes.get(route, ("", ""))
