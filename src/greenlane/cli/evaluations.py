@@ -12,11 +12,6 @@ evaluations_app = typer.Typer(
 )
 
 
-@evaluations_app.callback()
-def evaluations() -> None:
-    """Off-policy evaluation: before any traffic is risked."""
-
-
 @evaluations_app.command("run")
 def evaluations_run(
     data: Data,

@@ -1,5 +1,6 @@
 """Experiments over a directory: what the arms did, from where the follower last kept it or from the beginning."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -125,7 +126,7 @@ def tallies_path(places: Places) -> Path:
 def readout_of(directory: Path, name: str, *, progress: Progress = lambda _done, _of: None) -> Readout:
     """What the experiment shows by the last durable entry; NotFound where it never started."""
     reader = open_reader(directory)
-    try:
+    with closing(reader.store):
         tallies, after_seq = kept_tallies(reader)
         at_us = 0
         for entry in reader.entries(after_seq=after_seq, progress=progress):
@@ -137,17 +138,12 @@ def readout_of(directory: Path, name: str, *, progress: Progress = lambda _done,
         simulated = reader.settings.clock == "simulated"
         now_us, beside = at_us if simulated else max(at_us, SystemClock().now_us()), len(tallies.of) - 1
         return readout(tallies.of[name], now_us=now_us, lateness=tallies.lateness, beside=beside)
-    finally:
-        reader.store.close()
 
 
 def known_experiments(directory: Path) -> list[Experiment]:
     """Of a directory, whether or not a server runs on it."""
-    reader = open_reader(directory)
-    try:
-        return list(folded(Running(), reader.store.controls()).known.values())
-    finally:
-        reader.store.close()
+    with closing(open_reader(directory).store) as store:
+        return list(folded(Running(), store.controls()).known.values())
 
 
 def created(directory: Path, body: bytes) -> str:

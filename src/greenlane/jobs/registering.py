@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,7 +34,6 @@ from greenlane.wiring import (
 
 WAYS: Final = 8
 """Ways of the attempt that an approval model is timed on."""
-KINDS: Final = ("fraud", "approval")
 
 
 def open_registry(reader: Reader) -> Registry:
@@ -174,16 +173,11 @@ def listed(reader: Reader) -> list[dict[str, Any]]:
     names = {row["model"] for row in rows}
     for path in sorted(reader.places.models.glob("mdl_*")):
         if path.name not in names:
-            kind, at = kind_or_blank(path), stage.get(path.name, "stored")
+            kind, at = "", stage.get(path.name, "stored")
+            with suppress(GreenlaneError):  # a damaged one is listed too
+                kind = kind_of(path)
             rows.append({"model": path.name, "kind": kind, "family": "", "stage": at, "card": None})
     return rows
-
-
-def kind_or_blank(path: Path) -> str:
-    try:
-        return kind_of(path)
-    except GreenlaneError:
-        return ""
 
 
 def registered_card(reader: Reader, model_id: str) -> Card | None:

@@ -110,7 +110,11 @@ class Trained:
 
 def training_set(reader: Reader, plan: Plan, *, progress: Progress | None = None) -> TrainingSet:
     """The set that a plan names, out of a directory's journal; refused where served and recomputed vectors differ."""
-    found = folded_set(reader, plan, progress=progress) if plan.vectors is None else set_in(plan.vectors, reader, plan)
+    if plan.vectors is None:
+        found = folded_set(reader, plan, progress=progress)
+    else:
+        asked = {"label": plan.label, "label_cut_us": plan.cut_us, "from_us": plan.from_us, "to_us": plan.to_us}
+        found = backfilled_set(plan.vectors, reader, asked)
     if found.manifest["logged_vectors_that_differ"]:
         raise TrainingError(
             f"{found.manifest['logged_vectors_that_differ']} logged vectors are not what the journal gives",
@@ -135,11 +139,6 @@ def folded_set(reader: Reader, plan: Plan, *, progress: Progress | None) -> Trai
         total=last,
         progress=progress,
     )
-
-
-def set_in(folder: Path, reader: Reader, plan: Plan) -> TrainingSet:
-    asked = {"label": plan.label, "label_cut_us": plan.cut_us, "from_us": plan.from_us, "to_us": plan.to_us}
-    return backfilled_set(folder, reader, asked)
 
 
 def matured(found: TrainingSet, plan: Plan) -> Examples:

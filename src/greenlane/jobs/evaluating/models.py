@@ -65,7 +65,6 @@ VERSION: Final = 6
 BESIDE_MIN: Final = 50_000
 """Fits on fewer payments are not worth a process of their own."""
 
-Floats = NDArray[np.float64]
 Row = tuple[Case, Sent, Answer]
 """One attempt of a log."""
 Tell = Callable[[str], None]
