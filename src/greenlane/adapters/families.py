@@ -43,10 +43,10 @@ def estimator_of(family: str, *, threads: int = 1) -> Estimator:
 
 
 @contextmanager
-def estimator_on(engine: Engine, family: str, *, threads: int = 1) -> Iterator[Estimator]:
+def estimator_on(engine: Engine, family: str) -> Iterator[Estimator]:
     """In this process, or for as long as the session lasts on Spark's workers, which fit xgboost only."""
     if engine == "local":
-        yield estimator_of(family, threads=threads)
+        yield estimator_of(family)
         return
     if family != "xgboost":
         raise TrainingError(f"{family} is not fitted on Spark", hint="--family xgboost, or without --engine spark")

@@ -150,7 +150,7 @@ def fitted_families(ground: Ground, families: Sequence[str], folder: Path) -> tu
         ground.progress(number, len(families))
         ground.tell(f"{family}: fitting")
         try:
-            estimator = estimator_of(family, threads=ground.plan.threads)
+            estimator = estimator_of(family)
         except TrainingError as error:
             skipped[family] = str(error.message)
             continue
@@ -197,7 +197,7 @@ def made(ground: Ground, directory: Path, estimator: Estimator) -> Made:
 
 def judge(plan: Plan, earlier: Examples, later: Examples, *, parameters: dict[str, float] | None = None) -> Judged:
     """Fit and calibrate on the earlier time, within the plan's budget or with these parameters; judge on the later."""
-    found = searched(plan, estimator_of(plan.family, threads=plan.threads), earlier, parameters=parameters)
+    found = searched(plan, estimator_of(plan.family), earlier, parameters=parameters)
     return Judged(found, *training.judge(found, earlier, later, seed=plan.seed))
 
 

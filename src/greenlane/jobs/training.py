@@ -68,7 +68,6 @@ class Plan:
     """Of the search over parameters; 0 takes the family's defaults."""
     seconds: float = 600.0
     seed: int = 0
-    threads: int = 1
     family: str = "lightgbm"
     weighing: Weighing = EQUAL
     monotone: bool = False
@@ -216,7 +215,7 @@ def train_fraud(
 
     TrainingError where there is too little to learn.
     """
-    with estimator_on(plan.engine, plan.family, threads=plan.threads) as estimator:
+    with estimator_on(plan.engine, plan.family) as estimator:
         return learned(estimator, directory, plan, report=report, promote=promote, progress=progress)
 
 

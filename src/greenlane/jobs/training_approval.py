@@ -52,7 +52,7 @@ def train_approval(
     """Learn an approval model from a journal and make it champion. TrainingError where there is too little to learn."""
     from greenlane.adapters.plots import calibration_plots
 
-    estimator, recipe = estimator_of(plan.family, threads=plan.threads), Recipe(plan.weighing)
+    estimator, recipe = estimator_of(plan.family), Recipe(plan.weighing)
     reader = open_reader(directory)
     samples = approval_samples(reader, plan, progress=progress)
     from_us = split_us(samples)

@@ -184,7 +184,7 @@ def bridge(case: Case, target: Floats, rows: Flags, *, effect: float | None = No
     return bridged(found, payments=int(rows.sum()), approval=approval), found
 
 
-def grouped(case: Case, target: Floats, kinds: Sequence[str]) -> dict[str, dict[str, Bridge]]:
+def grouped(case: Case, target: Floats) -> dict[str, dict[str, Bridge]]:
     """By what the candidate would do, by issuer and by segment: groups of payments that the past does not choose."""
     traffic, found = case.traffic, dict[str, dict[str, Bridge]]()
     facts = [row.facts for row in traffic.rows]
@@ -194,8 +194,8 @@ def grouped(case: Case, target: Floats, kinds: Sequence[str]) -> dict[str, dict[
         "issuer": [f.issuer_id or f.issuer_country for f in facts],
         "segment": [f"{f.merchant_id} {f.initiator}" for f in facts],
     }
-    for kind in kinds:
-        rows_of = {n: rows for n, rows in named_groups(labels[kind]).items() if rows.sum() >= GROUP_ROWS_MIN}
+    for kind, names in labels.items():
+        rows_of = {n: rows for n, rows in named_groups(names).items() if rows.sum() >= GROUP_ROWS_MIN}
         found[kind] = {n: bridge(case, target, rows)[0] for n, rows in rows_of.items() if cards(traffic, rows) > 1}
     return found
 
@@ -212,7 +212,6 @@ def evaluate(
     effect: float | None,
     currency: str,
     models: Callable[[str], Any],
-    kinds: Sequence[str] = ("route", "issuer", "segment"),
 ) -> Valued:
     """One candidate; `effect` in minor units per 1,000 payments is what was to be shown."""
     case, everybody = case_of(traffic), np.ones(len(traffic), bool)
@@ -227,7 +226,7 @@ def evaluate(
     design = planned(traffic, whole.net, effect) if question in INTERVENTIONS_CHANGE else ()
     return told(
         found, whole, traffic.done, question=question, candidate=candidate, currency=currency, plan=design,
-        moved=float(moved.mean()), groups=grouped(case, target, kinds),
+        moved=float(moved.mean()), groups=grouped(case, target),
         **about(traffic, traffic.at_us, traffic.decisions),
     )  # fmt: skip
 
