@@ -125,9 +125,8 @@ def staged(doors: Doors, asked: Request, laps: Laps) -> bytes:
     past = journal.entries("payment", facts.payment_id)
     number = core.attempt_no(earlier, past)
     economics = lane.economics_of(kept.payment.merchant_id, mcc=kept.payment.mcc)
-    base = core.base_of(
-        facts, believed, core.history_in(past, kept), known=known, moment=moment, left_us=core.NO_DEADLINE_US
-    )
+    history = core.history_in(past, kept, card=facts.card)
+    base = core.base_of(facts, believed, history, known=known, moment=moment, left_us=core.NO_DEADLINE_US)
     laps.lap("the payment's past")
     assert lane.folds.approvals is not None, "a system has its beliefs"
     folds = replace(lane.folds, approvals=Lapped(lane.folds.approvals, laps))
