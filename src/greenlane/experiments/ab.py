@@ -102,9 +102,10 @@ class Adjusted:
     adjusted: Effect
     pre_period: Effect
     """Arms compared on the covariate itself: an effect before the start means broken arms or a leak."""
+    theta: Floats
 
 
-def adjusted(a: Moments, b: Moments) -> Adjusted:
+def adjusted(a: Moments, b: Moments, *, relative: bool = False, alpha: float = 0.05) -> Adjusted:
     """CUPED (Deng, Xu, Kohavi, Walker 2013): what the time before the start explains is taken out of the noise.
 
     The covariate must have been known before assignment. The slope is pooled over both arms.
@@ -115,10 +116,12 @@ def adjusted(a: Moments, b: Moments) -> Adjusted:
     >>> bool(found.adjusted.se < found.plain.se / 5), round(float(found.adjusted.estimate), 9)
     (True, 1.0)
     """
+    theta = slope(a, b)
     return Adjusted(
-        plain=compare(a, b),
-        adjusted=compare(a, b, theta=slope(a, b)),
-        pre_period=compare(covariate_of(a), covariate_of(b)),
+        plain=compare(a, b, relative=relative, alpha=alpha),
+        adjusted=compare(a, b, relative=relative, alpha=alpha, theta=theta),
+        pre_period=compare(covariate_of(a), covariate_of(b), alpha=alpha),
+        theta=theta,
     )
 
 

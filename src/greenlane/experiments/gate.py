@@ -77,6 +77,7 @@ def judge(
     claimed: float | None = None,
     maturity: Floats | None = None,
     excluded: Mapping[str, int] = MappingProxyType({}),
+    alpha: float = 0.05,
 ) -> Verdict:
     """The sum of `terms` and each of them.
 
@@ -94,7 +95,7 @@ def judge(
     if not terms:
         raise InputError("an evaluation needs a term of money", code="invalid_evaluation", param="terms")
     total = reduce(add, terms.values())
-    found = differences(seen, total)
+    found = differences(seen, total, alpha=alpha)
     events = {name: effective_events(seen, one) for name, one in terms.items()}
     checks = (
         *(
@@ -105,13 +106,15 @@ def judge(
         ),
         *support_checks(seen),
         influence_check(seen, total),
-        *agreement_checks(seen, found),
+        *agreement_checks(seen, found, alpha=alpha),
         width_check(found["DR"], claimed),
         calibration_check(seen),
         maturity_check(maturity),
     )
     supported = all(check.passed for check in checks if check.name in ("unsupported mass", "largest weight"))
-    findings = {name: finding(seen, one, events=events[name], supported=supported) for name, one in terms.items()}
+    findings = {
+        name: finding(seen, one, events=events[name], supported=supported, alpha=alpha) for name, one in terms.items()
+    }
     whole = all(one.value is not None for one in findings.values())
     return Verdict(
         accepted=all(check.passed for check in checks),
@@ -162,13 +165,13 @@ def influence_check(seen: Overlap, money: Term) -> Check:
     return at_most("largest row's share", share, SINGLE_ROW_SHARE_MAX, "one row carries the estimate")
 
 
-def agreement_checks(seen: Overlap, found: Mapping[str, Difference]) -> tuple[Check, ...]:
+def agreement_checks(seen: Overlap, found: Mapping[str, Difference], *, alpha: float) -> tuple[Check, ...]:
     """Each estimator against the doubly robust one, in standard errors of their paired difference."""
     claimed = found["DR"]
     return tuple(
         at_most(
             f"{name} against DR",
-            apart(seen, one, claimed),
+            apart(seen, one, claimed, alpha=alpha),
             PAIRED_ERRORS_MAX,
             f"{name} and DR disagree, in paired standard errors",
         )
@@ -177,8 +180,8 @@ def agreement_checks(seen: Overlap, found: Mapping[str, Difference]) -> tuple[Ch
     )
 
 
-def apart(seen: Overlap, one: Difference, other: Difference) -> float:
-    found = between(seen, one, other)
+def apart(seen: Overlap, one: Difference, other: Difference, *, alpha: float) -> float:
+    found = between(seen, one, other, alpha=alpha)
     gap, negligible = abs(found.value), 1e-9 * (abs(one.value) + abs(other.value))
     return gap / found.se if gap > negligible and found.se > 0.0 else 0.0
 
@@ -223,23 +226,23 @@ def maturity_check(maturity: Floats | None) -> Check:
     return at_least("labels come", least, MATURITY_MIN, "rows are too young for their labels")
 
 
-def finding(seen: Overlap, money: Term, *, events: float, supported: bool) -> Finding:
+def finding(seen: Overlap, money: Term, *, events: float, supported: bool, alpha: float) -> Finding:
     if not supported:
-        return support_bounds(seen, money, events=events)
+        return support_bounds(seen, money, events=events, alpha=alpha)
     if events < EFFECTIVE_EVENTS_MIN:
         return movement_bounds(seen, money, events=events)
-    return estimate(differences(seen, money)["DR"], events)
+    return estimate(differences(seen, money, alpha=alpha)["DR"], events)
 
 
 def estimate(found: Difference, events: float) -> Finding:
     return Finding(found.value, found.low, found.high, events)
 
 
-def support_bounds(seen: Overlap, money: Term, *, events: float) -> Finding:
+def support_bounds(seen: Overlap, money: Term, *, events: float, alpha: float) -> Finding:
     """What is supported as estimated; what is not at its least and at its most (Manski 1990)."""
     beyond = seen.weight_before * seen.unsupported()
     rows = (seen.weight - 1.0) * money.reward
-    least, most = (mean_difference(seen, rows + beyond * worth) for worth in (money.low, money.high))
+    least, most = (mean_difference(seen, rows + beyond * worth, alpha=alpha) for worth in (money.low, money.high))
     return Finding(None, least.low, most.high, events)
 
 

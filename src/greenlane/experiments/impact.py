@@ -89,7 +89,7 @@ class Arm(Struct, frozen=True, kw_only=True):
     """Who was randomised: int64[payments]."""
 
 
-def bridge_of_arms(control: Arm, treatment: Arm) -> Bridge:
+def bridge_of_arms(control: Arm, treatment: Arm, *, alpha: float = 0.05) -> Bridge:
     """Treatment minus control, by the units that were randomised (the delta method).
 
     >>> rng = np.random.default_rng(1)
@@ -113,7 +113,7 @@ def bridge_of_arms(control: Arm, treatment: Arm) -> Bridge:
         if not any(y.any() for y, _ in sides):
             return Step(name, 0.0, 0.0, 0.0, 0.0)
         before, after = (Moments.clustered(y, arm.unit, denominator=d) for arm, (y, d) in zip(both, sides, strict=True))
-        found = compare(before, after)
+        found = compare(before, after, alpha=alpha)
         events = float(min(np.count_nonzero(y) for y, _ in sides))
         return Step(name, PER * float(found.estimate), PER * float(found.low), PER * float(found.high), events)
 

@@ -13,7 +13,6 @@ share cancels, noise included.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
 
 import numpy as np
 
@@ -23,9 +22,6 @@ from greenlane.experiments.distributions import student_quantile
 from greenlane.experiments.estimators import doubly_robust, ipw
 from greenlane.experiments.weights import importance, per_decision
 from greenlane.payments.arrays import Flags, Floats, Ints
-
-ALPHA: Final = 0.05
-"""Intervals miss so often."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,7 +191,7 @@ class Difference:
     """float64[rows]: what each row adds to the error, summing to 0; two estimates are compared through it."""
 
 
-def differences(seen: Overlap, money: Term) -> Mapping[str, Difference]:
+def differences(seen: Overlap, money: Term, *, alpha: float = 0.05) -> Mapping[str, Difference]:
     """The four estimates, or three without a model.
 
     >>> always, coin = np.array([[1.0, 0.0]] * 4), np.full((4, 2), 0.5)
@@ -208,23 +204,23 @@ def differences(seen: Overlap, money: Term) -> Mapping[str, Difference]:
     paired = doubly_robust(seen.weight, money.reward, predicted=money.predicted, direct=money.under_target)
     paired -= doubly_robust(ones, money.reward, predicted=money.predicted, direct=money.under_logging)
     found = {
-        "DR": mean_difference(seen, paired),
-        "IPW": mean_difference(seen, ipw(seen.weight, money.reward) - money.reward),
-        "SNIPW": self_normalised_difference(seen, money.reward),
+        "DR": mean_difference(seen, paired, alpha=alpha),
+        "IPW": mean_difference(seen, ipw(seen.weight, money.reward) - money.reward, alpha=alpha),
+        "SNIPW": self_normalised_difference(seen, money.reward, alpha=alpha),
     }
     if money.direct is not None:
-        found["direct"] = mean_difference(seen, money.direct)
+        found["direct"] = mean_difference(seen, money.direct, alpha=alpha)
     return found
 
 
-def mean_difference(seen: Overlap, rows: Floats) -> Difference:
-    return difference(seen, float(rows.sum()) / seen.units, rows - rows.mean())
+def mean_difference(seen: Overlap, rows: Floats, *, alpha: float = 0.05) -> Difference:
+    return difference(seen, float(rows.sum()) / seen.units, rows - rows.mean(), alpha=alpha)
 
 
-def self_normalised_difference(seen: Overlap, reward: Floats) -> Difference:
+def self_normalised_difference(seen: Overlap, reward: Floats, *, alpha: float) -> Difference:
     target, pulled = self_normalised_sum(seen, reward, seen.weight)
     logged, kept = self_normalised_sum(seen, reward, np.ones_like(seen.weight))
-    return difference(seen, target - logged, pulled - kept)
+    return difference(seen, target - logged, pulled - kept, alpha=alpha)
 
 
 def self_normalised_sum(seen: Overlap, reward: Floats, weight: Floats) -> tuple[float, Floats]:
@@ -255,9 +251,9 @@ def values(seen: Overlap, money: Term) -> Mapping[str, Difference]:
     }
 
 
-def between(seen: Overlap, one: Difference, other: Difference) -> Difference:
+def between(seen: Overlap, one: Difference, other: Difference, *, alpha: float = 0.05) -> Difference:
     """One estimate minus another of the same rows: what both share cancels."""
-    return difference(seen, one.value - other.value, one.influence - other.influence)
+    return difference(seen, one.value - other.value, one.influence - other.influence, alpha=alpha)
 
 
 @cache
@@ -266,7 +262,7 @@ def reach(alpha: float, dof: float) -> float:
     return float(student_quantile(alpha, dof))
 
 
-def difference(seen: Overlap, value: float, influence: Floats) -> Difference:
+def difference(seen: Overlap, value: float, influence: Floats, *, alpha: float = 0.05) -> Difference:
     variance, dof = seen.groups.variance(influence / seen.units)
-    half = reach(ALPHA, dof) * variance**0.5
+    half = reach(alpha, dof) * variance**0.5
     return Difference(value, value - half, value + half, variance**0.5, influence)
