@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from greenlane.adapters.journal_tail import TABLE_BYTES
 from greenlane.adapters.sqlite import create
 from greenlane.adapters.sqlite_journal import SCHEMA, SqliteJournal
 from greenlane.errors import JournalError
@@ -360,3 +361,36 @@ def test_what_could_not_be_committed_is_there_at_the_next_open(tmp_path: Path) -
     again = SqliteJournal(tmp_path / "journal.sqlite")
     assert again.open()[:2] == (2, 2)
     again.close()
+
+
+def test_a_control_entry_that_retires_while_controls_are_read_is_missed_by_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    store = SqliteJournal(path)
+    store.open()
+    store.commit([row(1, kind="control"), row(2, kind="control")])
+    reader = SqliteJournal(path, read_only=True)
+    asked = reader._reader
+
+    class Retiring:
+        """Days retire right after each statement."""
+
+        def execute(self, *given: object) -> object:
+            found = asked.execute(*given)  # type: ignore[arg-type] # handed on as it comes
+            store.retire(2)
+            return found
+
+    reader._reader = Retiring()  # type: ignore[assignment] # stands in for the connection
+    assert [entry.seq for entry in reader.controls()] == [1, 2]
+    reader._reader = asked
+    reader.close()
+    store.close()
+
+
+def test_an_open_leaves_nothing_of_earlier_lives_in_the_tail(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path), str(Path(__file__).parent)], check=False)
+    assert done.returncode == 9
+    store = SqliteJournal(path)
+    store.open()
+    assert store._tail is not None and not any(store._tail._map[:TABLE_BYTES])
+    store.close()

@@ -67,6 +67,10 @@ class JournalTail:
             yield rows
             seq = rows[-1].entry.seq
 
+    def forget(self) -> None:
+        """What earlier lives put, once the generation is raised: the journal of a backup may come to theirs again."""
+        self._map[:TABLE_BYTES] = bytes(TABLE_BYTES)
+
     def close(self) -> None:
         """What could not be committed stays for the next life; else the file goes."""
         self._map.close()

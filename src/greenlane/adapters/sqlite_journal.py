@@ -74,6 +74,10 @@ READ_ROWS: Final = 1024
 """Fetched at once: a reader that takes its time between two entries holds no snapshot, so the WAL can be folded."""
 READ_NAMES: Final = "SELECT seq, names FROM entries WHERE seq > ? ORDER BY seq LIMIT ?"
 READ: Final = f"SELECT {COLUMNS} FROM entries WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+CONTROLS: Final = f"""
+SELECT {COLUMNS} FROM retired WHERE kind = 'control' AND seq > :after_seq UNION ALL
+SELECT {COLUMNS} FROM entries WHERE kind = 'control' AND seq > :after_seq ORDER BY seq
+"""
 RETIRE: Final = f"""
 INSERT INTO retired SELECT {COLUMNS.replace("facts, waiting, payload", "facts_of(facts, payload), waiting")},
 CASE kind WHEN 'control' THEN payload END FROM entries WHERE seq < ?
@@ -133,6 +137,8 @@ class SqliteJournal(JournalStore):
             db.execute("UPDATE about SET value = ? WHERE key = 'clock'", (clock,))
             db.execute("UPDATE about SET value = value + 1 WHERE key = 'generation'")
         self.sync()  # nobody is answered under a generation that a power cut could take back
+        assert self._tail is not None, "laid out just above"
+        self._tail.forget()
         self._seq, ingest_us = self._last()
         self._index_missing()
         return int(self._about("generation")), self._seq, ingest_us
@@ -177,12 +183,11 @@ class SqliteJournal(JournalStore):
             after_seq = page[-1][0]
 
     def controls(self, *, after_seq: int = 0) -> Iterator[Entry]:
-        for table in ("retired", "entries"):
-            query = f"SELECT {COLUMNS} FROM {table} WHERE kind = 'control' AND seq > ? ORDER BY seq"
-            found = self._reader.execute(query, (after_seq,)).fetchall()
-            if self._read_only and found:
-                self.sync()
-            yield from [_row(values).entry for values in found]
+        """In one statement: what retires meanwhile is in one of the tables as that statement sees them."""
+        found = self._reader.execute(CONTROLS, {"after_seq": after_seq}).fetchall()
+        if self._read_only and found:
+            self.sync()
+        yield from [_row(values).entry for values in found]
 
     def named(self, name: bytes) -> list[Row]:
         waiting = self._unindexed.get(name, [])  # asked first: what waits no more is in the index by then

@@ -43,6 +43,13 @@ def test_a_group_of_an_earlier_generation_is_none(tail: JournalTail) -> None:
     assert (seqs(tail, 1, generation=2), seqs(tail, 0, generation=1)) == ([2], [1])
 
 
+def test_what_is_forgotten_is_not_found_again(tail: JournalTail) -> None:
+    assert tail.put(group(1))
+    tail.forget()
+    assert seqs(tail, 0) == []
+    assert tail.put(group(2)) and seqs(tail, 1) == [2]
+
+
 @pytest.mark.parametrize("at", [0, 4, 8])
 def test_a_half_written_group_ends_what_is_found(tail: JournalTail, at: int) -> None:
     assert all(tail.put(group(seq)) for seq in (1, 2, 3))
