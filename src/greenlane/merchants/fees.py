@@ -122,9 +122,18 @@ class FeeRule(Frozen, frozen=True):
     when: When = When()
     fixed_micro: Micro = 0
     rate_ppm: Annotated[int, Meta(ge=-1_000_000, le=1_000_000)] = 0
+    min_micro: Micro | None = None
+    max_micro: Micro | None = None
 
     def price_micro(self, amount_minor: int) -> int:
-        return self.fixed_micro + self.rate_ppm * amount_minor
+        micro = self.fixed_micro + self.rate_ppm * amount_minor
+        if self.min_micro is not None:
+            micro = max(micro, self.min_micro)
+        return micro if self.max_micro is None else min(micro, self.max_micro)
+
+    @property
+    def bounded(self) -> bool:
+        return self.min_micro is not None or self.max_micro is not None
 
 
 class Part(NamedTuple):
@@ -132,14 +141,13 @@ class Part(NamedTuple):
 
     fixed_micro: int
     rate_ppm: int
+    bounded: tuple[FeeRule, ...]
     among: int
-
-    @classmethod
-    def of(cls, rules: list[FeeRule], among: int) -> "Part":
-        return cls(sum(rule.fixed_micro for rule in rules), sum(rule.rate_ppm for rule in rules), among)
 
     def price_micro(self, amount_minor: int) -> int:
         micro = self.fixed_micro + self.rate_ppm * amount_minor
+        for rule in self.bounded:
+            micro += rule.price_micro(amount_minor)
         return micro if self.among == 1 else (2 * micro + self.among) // (2 * self.among)
 
 
@@ -154,7 +162,7 @@ class Quote(NamedTuple):
     priced: bool
     """Some rule prices an approved attempt."""
     lines: tuple[int, ...] = ()
-    """(fixed micro, ppm) of each of the four, where no part is a mean, as in nearly all price lists."""
+    """(fixed micro, ppm) of each of the four, where no part is bounded or a mean, as nearly all price lists are."""
 
     def charges(self, amount_minor: int) -> tuple[float, float, float, float]:
         """The fields of `Charges`, where it is priced."""
@@ -246,15 +254,13 @@ class Schedule(Frozen, frozen=True, omit_defaults=False, dict=True, gc=True):
         return Quote(*parts, priced=any(held[component] for component in ONCE), lines=_lines(parts))
 
     def _held(self, situation: Situation, amount_minor: int) -> dict[str, list[FeeRule]]:
-        """The rules of each component that count for a payment."""
-        found: dict[str, list[FeeRule]] = {component: [] for component in COMPONENTS}
-        for rule in self.rules:
-            if holds(rule.when, situation, amount_minor):
-                found[rule.component].append(rule)
-        if self.overlap == "most_specific":
-            return {
-                c: [max(rules, key=lambda r: len(list(stated(r.when))))] if rules else [] for c, rules in found.items()
-            }
+        return {component: self.in_force(component, situation, amount_minor) for component in COMPONENTS}
+
+    def in_force(self, component: str, situation: Situation, amount_minor: int) -> list[FeeRule]:
+        """The rules of a component that count for a payment."""
+        found = [r for r in self.rules if r.component == component and holds(r.when, situation, amount_minor)]
+        if self.overlap == "most_specific" and found:
+            return [max(found, key=lambda rule: len(list(stated(rule.when))))]
         return found
 
 
@@ -268,6 +274,16 @@ def charges(schedule: Schedule, situation: Situation, amount_minor: int) -> Char
     """
     quote = schedule.quote(situation, amount_minor)
     return Charges(*quote.charges(amount_minor)) if quote.priced else None
+
+
+def breakdown_micro(schedule: Schedule, situation: Situation, amount_minor: int) -> dict[str, int]:
+    """The terms of an approved attempt, by component: one of interchange++, hidden in a blended price."""
+    by_component = ((c, schedule.in_force(c, situation, amount_minor)) for c in COMPONENTS)
+    return {
+        component: sum(part.price_micro(amount_minor) for part in _parts([rules], schedule.overlap))
+        for component, rules in by_component
+        if rules and component != "authentication"
+    }
 
 
 class Segment(NamedTuple):
@@ -348,12 +364,12 @@ def _parts(groups: list[list[FeeRule]], overlap: Overlap) -> tuple[Part, ...]:
     """The groups (one per component) as few parts as possible: only means need to stay apart."""
     if overlap != "average":
         groups = [[rule for group in groups for rule in group]]
-    return tuple(Part.of(group, len(group) if overlap == "average" else 1) for group in groups if group)
+    return tuple(_part(group, len(group) if overlap == "average" else 1) for group in groups if group)
 
 
 def _lines(quoted: tuple[tuple[Part, ...], ...]) -> tuple[int, ...]:
     """Their fixed sums and rates, one after the other; () where a price is no straight line."""
-    if any(part.among != 1 for parts in quoted for part in parts):
+    if any(part.bounded or part.among != 1 for parts in quoted for part in parts):
         return ()
     return tuple(
         total for parts in quoted for total in (sum(p.fixed_micro for p in parts), sum(p.rate_ppm for p in parts))
@@ -365,3 +381,9 @@ def _minor(parts: tuple[Part, ...], amount_minor: int) -> float:
     for part in parts:
         micro += part.price_micro(amount_minor)
     return micro / MICRO
+
+
+def _part(rules: list[FeeRule], among: int) -> Part:
+    free = [rule for rule in rules if not rule.bounded]
+    bounded = tuple(rule for rule in rules if rule.bounded)
+    return Part(sum(rule.fixed_micro for rule in free), sum(rule.rate_ppm for rule in free), bounded, among)

@@ -18,11 +18,13 @@ from greenlane.merchants.fees import (
     Schedule,
     Situation,
     When,
+    breakdown_micro,
     charges,
     holds,
     region_of,
     segment_of,
 )
+from greenlane.merchants.published_fees import card_rules, published_schedule
 from greenlane.payments.attempt import Attempt, Card, Payment, PaymentMethod, ThreeDS, Verification
 
 DABSTEP = Path(__file__).parents[4] / "shared" / "data" / "dabstep_fees"
@@ -75,10 +77,16 @@ def test_what_is_due_for_each_attempt_is_due_for_a_declined_one():
     )
     assert costs(schedule, Situation(), 10_000) == (23.0, 3.0)
     assert charges(schedule, Situation(), 10_000).challenge == 6.0
+    assert breakdown_micro(schedule, Situation(), 10_000) == {"interchange": 20 * MICRO, "authorization": 3 * MICRO}
 
 
 def test_what_no_rule_prices_has_no_price():
     assert costs(blended(FeeRule(id="1", when=When(funding=("debit",)))), Situation(funding="credit"), 1) is None
+
+
+def test_least_and_greatest_prices_bind():
+    schedule = blended(FeeRule(id="1", rate_ppm=10_000, min_micro=20 * MICRO, max_micro=40 * MICRO))
+    assert [costs(schedule, Situation(), amount)[0] for amount in (100, 3_000, 10_000)] == [20.0, 30.0, 40.0]
 
 
 def test_prices_change_at_the_amount_they_say():
@@ -98,9 +106,7 @@ def test_a_blended_list_states_no_interchange_and_the_other_way_round():
 
 
 def test_a_schedule_travels_as_json():
-    schedule = blended(
-        FeeRule(id="1", rate_ppm=10_000, when=When(amount_minor=Range(low=5), aci=("B",))), overlap="add"
-    )
+    schedule = published_schedule("US")
     assert msgspec.json.decode(msgspec.json.encode(schedule), type=Schedule) == schedule
 
 
@@ -135,6 +141,7 @@ def test_kept_quotes_equal_the_plain_way(overlap):
             component=draw.choice(("interchange", "scheme", "authorization")),
             fixed_micro=draw.randrange(10**7),
             rate_ppm=draw.randrange(30_000),
+            min_micro=draw.choice((None, 10**7)),
             when=When(
                 network=tuple(draw.sample(words, draw.randrange(3))),
                 aci=tuple(draw.sample(words, draw.randrange(3))),
@@ -168,6 +175,57 @@ def test_regions():
     assert region_of("FR", "DE") == "intra_eea"
     assert region_of("GB", "DE") == "inter"
     assert region_of(None, "DE") == "domestic"
+
+
+# published prices, computed by hand
+
+
+PUBLISHED = [
+    # issuer and acquirer, network, funding, product -> interchange and scheme of 100.00
+    ("DE", "DE", "visa", "debit", "consumer", 20.0, 5.0),
+    ("FR", "DE", "visa", "credit", "consumer", 30.0, 5.0),
+    ("US", "DE", "visa", "debit", "consumer", 115.0, 42.0),
+    ("US", "DE", "visa", "credit", "consumer", 150.0, 42.0),
+    ("DE", "DE", "visa", "credit", "commercial", 175.0, 5.0),
+    ("GB", "GB", "mastercard", "debit", "consumer", 20.0, 5.0),
+    ("US", "US", "visa", "debit", "regulated", 27.0, 13.0),
+    ("US", "US", "visa", "debit", "consumer", 177.5, 13.0),
+    ("US", "US", "visa", "credit", "consumer", 199.0, 13.0),
+    ("US", "US", "mastercard", "credit", "consumer", 207.5, 12.5),
+    ("US", "US", "visa", "credit", "premium", 255.0, 13.0),
+    ("DE", "US", "visa", "credit", "consumer", 199.0, 163.0),
+]
+
+
+@pytest.mark.parametrize(("issuer", "acquirer", "network", "funding", "product", "interchange", "scheme"), PUBLISHED)
+def test_published_prices(issuer, acquirer, network, funding, product, interchange, scheme):
+    segment = Situation(network=network, funding=funding, product=product, region=region_of(issuer, acquirer))
+    terms = breakdown_micro(published_schedule(acquirer), segment, 10_000)
+    assert (terms["interchange"] / MICRO, terms["scheme"] / MICRO) == (interchange, scheme)
+    approved, declined = costs(published_schedule(acquirer), segment, 10_000)
+    assert (approved, declined) == (interchange + scheme + 25.0 + 3.0, 3.0)
+
+
+def test_tokens_and_authentication_lower_a_scheme_fee_where_published():
+    schedule = published_schedule("SG")
+    fees = [
+        breakdown_micro(schedule, Situation(network="mastercard", credential=credential, authenticated=safe), 10_000)
+        for credential, safe in (("pan", False), ("pan", True), ("network_token", True))
+    ]
+    assert [each["scheme"] / MICRO for each in fees] == [3.0, 1.5, 0.0]
+
+
+@pytest.mark.parametrize("country", ["DE", "GB", "US", "SG"])
+def test_every_card_has_a_price_everywhere(country):
+    for funding in ("credit", "debit", "prepaid", "charge", "unknown"):
+        for product in ("consumer", "commercial", "premium", "regulated"):
+            for region in ("domestic", "intra_eea", "inter"):
+                segment = Situation("visa", funding, product, region, "pan", False, False, "", "5411")
+                assert breakdown_micro(published_schedule(country), segment, 10_000)["interchange"] > 0
+
+
+def test_every_published_price_names_its_source():
+    assert {region for region in ("EEA", "UK", "US", "AP") if card_rules(region)} == {"EEA", "UK", "US", "AP"}
 
 
 # the public benchmark's rules
