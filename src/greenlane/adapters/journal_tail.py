@@ -98,6 +98,10 @@ class JournalTail:
         data = self._map[TABLE_BYTES + start : TABLE_BYTES + start + size]
         if not data or crc32(data, FORMAT) != checksum:
             return []
-        rows = DECODER.decode(data)
+        try:
+            rows = DECODER.decode(data)
+        except msgspec.MsgspecError as error:
+            hint = "start the build that wrote it once, which commits it; then this one"
+            raise JournalError(f"{self._path} holds entries of another build: {error}", hint=hint) from error
         entry = rows[0].entry
         return rows if (entry.seq, entry.generation) == (seq, generation) else []

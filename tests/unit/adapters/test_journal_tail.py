@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from hypothesis import given
@@ -41,6 +42,14 @@ def test_a_group_of_an_earlier_generation_is_none(tail: JournalTail) -> None:
     assert tail.put(group(1)) and tail.put(group(2)) and tail.put(group(3))
     assert tail.put(group(2, generation=2))
     assert (seqs(tail, 1, generation=2), seqs(tail, 0, generation=1)) == ([2], [1])
+
+
+def test_entries_of_another_build_are_told_as_such(tail: JournalTail) -> None:
+    data = b"\x91\x01"
+    tail._map[TABLE_BYTES : TABLE_BYTES + len(data)] = data
+    SLOT.pack_into(tail._map, SLOT.size, 0, len(data), crc32(data, journal_tail.FORMAT))
+    with pytest.raises(JournalError, match="of another build"):
+        seqs(tail, 0)
 
 
 def test_what_is_forgotten_is_not_found_again(tail: JournalTail) -> None:
